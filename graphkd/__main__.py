@@ -1,0 +1,7 @@
+"""`python -m graphkd` is the command line."""
+
+import sys
+
+from graphkd.cli import main
+
+sys.exit(main())

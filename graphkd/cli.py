@@ -1,0 +1,78 @@
+"""The command line `graphkd`: finds the commands, prints a user's mistake in one line; no command here."""
+
+import argparse
+import importlib
+import os
+import pkgutil
+import sys
+
+# Spinning OpenMP threads stall each other whenever another process wants a core; set before torch loads.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import graphkd.commands
+from graphkd import __version__
+from graphkd.errors import UserError
+
+EPILOG = """examples:
+  graphkd demo                                    generate pages, train teacher, plain and distilled student
+  graphkd train configs/R50-R18.yaml --with-teacher
+  graphkd eval                                    the newest run under output/
+  graphkd COMMAND --help                          options and examples of one command
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with one sub-parser a module of `graphkd.commands`."""
+    parser = argparse.ArgumentParser(
+        prog="graphkd",
+        description="Distil small document-layout detectors from big ones (Detectron2).",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"graphkd {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for info in pkgutil.iter_modules(graphkd.commands.__path__):
+        module = importlib.import_module(f"{graphkd.commands.__name__}.{info.name}")
+        sub = commands.add_parser(
+            info.name,
+            help=module.HELP,
+            description=module.HELP,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(sub)
+        sub.set_defaults(run=module.run)
+    return parser
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Parses; KEY VALUE overrides may stand before or after options."""
+    parser = build_parser()
+    args, rest = parser.parse_known_args(arguments)
+    unknown = [word for word in rest if word.startswith("-")]
+    if rest and (unknown or not hasattr(args, "overrides")):
+        parser.error(f"unrecognized arguments: {' '.join(rest)} (see graphkd {args.command} --help)")
+    if rest:
+        args.overrides = [*args.overrides, *rest]
+    return args
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns its exit code (0 fine, 1 the check failed, 2 a user's mistake)."""
+    args = parse(arguments)
+    try:
+        return args.run(args)
+    except UserError as error:
+        message = " ".join(str(error).split())
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader (head, less) went away; what is left unread is not an error.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    print(f"graphkd {args.command}: {message}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,22 @@
+"""`graphkd debugtrain`: a few iterations with batch 1, to see whether a config runs at all."""
+
+import argparse
+
+HELP = "Run a few training iterations of a config with batch 1, every term shown."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", help="a run's yaml")
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="config keys to change")
+    parser.add_argument("--iterations", type=int, default=3, help="steps to take (default: 3)")
+    parser.epilog = """examples:
+  graphkd debugtrain configs/tiny/R18-MNv4s.yaml
+  graphkd debugtrain configs/R50-R18.yaml INPUT.MIN_SIZE_TRAIN "(320,)"
+"""
+
+
+def run(args: argparse.Namespace) -> int:
+    from graphkd.engine.jobs import debug_job
+
+    debug_job(args.config, args.overrides, args.iterations)
+    return 0

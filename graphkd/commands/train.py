@@ -1,0 +1,31 @@
+"""`graphkd train`: one run of a config, distilled or plain."""
+
+import argparse
+
+HELP = "Train the model of a config: a teacher, a plain student, or a distilled student."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", help="a run's yaml, for example configs/R50-R18.yaml")
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="config keys to change")
+    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
+    parser.add_argument("--plain", action="store_true", help="train the student without its teacher")
+    parser.add_argument(
+        "--with-teacher", action="store_true", help="train the teacher first if it has no weights"
+    )
+    parser.add_argument("--num-gpus", type=int, default=1, help="GPUs of this machine (default: 1)")
+    parser.epilog = """examples:
+  graphkd train configs/tiny/R18-MNv4s.yaml --with-teacher
+  graphkd train configs/R50-R18.yaml SOLVER.IMS_PER_BATCH 8 SOLVER.BASE_LR 0.01
+  graphkd train configs/R50-R18.yaml --plain      the undistilled student, same schedule
+  graphkd train configs/teachers/rcnn_R50_pages.yaml --num-gpus 8
+"""
+
+
+def run(args: argparse.Namespace) -> int:
+    from graphkd.engine.launch import launch
+    from graphkd.engine.jobs import train_job
+
+    job = (args.config, args.overrides, args.resume, args.plain, args.with_teacher)
+    launch(train_job, num_gpus=args.num_gpus, args=job)
+    return 0

@@ -1,0 +1,1 @@
+"""The pages themselves: catalog, loading, checks, converters and generated pages; no model."""

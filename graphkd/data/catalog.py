@@ -1,0 +1,334 @@
+"""Names of data sets in Detectron2's catalogs: the known ones and the user's own; loads no page."""
+
+import difflib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from graphkd.data.entries import (
+    Entry,
+    below,
+    datasets_root,
+    known_entries,
+    own_entries,
+    own_entry,
+    store,
+    write_text,
+)
+from graphkd.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+
+_registered: dict[str, Entry] = {}
+
+
+def register_all(root: Path | None = None) -> None:
+    """Enter all known and all of the user's own data sets into Detectron2's catalogs.
+
+    Touches no data: a set is read (or, for generated pages, made) when it is loaded. Calling it
+    again is harmless.
+
+    Args:
+        root: data folder; None means `datasets_root()`.
+
+    Raises:
+        UserError: a name is already taken by other data, or registered.yaml is unreadable.
+
+    """
+    folder = datasets_root() if root is None else Path(root).expanduser().absolute()
+    for entry in (*known_entries(folder), *own_entries(folder)):
+        register(entry)
+
+
+def unregister_all() -> None:
+    """Take out everything that `register_all` put in; names registered elsewhere stay."""
+    from detectron2.data import DatasetCatalog, MetadataCatalog
+
+    for name in list(_registered):
+        del _registered[name]
+        DatasetCatalog.pop(name, None)
+        MetadataCatalog.pop(name, None)
+
+
+def add_own(
+    name: str,
+    json_file: str | Path,
+    image_root: str | Path,
+    *,
+    text_classes: Sequence[str] | None = None,
+    root: Path | None = None,
+) -> Entry:
+    """Enter a data set of the user's into registered.yaml and into Detectron2's catalogs.
+
+    Class count, names and their order (by category id) follow from the json.
+
+    Args:
+        name: the name for DATASETS.TRAIN and DATASETS.TEST; an earlier entry is replaced.
+        json_file: COCO json.
+        image_root: the folder that its file names are relative to.
+        text_classes: names of the classes that hold running text; None leaves it unknown.
+        root: data folder; None means `datasets_root()`.
+
+    Raises:
+        UserError: unusable json, missing folder, unknown text class or a name that is taken.
+
+    """
+    from graphkd.data.coco import read_categories
+
+    folder = datasets_root() if root is None else Path(root).expanduser().absolute()
+    if not name or not all(c.isalnum() or c in "_-." for c in name):
+        raise UserError(f"{name!r} is no name: use letters, digits, '_', '-' and '.' only")
+    if name in {entry.name for entry in known_entries(folder)}:
+        raise UserError(f"{name} is the name of a built-in data set; choose another one")
+    images = Path(image_root).expanduser().absolute()
+    if not images.is_dir():
+        raise UserError(f"{images}: no such folder; --images is the folder of the page images")
+    annotations = Path(json_file).expanduser().absolute()
+    categories = read_categories(annotations)
+    for label in text_classes or ():
+        if label not in categories.values():
+            raise UserError(
+                f"text class {label!r} is not in {annotations}; "
+                f"its classes are: {', '.join(categories.values())}"
+            )
+    item: dict[str, Any] = {
+        "json": below(annotations, folder),
+        "images": below(images, folder),
+        "categories": categories,
+    }
+    if text_classes is not None:
+        item["text_classes"] = list(text_classes)
+    entry = own_entry(folder, name, item)
+    old = _registered.pop(name, None)
+    if old is not None:
+        _forget(name)
+    register(entry)
+    store(folder, name, item)
+    return entry
+
+
+def _forget(name: str) -> None:
+    from detectron2.data import DatasetCatalog, MetadataCatalog
+
+    DatasetCatalog.pop(name, None)
+    MetadataCatalog.pop(name, None)
+
+
+def register(entry: Entry) -> None:
+    """Enter one data set into DatasetCatalog and MetadataCatalog.
+
+    Raises:
+        UserError: the name is taken by other data.
+
+    """
+    from detectron2.data import DatasetCatalog, MetadataCatalog
+
+    known = _registered.get(entry.name)
+    if known == entry and entry.name in DatasetCatalog:
+        return
+    if entry.name in DatasetCatalog:
+        taken = MetadataCatalog.get(entry.name).get("json_file")
+        if known is None and taken == entry.json_file:
+            return  # the user registered the very same file with Detectron2's own function
+        raise UserError(
+            f"data set name {entry.name} is already taken by {taken or 'other data'}, "
+            f"not {entry.json_file}; rename one of the two"
+        )
+    _registered[entry.name] = entry
+    DatasetCatalog.register(entry.name, lambda: load(entry))
+    metadata: dict[str, Any] = {
+        "thing_classes": list(entry.classes),
+        "thing_dataset_id_to_contiguous_id": entry.id_map,
+        "json_file": entry.json_file,
+        "image_root": entry.image_root,
+        "evaluator_type": "coco",
+    }
+    if entry.text_classes is not None:
+        metadata["text_classes"] = list(entry.text_classes)
+    MetadataCatalog.get(entry.name).set(**metadata)
+
+
+def load(entry: Entry) -> list[dict[str, Any]]:
+    """Detectron2 dataset dicts of one entry; generated pages are made first where missing.
+
+    Where damaged parts had to be left out or put right, the metadata's `json_file` is pointed to
+    a cleaned copy, so that scoring compares with the same pages and boxes that are loaded.
+
+    Raises:
+        UserError: the data is missing or unusable, or its classes are not those of the entry.
+
+    """
+    from graphkd.data.coco import load_clean, to_dicts
+
+    if entry.source is not None:
+        entry = _make(entry)
+    elif not Path(entry.json_file).is_file():
+        raise UserError(f"{entry.name} is missing: no file {entry.json_file}; {entry.how}")
+    cleaned = load_clean(entry.json_file, entry.image_root, entry.classes)
+    found = {category["id"]: category["name"] for category in cleaned.categories}
+    if found != dict(zip(entry.category_ids, entry.classes, strict=True)):
+        raise UserError(
+            f"{entry.json_file}: its class ids {found} are not those registered for {entry.name}; "
+            "run `graphkd data register` for it under a name of its own"
+        )
+    if any(problem.level in ("skip", "drop", "repair") for problem in cleaned.problems):
+        _score_against(entry, cleaned.document())
+    return to_dicts(cleaned, entry.classes)
+
+
+def _make(entry: Entry) -> Entry:
+    """Make generated pages where they are missing; the entry with the paths they really have."""
+    from detectron2.data import MetadataCatalog
+
+    from graphkd.data.synthesis import ensure
+
+    root, name, split = entry.source
+    folder = Path(ensure(Path(root), name, split)).absolute()
+    made = replace(
+        entry,
+        json_file=str(folder / Path(entry.json_file).name),
+        image_root=str(folder / "images"),
+    )
+    paths = {"json_file": made.json_file, "image_root": made.image_root}
+    vars(MetadataCatalog.get(entry.name)).update(paths)
+    return made
+
+
+def _score_against(entry: Entry, document: dict[str, Any]) -> None:
+    from detectron2.data import MetadataCatalog
+
+    from graphkd.data.check.fix import cache_file
+
+    path = cache_file(entry.name, document)
+    if not path.is_file():
+        write_text(path, json.dumps(document))
+    logger.warning(
+        "%s: scoring compares with the cleaned boxes in %s; `graphkd data check %s --fix FOLDER` "
+        "makes a clean copy of the data",
+        entry.name,
+        path,
+        entry.name,
+    )
+    # Metadata refuses to change a value by assignment; this change keeps it true to the data.
+    vars(MetadataCatalog.get(entry.name))["json_file"] = str(path)
+
+
+def entry_of(name: str) -> Entry | None:
+    """The entry of a name that graphkd registered; None for names registered elsewhere."""
+    return _registered.get(name)
+
+
+def locate(name: str) -> tuple[Path, Path, tuple[str, ...] | None]:
+    """Json file, image folder and expected classes of a registered data set.
+
+    Generated pages are made where they are missing.
+
+    Raises:
+        UserError: unknown name, or its json is not there.
+
+    """
+    from detectron2.data import MetadataCatalog
+
+    require(name)
+    entry = entry_of(name)
+    if entry is not None and entry.source is not None:
+        entry = _make(entry)
+    if entry is None:
+        metadata = MetadataCatalog.get(name)
+        files = metadata.get("json_file"), metadata.get("image_root")
+        if None in files:
+            raise UserError(f"data set {name} was not registered from a COCO json: give the file")
+        return Path(files[0]), Path(files[1]), metadata.get("thing_classes")
+    if not Path(entry.json_file).is_file():
+        raise UserError(f"{name} is missing: no file {entry.json_file}; {entry.how}")
+    return Path(entry.json_file), Path(entry.image_root), entry.classes
+
+
+def ensure_registered() -> None:
+    """Call `register_all()` once, unless someone did (perhaps with another root)."""
+    if not _registered:
+        register_all()
+
+
+def require(name: str) -> None:
+    """Check that a data set of this name is registered.
+
+    Raises:
+        UserError: it is not; the message offers the closest names.
+
+    """
+    from detectron2.data import DatasetCatalog
+
+    ensure_registered()
+    if name in DatasetCatalog:
+        return
+    close = difflib.get_close_matches(name, DatasetCatalog.list(), n=3)
+    hint = f"did you mean {' or '.join(close)}? " if close else ""
+    raise UserError(
+        f"unknown data set {name!r}: {hint}`graphkd data list` shows all names, "
+        "`graphkd data register NAME --json FILE --images DIR` adds your own"
+    )
+
+
+def classes_of(name: str) -> tuple[str, ...]:
+    """The class names of one data set; names registered elsewhere may have to be loaded for it.
+
+    Raises:
+        UserError: unknown name, or no class names even after loading.
+
+    """
+    from detectron2.data import DatasetCatalog, MetadataCatalog
+
+    require(name)
+    metadata = MetadataCatalog.get(name)
+    if metadata.get("thing_classes") is None:
+        DatasetCatalog.get(name)
+    classes = metadata.get("thing_classes")
+    if not classes:
+        raise UserError(
+            f"data set {name} has no class names: set MetadataCatalog.get({name!r}).thing_classes"
+        )
+    return tuple(classes)
+
+
+def dataset_classes(names: Sequence[str]) -> tuple[str, ...]:
+    """The class names that all the named data sets share, in order.
+
+    Args:
+        names: data set names, at least one.
+
+    Raises:
+        UserError: an unknown name, or class lists that differ.
+
+    """
+    if isinstance(names, str):
+        raise TypeError("names is a sequence of names, not one string")
+    if not names:
+        raise UserError("no data set is named; set DATASETS.TRAIN in the config")
+    first = classes_of(names[0])
+    for name in names[1:]:
+        classes = classes_of(name)
+        if classes != first:
+            raise UserError(
+                f"{names[0]} has the classes {', '.join(first)}, but {name} has "
+                f"{', '.join(classes)}: data sets used together need the same list in one order"
+            )
+    return first
+
+
+def text_classes(name: str) -> tuple[str, ...] | None:
+    """Names of the classes of running text; None where it is not known for this data set.
+
+    Raises:
+        UserError: unknown name.
+
+    """
+    from detectron2.data import MetadataCatalog
+
+    require(name)
+    texts = MetadataCatalog.get(name).get("text_classes")
+    return None if texts is None else tuple(texts)

@@ -1,0 +1,16 @@
+"""Checking and repairing COCO data sets; loading them for training is `graphkd.data.coco`."""
+
+from graphkd.data.check.clean import CleanPage, CleanSet, clean
+from graphkd.data.check.document import NotCoco, read_document
+from graphkd.data.check.problems import KINDS, Problem, count_by_kind
+
+__all__ = [
+    "KINDS",
+    "CleanPage",
+    "CleanSet",
+    "NotCoco",
+    "Problem",
+    "clean",
+    "count_by_kind",
+    "read_document",
+]

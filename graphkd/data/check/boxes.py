@@ -1,0 +1,178 @@
+"""Judging one box against one page and putting it right; pure, reads no file."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+MIN_SIDE = 0.5  # pixels; smaller boxes have no area worth learning
+ROUNDING = 1.0  # pixels a box may reach over the page by rounding alone
+_Polygons = list[list[float]]
+
+
+@dataclass(frozen=True)
+class PageFrame:
+    """The page as it is read (width, height in pixels) and what the json's numbers are times."""
+
+    width: int
+    height: int
+    scale_x: float = 1.0
+    scale_y: float = 1.0
+
+    @property
+    def scaled(self) -> bool:
+        """Whether boxes have to be multiplied at all."""
+        return self.scale_x != 1.0 or self.scale_y != 1.0
+
+
+def as_int(value: Any) -> tuple[int | None, bool]:
+    """(the whole number, whether it was written as a string); (None, False) where it is none."""
+    if isinstance(value, bool):
+        return None, False
+    if isinstance(value, int):
+        return value, False
+    if isinstance(value, float) and value.is_integer():
+        return int(value), False
+    if isinstance(value, str):
+        try:
+            return int(value.strip()), True
+        except ValueError:
+            return None, False
+    return None, False
+
+
+def as_box(value: Any) -> tuple[list[float] | None, bool, str | None]:
+    """Read four numbers.
+
+    Returns:
+        (numbers, whether any was a string, None), or (None, False, kind of problem).
+
+    """
+    if not isinstance(value, (list, tuple)) or len(value) != 4:
+        return None, False, "box_malformed"
+    numbers, strings = [], False
+    for item in value:
+        if item is None:
+            return None, False, "box_not_finite"
+        if isinstance(item, str):
+            strings = True
+        elif isinstance(item, bool) or not isinstance(item, (int, float)):
+            return None, False, "box_malformed"
+        try:
+            number = float(item)
+        except (ValueError, OverflowError):
+            return None, False, "box_malformed"
+        if not math.isfinite(number):
+            return None, False, "box_not_finite"
+        numbers.append(number)
+    return numbers, strings, None
+
+
+def fit_box(box: list[float], frame: PageFrame) -> tuple[list[float] | None, str | None]:
+    """Scale a box (x, y, width, height) to the page and cut it at the page's edges.
+
+    Returns:
+        (box, None) where nothing was cut, or rounding only; (box, "box_clipped");
+        (None, "box_degenerate" or "box_outside").
+
+    """
+    x, y, width, height = box
+    if width <= 0 or height <= 0:
+        return None, "box_degenerate"
+    x0, x1 = x * frame.scale_x, (x + width) * frame.scale_x
+    y0, y1 = y * frame.scale_y, (y + height) * frame.scale_y
+    if not all(map(math.isfinite, (x0, x1, y0, y1))):
+        return None, "box_not_finite"
+    if min(x1 - x0, y1 - y0) < MIN_SIDE:
+        return None, "box_degenerate"
+    if x1 <= 0 or y1 <= 0 or x0 >= frame.width or y0 >= frame.height:
+        return None, "box_outside"
+    cut = [max(x0, 0.0), max(y0, 0.0), min(x1, frame.width), min(y1, frame.height)]
+    over = max(-x0, -y0, x1 - frame.width, y1 - frame.height)
+    if over <= 0:
+        if frame.scaled:
+            return [x0, y0, x1 - x0, y1 - y0], None
+        return box, None
+    if min(cut[2] - cut[0], cut[3] - cut[1]) < MIN_SIDE:
+        return None, "box_outside"
+    fitted = [cut[0], cut[1], cut[2] - cut[0], cut[3] - cut[1]]
+    return fitted, "box_clipped" if over > ROUNDING else None
+
+
+def fit_mask(mask: Any, frame: PageFrame) -> tuple[_Polygons | dict | None, bool]:
+    """Scale and cut polygons; a run-length mask is kept where its size is the page's.
+
+    Returns:
+        (usable mask or None, whether something unusable was given).
+
+    """
+    if mask is None or mask == []:
+        return None, False
+    if isinstance(mask, dict):
+        good = mask.get("size") == [frame.height, frame.width] and _counts(mask.get("counts"))
+        return (mask, False) if good and not frame.scaled else (None, True)
+    if not isinstance(mask, list):
+        return None, True
+    polygons = [_fit_polygon(polygon, frame) for polygon in mask]
+    kept = [polygon for polygon in polygons if polygon is not None]
+    return kept or None, len(kept) < len(polygons)
+
+
+def _counts(counts: Any) -> bool:
+    if isinstance(counts, list):
+        return all(isinstance(c, int) and c >= 0 for c in counts)
+    return isinstance(counts, (str, bytes)) and len(counts) > 0
+
+
+def _fit_polygon(polygon: Any, frame: PageFrame) -> list[float] | None:
+    if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+        return None
+    try:
+        numbers = [float(value) for value in polygon]
+    except (TypeError, ValueError, OverflowError):
+        return None
+    if not all(map(math.isfinite, numbers)):
+        return None
+    xs = [min(max(x * frame.scale_x, 0.0), frame.width) for x in numbers[0::2]]
+    ys = [min(max(y * frame.scale_y, 0.0), frame.height) for y in numbers[1::2]]
+    if max(xs) - min(xs) < MIN_SIDE or max(ys) - min(ys) < MIN_SIDE:
+        return None
+    return [value for point in zip(xs, ys, strict=True) for value in point]
+
+
+def reach(box: list[float]) -> tuple[float, float]:
+    """The right and lower edge of a box (x, y, width, height)."""
+    return box[0] + box[2], box[1] + box[3]
+
+
+def look_normalised(boxes: list[list[float]]) -> bool:
+    """Whether all boxes lie within the unit square, as fractions of the page do."""
+    limit = 1.0 + 1e-3
+    return bool(boxes) and all(max(reach(box)) <= limit and min(box) >= -1e-3 for box in boxes)
+
+
+def look_like_corners(boxes: list[tuple[list[float], int, int]]) -> bool:
+    """Whether boxes were probably written as x1, y1, x2, y2.
+
+    True where read as corners nearly every box fits its page, but read as x, y, width, height
+    many leave it. It is a guess: the caller warns and changes nothing.
+
+    Args:
+        boxes: triples of the box, the page's width and the page's height.
+
+    """
+    if len(boxes) < 3:
+        return False
+    over = corners = 0
+    for box, width, height in boxes:
+        right, lower = reach(box)
+        over += right > width + ROUNDING or lower > height + ROUNDING
+        corners += box[0] < box[2] <= width + ROUNDING and box[1] < box[3] <= height + ROUNDING
+    return over >= 0.2 * len(boxes) and corners >= 0.95 * len(boxes)
+
+
+def mask_or_box(mask: _Polygons | dict | None, box: list[float]) -> _Polygons | dict:
+    """The mask, or the box as a polygon where there is none."""
+    if mask is not None:
+        return mask
+    x, y, width, height = box
+    return [[x, y, x + width, y, x + width, y + height, x, y + height]]

@@ -1,0 +1,274 @@
+"""Turning a COCO document into what can be used of it, with every change said; writes nothing."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from graphkd.data.check.boxes import (
+    PageFrame,
+    as_int,
+    fit_box,
+    fit_mask,
+    look_like_corners,
+    look_normalised,
+)
+from graphkd.data.check.frames import decide_frame
+from graphkd.data.check.listing import clean_categories, clean_images, find_files, group_annotations
+from graphkd.data.check.pages import PageFile, inspect_pages
+from graphkd.data.check.problems import ERROR, KINDS, NOTE, Problem
+from graphkd.data.images import MAX_PIXELS
+
+
+@dataclass
+class CleanPage:
+    """One usable page: size as it is read (pixels), boxes x, y, width, height within it."""
+
+    entry: dict[str, Any]  # the json's own entry, ids and sizes put right
+    path: Path
+    annotations: list[dict[str, Any]]
+    file: PageFile | None
+
+
+@dataclass
+class CleanSet:
+    """What is left of a COCO document and what was found; `pages` is empty after an error."""
+
+    categories: list[dict[str, Any]] = field(default_factory=list)
+    pages: list[CleanPage] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def error(self) -> Problem | None:
+        """The first finding that makes the whole file unusable."""
+        return next((p for p in self.problems if p.level == ERROR), None)
+
+    @property
+    def counted(self) -> list[Problem]:
+        """All findings but notes."""
+        return [p for p in self.problems if p.level != NOTE]
+
+    def document(self) -> dict[str, Any]:
+        """The usable part as a COCO document; file names are relative to the image root."""
+        return {
+            **self.extra,
+            "categories": self.categories,
+            "images": [page.entry for page in self.pages],
+            "annotations": [a for page in self.pages for a in page.annotations],
+        }
+
+
+def clean(
+    document: dict[str, Any],
+    image_root: str | Path,
+    *,
+    inspect: bool = True,
+    decode: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    advance: Callable[[int], None] | None = None,
+) -> CleanSet:
+    """Apply every rule of `graphkd.data.check.problems.KINDS` to a COCO document.
+
+    Args:
+        document: as `read_document` gives it; it is emptied on the way to save memory.
+        image_root: the folder that file names are relative to.
+        inspect: open every image (header and end mark); without it sizes in the json are
+            believed and only images without a size are opened.
+        decode: decode every image instead of trusting the end mark.
+        max_pixels: larger images are left out without being decoded.
+        advance: called with the number of images done since the last call.
+
+    Returns:
+        The usable pages and all findings. A document with an error gives no page.
+
+    """
+    result = CleanSet(extra={k: document[k] for k in ("info", "licenses") if k in document})
+    found = result.problems.append
+    result.categories = clean_categories(document["categories"], found)
+    images = clean_images(document["images"], found)
+    if result.error is not None:
+        return result
+    known = {category["id"] for category in result.categories}
+    groups = group_annotations(document.pop("annotations"), images, known, found)
+    files = find_files(images, Path(image_root), found)
+    sheets = _inspect(files, images, inspect, decode, max_pixels, advance)
+    draft = _frames(sheets, images, groups, found)
+    _warn_about_corners(draft, groups, found)
+    used: dict[str, str] = {}
+    for image_id, sheet, frame in draft:
+        entry = {**images[image_id], "id": image_id, "width": frame.width, "height": frame.height}
+        _note_second_listing(used, sheet.path, entry, found)
+        boxes = _clean_boxes(groups.pop(image_id, []), entry, frame, found)
+        result.pages.append(CleanPage(entry, sheet.path, boxes, sheet if inspect else None))
+    _renumber(result.pages, found)
+    if result.pages and not any(page.annotations for page in result.pages):
+        found(Problem("no_annotations", "no page has a usable box: there is nothing to learn"))
+    return result
+
+
+def _inspect(
+    files: list[tuple[int, Path]],
+    images: dict[int, dict[str, Any]],
+    inspect: bool,
+    decode: bool,
+    max_pixels: int,
+    advance: Callable[[int], None] | None,
+) -> list[tuple[int, PageFile]]:
+    """Look at the images; with `inspect` off only those whose size the json does not give."""
+
+    def wanted(image_id: int) -> bool:
+        image = images[image_id]
+        sizes = (as_int(image.get("width"))[0] or 0, as_int(image.get("height"))[0] or 0)
+        return inspect or min(sizes) < 2
+
+    jobs = [(path, images[i]["file_name"]) for i, path in files if wanted(i)]
+    looked = inspect_pages(jobs, decode=decode, max_pixels=max_pixels, advance=advance)
+    return [(i, next(looked) if wanted(i) else PageFile(path, None)) for i, path in files]
+
+
+def _frames(
+    sheets: list[tuple[int, PageFile]],
+    images: dict[int, dict[str, Any]],
+    groups: dict[int, list[dict[str, Any]]],
+    found: Callable[[Problem], None],
+) -> list[tuple[int, PageFile, PageFrame]]:
+    """The frame of every page that can be used."""
+    fractions = look_normalised([a["bbox"] for group in groups.values() for a in group])
+    draft = []
+    for image_id, sheet in sheets:
+        image = images[image_id]
+        for problem in sheet.problems:
+            found(Problem(problem.kind, problem.message, problem.file, image_id))
+        declared = (image.get("width"), image.get("height"))
+        if sheet.header is not None:
+            boxes = [a["bbox"] for a in groups.get(image_id, [])]
+            frame, problem = decide_frame(declared, sheet.header, boxes, image["file_name"])
+            if problem is not None:
+                found(Problem(problem.kind, problem.message, problem.file, image_id))
+        elif any(KINDS[p.kind][0] == "skip" for p in sheet.problems):
+            frame = None
+        else:
+            frame = PageFrame(as_int(declared[0])[0] or 0, as_int(declared[1])[0] or 0)
+        if frame is None:
+            continue
+        if fractions and not frame.scaled and min(frame.width, frame.height) > 2:
+            if groups.get(image_id):
+                text = "boxes are fractions of the page; scaled to its size"
+                found(Problem("normalised_boxes", text, image["file_name"], image_id))
+            frame = PageFrame(frame.width, frame.height, frame.width, frame.height)
+        draft.append((image_id, sheet, frame))
+    return draft
+
+
+def _warn_about_corners(
+    draft: list[tuple[int, PageFile, PageFrame]],
+    groups: dict[int, list[dict[str, Any]]],
+    found: Callable[[Problem], None],
+) -> None:
+    boxes = [
+        (a["bbox"], frame.width, frame.height)
+        for image_id, _, frame in draft
+        if not frame.scaled
+        for a in groups.get(image_id, [])
+    ]
+    if look_like_corners(boxes):
+        text = (
+            "many boxes leave their page, but all fit it when read as x1, y1, x2, y2: "
+            "COCO means x, y, width, height (`graphkd data check --boxes corners --fix` converts)"
+        )
+        found(Problem("boxes_look_like_corners", text))
+
+
+def _note_second_listing(
+    used: dict[str, str], path: Path, entry: dict[str, Any], found: Callable[[Problem], None]
+) -> None:
+    key = str(path)
+    if key in used:
+        text = f"also listed as image {used[key]}: one page counts twice"
+        found(Problem("same_file_twice", text, entry["file_name"], entry["id"]))
+    used.setdefault(key, entry["id"])
+
+
+def _clean_boxes(
+    annotations: list[dict[str, Any]],
+    entry: dict[str, Any],
+    frame: PageFrame,
+    found: Callable[[Problem], None],
+) -> list[dict[str, Any]]:
+    name, image_id = entry["file_name"], entry["id"]
+    kept, seen = [], set()
+    for annotation in annotations:
+
+        def say(kind: str, text: str, number: int | None = annotation["id"]) -> None:
+            found(Problem(kind, text, name, image_id, number))
+
+        box, kind = fit_box(annotation["bbox"], frame)
+        page = f"the page of {frame.width} x {frame.height}"
+        if box is None:
+            say(kind, f"bbox {annotation['bbox']} on {page}: {KINDS[kind][1]}; dropped")
+            continue
+        if kind == "box_clipped":
+            say(kind, f"bbox {annotation['bbox']} reaches over {page}; cut to it")
+        cleaned = _clean_fields(annotation, box, frame, say)
+        key = (cleaned["category_id"], *box)
+        if key in seen:
+            say("duplicate_box", "the same box with the same class is there already")
+        seen.add(key)
+        kept.append(cleaned)
+    if not annotations:
+        found(Problem("empty_page", "has no box", name, image_id))
+    return kept
+
+
+def _clean_fields(
+    annotation: dict[str, Any],
+    box: list[float],
+    frame: PageFrame,
+    say: Callable[[str, str], None],
+) -> dict[str, Any]:
+    mask, unusable = fit_mask(annotation.get("segmentation"), frame)
+    if unusable:
+        say("unusable_mask", "segmentation is unusable or partly so; the box is kept")
+    crowd = bool(as_int(annotation.get("iscrowd", 0))[0]) or bool(annotation.get("ignore", 0))
+    if crowd:
+        say("crowd", "a crowd box: not trained on, ignored in scoring")
+    area = annotation.get("area")
+    good = isinstance(area, (int, float)) and not isinstance(area, bool) and area > 0
+    full = box[2] * box[3]
+    if not good or box != annotation["bbox"] or not area <= full * 1.05 + 1:
+        area = full if mask is None or isinstance(mask, dict) else min(full, _area(mask))
+    cleaned = {k: v for k, v in annotation.items() if k not in ("segmentation", "ignore")}
+    cleaned.update(bbox=box, area=area, iscrowd=int(crowd))
+    if mask is not None:
+        cleaned["segmentation"] = mask
+    return cleaned
+
+
+def _area(polygons: list[list[float]]) -> float:
+    """The area of polygons that do not overlap; the shoelace formula."""
+    total = 0.0
+    for polygon in polygons:
+        xs, ys = polygon[0::2], polygon[1::2]
+        turns = zip(xs, ys, xs[1:] + xs[:1], ys[1:] + ys[:1], strict=True)
+        total += abs(sum(x0 * y1 - x1 * y0 for x0, y0, x1, y1 in turns)) / 2
+    return total
+
+
+def _renumber(pages: list[CleanPage], found: Callable[[Problem], None]) -> None:
+    """Give a new id to boxes without one of their own."""
+    taken = {a["id"] for page in pages for a in page.annotations if a["id"] is not None}
+    free = max(taken, default=0) + 1
+    seen: set[int] = set()
+    for page in pages:
+        for annotation in page.annotations:
+            number = annotation["id"]
+            if number is not None and number not in seen:
+                seen.add(number)
+                continue
+            kind = "missing_annotation_id" if number is None else "duplicate_annotation_id"
+            text = f"annotation id {number}: {KINDS[kind][1]}; the new id is {free}"
+            found(Problem(kind, text, page.entry["file_name"], page.entry["id"], number))
+            annotation["id"] = free
+            seen.add(free)
+            free += 1

@@ -1,0 +1,90 @@
+"""The kinds of problem a data set can have and what is done about each; finds none itself."""
+
+from dataclasses import dataclass
+
+ERROR = "error"  # the whole file is refused
+SKIP = "skip"  # one page is left out
+DROP = "drop"  # one box is left out
+REPAIR = "repair"  # put right, nothing is lost
+WARN = "warn"  # loaded as it is, someone should look
+NOTE = "note"  # legal; said only in reports, never counted as a problem
+
+KINDS: dict[str, tuple[str, str]] = {
+    "not_coco": (ERROR, "the file is no readable COCO json"),
+    "no_categories": (ERROR, "no usable class list"),
+    "no_images": (ERROR, "no images are listed"),
+    "duplicate_image_id": (ERROR, "two images share an id"),
+    "duplicate_category": (ERROR, "two classes share an id or a name"),
+    "wrong_classes": (ERROR, "the class names are not those the data set is registered with"),
+    "bad_id": (ERROR, "an id is not a whole number"),
+    "no_file_name": (SKIP, "an image has no file name"),
+    "path_outside": (SKIP, "the file name leaves the image folder"),
+    "image_missing": (SKIP, "the image file is not there"),
+    "image_unreadable": (SKIP, "the image file cannot be decoded"),
+    "image_truncated": (SKIP, "the image file is cut off"),
+    "image_too_large": (SKIP, "more pixels than the limit"),
+    "size_unclear": (SKIP, "boxes and picture are of different shapes"),
+    "box_malformed": (DROP, "the box is not four numbers"),
+    "box_not_finite": (DROP, "the box holds NaN or infinity"),
+    "box_degenerate": (DROP, "the box has no area"),
+    "box_outside": (DROP, "the box lies off the page"),
+    "unknown_category": (DROP, "the class id is not in the class list"),
+    "orphan_annotation": (DROP, "the box belongs to no listed image"),
+    "box_clipped": (REPAIR, "the box reached over the page and was cut"),
+    "duplicate_annotation_id": (REPAIR, "two boxes share an id"),
+    "missing_annotation_id": (REPAIR, "a box has no id"),
+    "numbers_as_strings": (REPAIR, "numbers are written as strings"),
+    "size_absent": (REPAIR, "width or height is missing in the json"),
+    "size_swapped": (REPAIR, "width and height are swapped in the json"),
+    "size_scaled": (REPAIR, "the json describes another resolution"),
+    "normalised_boxes": (REPAIR, "boxes are fractions of the page"),
+    "name_normal_form": (REPAIR, "the name's Unicode form differs from the disk's"),
+    "same_file_twice": (WARN, "one page is listed twice"),
+    "no_annotations": (WARN, "there is no box at all: nothing to learn"),
+    "boxes_look_like_corners": (WARN, "boxes look like x1,y1,x2,y2, not x,y,width,height"),
+    "several_frames": (WARN, "the file holds several pages; the first is used"),
+    "exif_rotation": (NOTE, "the picture is stored turned; it is read as the json means it"),
+    "unusual_pixels": (NOTE, "transparency, 16 bit or CMYK; converted on reading"),
+    "wrong_extension": (NOTE, "the content is of another format than the name says"),
+    "empty_page": (NOTE, "a page without boxes"),
+    "unusable_mask": (NOTE, "the polygon is unusable; the box is kept"),
+    "crowd": (NOTE, "a crowd box: not trained on, ignored in scoring"),
+    "duplicate_box": (NOTE, "the same box is given twice with the same class"),
+    "category_id_gaps": (NOTE, "class ids are not 1..K; they are mapped"),
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One finding: `file` is the image's name as the json gives it, ids are the json's own."""
+
+    kind: str
+    message: str
+    file: str | None = None
+    image_id: int | None = None
+    annotation_id: int | None = None
+
+    @property
+    def level(self) -> str:
+        """One of error, skip, drop, repair, warn, note."""
+        return KINDS[self.kind][0]
+
+    def line(self) -> str:
+        """The finding in one line, with everything needed to find the place."""
+        where = []
+        if self.file is not None:
+            where.append(str(self.file))
+        if self.image_id is not None and self.file is None:
+            where.append(f"image {self.image_id}")
+        if self.annotation_id is not None:
+            where.append(f"annotation {self.annotation_id}")
+        text = f"{', '.join(where)}: {self.message}" if where else self.message
+        return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def count_by_kind(problems: list[Problem]) -> dict[str, int]:
+    """Number of findings of each kind, in the order of `KINDS`; kinds without one are left out."""
+    counts = {kind: 0 for kind in KINDS}
+    for problem in problems:
+        counts[problem.kind] += 1
+    return {kind: count for kind, count in counts.items() if count}

@@ -1,0 +1,247 @@
+"""Turning pages read from XML files into a COCO data set on disk; knows no format."""
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from graphkd.data.check.clean import CleanPage, CleanSet, clean
+from graphkd.data.check.fix import new_folder, write_document
+from graphkd.data.check.problems import Problem
+from graphkd.data.convert.split import split_names
+from graphkd.data.convert.zones import BadFile, XmlPage
+from graphkd.errors import UserError
+
+_IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2"}
+
+
+@dataclass
+class Converted:
+    """What a conversion wrote and left out; `splits` maps a split to (pages, boxes)."""
+
+    out: Path
+    splits: dict[str, tuple[int, int]] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+    problems: list[Problem] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)  # one line each: file and reason
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing was left out or put right."""
+        return not self.left_out and all(p.level == "note" for p in self.problems)
+
+
+def convert_xml(
+    reader: Callable[[Path], list[XmlPage]],
+    source: str | Path,
+    out: str | Path,
+    *,
+    images: str | Path | None = None,
+    classes: Sequence[str] | None = None,
+    relabel: Callable[[str], str | None] | None = None,
+    shares: dict[str, float] | None = None,
+    group: str = "page",
+    seed: int = 0,
+    copy: bool = False,
+    advance: Callable[[int], None] | None = None,
+) -> Converted:
+    """Convert a folder of XML files (or one file) and their images to COCO.
+
+    Args:
+        reader: reads one XML file.
+        source: XML file or folder, searched with its sub-folders.
+        out: new folder: OUT/annotations.json or OUT/{split}.json, and OUT/images.
+        images: where the images lie, if not in `source`.
+        classes: class list in order; None takes the labels found, sorted.
+        relabel: label in the source -> class name, or None to leave the zone out.
+        shares: parts of train, val (and test); None writes one annotations.json.
+        group: see `graphkd.data.convert.split.group_of`.
+        seed: changes the division into splits.
+        copy: copy the images; otherwise they are hard-linked where the disk allows it.
+        advance: called with the number of XML files done since the last call.
+
+    Raises:
+        UserError: nothing to convert, no image found, a label outside `classes`, `out` in use.
+
+    """
+    result = Converted(Path(out))
+    files, image_root = _xml_files(Path(source), result.out), Path(images or source)
+    if image_root.is_file():
+        image_root = image_root.parent
+    pages = _read(reader, files, image_root, result, advance)
+    document = _document(pages, classes, relabel, result)
+    cleaned = clean(document, image_root)
+    result.problems = cleaned.problems
+    if cleaned.error is not None or not cleaned.pages:
+        first = cleaned.error or cleaned.counted[0]
+        raise UserError(f"{source}: nothing usable: {first.line()}")
+    result.classes = tuple(category["name"] for category in cleaned.categories)
+    _shorten(cleaned.pages)
+    with new_folder(result.out) as draft:
+        for page in cleaned.pages:
+            place(page.path, draft / "images" / page.entry["file_name"], copy=copy)
+        for split, part in _parts(cleaned, shares, group, seed).items():
+            write_document(draft / f"{split}.json", part.document())
+            result.splits[split] = (len(part.pages), sum(len(p.annotations) for p in part.pages))
+    return result
+
+
+def place(source: Path, target: Path, *, copy: bool) -> None:
+    """Put an image in place: a hard link where possible and allowed, otherwise a copy."""
+    if target.exists():  # listed twice, or shared by two splits
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not copy:
+        try:
+            os.link(source.resolve(), target)
+            return
+        except OSError:  # another disk, or a file system without links
+            pass
+    shutil.copyfile(source, target)
+
+
+def _shorten(pages: list[CleanPage]) -> None:
+    """Take the folders that all images share off their names."""
+    folders = [PurePosixPath(page.entry["file_name"]).parent.parts for page in pages]
+    shared = len(os.path.commonprefix(folders))
+    for page in pages:
+        parts = PurePosixPath(page.entry["file_name"]).parts[shared:]
+        page.entry["file_name"] = "/".join(parts)
+
+
+def _xml_files(source: Path, out: Path) -> list[Path]:
+    if source.is_file():
+        return [source]
+    if not source.is_dir():
+        raise UserError(f"{source}: no such file or folder")
+    files = [p for p in sorted(source.rglob("*")) if p.suffix.lower() == ".xml" and p.is_file()]
+    files = [p for p in files if out.absolute() not in p.absolute().parents]
+    if not files:
+        raise UserError(f"{source}: no XML file in it or its sub-folders")
+    return files
+
+
+def _read(
+    reader: Callable[[Path], list[XmlPage]],
+    files: list[Path],
+    image_root: Path,
+    result: Converted,
+    advance: Callable[[int], None] | None,
+) -> list[tuple[str, XmlPage]]:
+    """Pairs of image name (relative to `image_root`) and page; what fails goes to `left_out`."""
+    index = _ImageIndex(image_root, result.out)
+    pages, used = [], {}
+    for path in files:
+        try:
+            for page in reader(path):
+                name = index.find(page.image_name, path)
+                if name is None:
+                    result.left_out.append(f"{path}: no image {page.image_name} found")
+                elif name in used:
+                    result.left_out.append(f"{path}: {name} has its boxes from {used[name]}")
+                else:
+                    used[name] = path
+                    pages.append((name, page))
+        except BadFile as error:
+            result.left_out.append(f"{path}: {error}")
+        if advance is not None:
+            advance(1)
+    if not pages:
+        first = f"; the first: {result.left_out[0]}" if result.left_out else ""
+        raise UserError(f"none of {len(files)} XML files can be used{first}")
+    return pages
+
+
+class _ImageIndex:
+    """Finds the image an XML file speaks of: by its name, by that without ending, by the XML's."""
+
+    def __init__(self, root: Path, out: Path):
+        if not root.is_dir():
+            raise UserError(f"{root}: no such folder of images")
+        self.by_name: dict[str, list[Path]] = {}
+        self.by_stem: dict[str, list[Path]] = {}
+        self.root = root
+        for path in sorted(root.rglob("*")):
+            inside_out = out.absolute() in path.absolute().parents
+            if path.suffix.lower() in _IMAGE_SUFFIXES and not inside_out and path.is_file():
+                self.by_name.setdefault(path.name, []).append(path)
+                self.by_stem.setdefault(_stem(path.name), []).append(path)
+
+    def find(self, name: str, xml: Path) -> str | None:
+        found = (
+            self.by_name.get(name) or self.by_stem.get(_stem(name)) or self.by_stem.get(xml.stem)
+        )
+        if not found:
+            return None
+        # Of several images of one name the one nearest to the XML file is meant.
+        best = min(found, key=lambda path: len(Path(os.path.relpath(path, xml.parent)).parts))
+        return best.relative_to(self.root).as_posix()
+
+
+def _stem(name: str) -> str:
+    stem = name
+    while Path(stem).suffix.lower() in _IMAGE_SUFFIXES | {".xml"}:
+        stem = Path(stem).stem
+    return stem.removeprefix("pc-")
+
+
+def _document(
+    pages: list[tuple[str, XmlPage]],
+    classes: Sequence[str] | None,
+    relabel: Callable[[str], str | None] | None,
+    result: Converted,
+) -> dict[str, Any]:
+    dropped: Counter[str] = Counter()
+    rows: list[tuple[int, str, Any]] = []
+    images = []
+    for image_id, (name, page) in enumerate(pages, start=1):
+        size = {"width": page.width, "height": page.height}
+        images.append({"id": image_id, "file_name": name, **size})
+        for zone in page.zones:
+            label = relabel(zone.label) if relabel is not None else zone.label
+            if label is None:
+                dropped[zone.label] += 1
+            else:
+                rows.append((image_id, label, zone))
+    found = sorted({label for _, label, _ in rows})
+    names = list(classes) if classes is not None else found
+    strange = [label for label in found if label not in names]
+    if strange:
+        raise UserError(f"labels that are not in the class list: {', '.join(strange[:10])}")
+    if not names:
+        raise UserError("no zone has a label: there is no class to learn")
+    result.remarks += [f"{n} zones {label!r} left out" for label, n in sorted(dropped.items())]
+    unlabelled = sum(page.unlabelled for _, page in pages)
+    if unlabelled:
+        result.remarks.append(f"{unlabelled} zones without a label or outline left out")
+    number = {name: index for index, name in enumerate(names, start=1)}
+    annotations = [
+        {
+            "id": index,
+            "image_id": image_id,
+            "category_id": number[label],
+            "bbox": list(zone.box),
+            "iscrowd": 0,
+            **({"segmentation": [list(zone.polygon)]} if zone.polygon else {}),
+        }
+        for index, (image_id, label, zone) in enumerate(rows, start=1)
+    ]
+    categories = [{"id": index, "name": name} for name, index in number.items()]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def _parts(
+    cleaned: CleanSet, shares: dict[str, float] | None, group: str, seed: int
+) -> dict[str, CleanSet]:
+    if shares is None:
+        return {"annotations": cleaned}
+    pages: dict[str, CleanPage] = {page.entry["file_name"]: page for page in cleaned.pages}
+    division = split_names(list(pages), shares, rule=group, seed=seed)
+    return {
+        split: CleanSet(cleaned.categories, [pages[name] for name in names])
+        for split, names in division.items()
+    }

@@ -1,0 +1,109 @@
+"""What every XML annotation format boils down to, and safe XML parsing; knows no format."""
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import Element, ParseError
+
+import defusedxml.ElementTree
+from defusedxml import DefusedXmlException
+
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+
+
+class BadFile(ValueError):
+    """An annotation file that cannot be read; the message is one line without the file's name."""
+
+
+@dataclass(frozen=True)
+class Zone:
+    """One region: its label in the source, box (x, y, width, height) and, if known, outline.
+
+    Numbers are in the frame of the page's width and height; `polygon` is x0, y0, x1, y1, ...
+    """
+
+    label: str
+    box: tuple[float, float, float, float]
+    polygon: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class XmlPage:
+    """One page of an annotation file; width and height are None where the file has none."""
+
+    image_name: str
+    width: int | None
+    height: int | None
+    zones: list[Zone] = field(default_factory=list)
+    unlabelled: int = 0
+
+
+def parse_xml(path: Path) -> Element:
+    """The root element of an XML file; entities and outside references are refused.
+
+    Raises:
+        BadFile: not well-formed, not decodable, or with entity declarations.
+
+    """
+    try:
+        tree = defusedxml.ElementTree.parse(path, forbid_entities=True, forbid_external=True)
+    except ParseError as error:
+        line, column = error.position
+        raise BadFile(f"not well-formed XML at line {line}, column {column}") from None
+    except DefusedXmlException as error:
+        raise BadFile(f"refused: the XML declares entities ({type(error).__name__})") from None
+    except (OSError, ValueError, LookupError) as error:
+        raise BadFile(f"cannot be read ({error})") from None
+    return tree.getroot()
+
+
+def local(element: Element) -> str:
+    """An element's name without its namespace."""
+    return element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
+
+
+def children(element: Element, name: str) -> Iterator[Element]:
+    """Direct children of a name, in any namespace."""
+    return (child for child in element if local(child) == name)
+
+
+def child(element: Element, name: str) -> Element | None:
+    """The first direct child of a name, in any namespace."""
+    return next(children(element, name), None)
+
+
+def find_all(element: Element, name: str) -> Iterator[Element]:
+    """All descendants of a name, in any namespace."""
+    return (item for item in element.iter() if local(item) == name)
+
+
+def number(text: Any) -> float | None:
+    """A finite number, or None."""
+    try:
+        value = float(text)
+    except (TypeError, ValueError):
+        return None
+    return value if math.isfinite(value) else None
+
+
+def side(text: Any) -> int | None:
+    """A page side in whole pixels, or None."""
+    value = number(text)
+    return int(round(value)) if value is not None and value >= 1 else None
+
+
+def numbers(text: str | None) -> list[float]:
+    """All numbers of a point list, whatever stands between them."""
+    return [float(found) for found in _NUMBER.findall(text or "")]
+
+
+def outline_zone(label: str, points: list[float]) -> Zone | None:
+    """A zone of a polygon x0, y0, x1, y1, ...; None for fewer than two points."""
+    if len(points) < 4 or len(points) % 2:
+        return None
+    xs, ys = points[0::2], points[1::2]
+    box = (min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys))
+    return Zone(label, box, tuple(points) if len(points) >= 6 else None)

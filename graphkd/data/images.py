@@ -1,0 +1,275 @@
+"""Reading page images of any kind as 8-bit RGB or BGR arrays; knows nothing of annotations."""
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+MAX_PIXELS = 178_956_970  # Pillow's own hard limit; about 540 MB as 8-bit RGB
+_ORIENTATION = 0x0112
+_TURNED = {5, 6, 7, 8}  # EXIF orientations that swap width and height
+_TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_EXTENSIONS = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".png": "PNG",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".bmp": "BMP",
+    ".gif": "GIF",
+    ".webp": "WEBP",
+}
+
+# Pillow warns at half its hard limit; open_page has one clear limit of its own. Set once here,
+# because warnings.catch_warnings is not safe in the threads that read pages.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+class ImageProblem(ValueError):
+    """A page that cannot be used; `kind` is a key of `graphkd.data.check.problems.KINDS`."""
+
+    def __init__(self, kind: str, message: str):
+        super().__init__(message)
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class PageHeader:
+    """What the first bytes of an image file say; sizes are (width, height) in pixels."""
+
+    stored: tuple[int, int]
+    orientation: int  # EXIF orientation 1..8; 1 where there is none
+    format: str
+    mode: str
+    frames: int
+    transparent: bool
+
+    @property
+    def upright(self) -> tuple[int, int]:
+        """The size after the EXIF orientation is applied."""
+        return self.stored[::-1] if self.orientation in _TURNED else self.stored
+
+    @property
+    def unusual(self) -> bool:
+        """Whether reading it needs more than a plain conversion to RGB."""
+        return self.transparent or self.mode not in ("RGB", "L", "1", "P")
+
+
+@contextlib.contextmanager
+def open_page(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
+    """Open an image by its content, not its extension; no pixel is decoded yet.
+
+    Raises:
+        ImageProblem: kind image_unreadable, image_truncated or image_too_large.
+
+    """
+    path = Path(path)
+    try:
+        image = Image.open(path)
+    except Image.DecompressionBombError:
+        raise ImageProblem(
+            "image_too_large", f"more than the limit of {max_pixels / 1e6:.0f} million pixels"
+        ) from None
+    except UnidentifiedImageError:
+        empty = path.stat().st_size == 0
+        raise ImageProblem(
+            "image_unreadable", "the file is empty" if empty else "not an image that can be read"
+        ) from None
+    except FileNotFoundError:
+        raise ImageProblem("image_missing", f"{path} is not there") from None
+    except Exception as error:  # decoders raise nearly anything on damaged files
+        raise ImageProblem("image_unreadable", f"cannot be opened ({_say(error)})") from None
+    with image:
+        width, height = image.size
+        if width * height > max_pixels:
+            raise ImageProblem(
+                "image_too_large",
+                f"{width} x {height} pixels; the limit is {max_pixels / 1e6:.0f} million",
+            )
+        yield image
+
+
+def read_header(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> PageHeader:
+    """Size, orientation and kind of an image without decoding it.
+
+    Raises:
+        ImageProblem: it cannot be opened or holds more than `max_pixels` pixels.
+
+    """
+    with open_page(path, max_pixels=max_pixels) as image:
+        return header_of(image)
+
+
+def header_of(image: Image.Image) -> PageHeader:
+    """The header of an opened image."""
+    return PageHeader(
+        stored=image.size,
+        orientation=_orientation(image),
+        format=image.format or "",
+        mode=image.mode,
+        frames=_frames(image),
+        transparent=_transparent(image),
+    )
+
+
+def wrong_extension(path: str | Path, header: PageHeader) -> bool:
+    """Whether the extension promises another format than the content has."""
+    expected = _EXTENSIONS.get(Path(path).suffix.lower())
+    return expected is not None and header.format not in (expected, "MPO")
+
+
+def ends_properly(path: str | Path, header: PageHeader) -> bool:
+    """Whether the file has its format's end mark near the end; a cheap test for cut-off files.
+
+    False means "decode it to be sure": bytes after the end mark are legal. Formats without an
+    end mark give False.
+    """
+    marks = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
+    mark = marks.get(header.format)
+    if mark is None:
+        return False
+    with open(path, "rb") as stream:
+        stream.seek(0, 2)
+        stream.seek(max(stream.tell() - 16, 0))
+        return mark in stream.read()
+
+
+def decode_test(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> None:
+    """Decode the first page of a file and throw the pixels away.
+
+    Raises:
+        ImageProblem: the file cannot be decoded or is cut off.
+
+    """
+    with open_page(path, max_pixels=max_pixels) as image:
+        # libjpeg can decode at an eighth of the size: every byte is read, little memory is used.
+        image.draft(image.mode, (max(image.width // 8, 1), max(image.height // 8, 1)))
+        _load(image)
+
+
+def read_page(
+    path: str | Path,
+    *,
+    size: tuple[int, int] | None = None,
+    format: str = "RGB",
+    max_pixels: int = MAX_PIXELS,
+) -> np.ndarray:
+    """Read a page as an 8-bit array, whatever it is stored as.
+
+    Transparency is put on white, 16-bit gray is scaled (not cut), CMYK and palettes become RGB,
+    of several frames the first is read, and the EXIF orientation is applied unless `size` says
+    that the annotations were made on the stored, unturned pixels.
+
+    Args:
+        path: image file; its content decides the format, not its extension.
+        size: (width, height) that the annotations are for; None means the upright page.
+        format: "RGB", "BGR" or "L".
+        max_pixels: more pixels than this are refused before anything is decoded.
+
+    Returns:
+        uint8 array of shape (H, W, 3), or (H, W, 1) for "L".
+
+    Raises:
+        ImageProblem: it cannot be read, is cut off or too large.
+
+    """
+    with open_page(path, max_pixels=max_pixels) as image:
+        orientation = _orientation(image)
+        _load(image)
+        rgb = to_rgb(_turn(image, orientation, size))
+    if format == "L":
+        return np.asarray(rgb.convert("L"))[:, :, None]
+    array = np.asarray(rgb)
+    if format == "RGB":
+        return array
+    if format == "BGR":
+        return array[:, :, ::-1]
+    raise ValueError(f"image format {format!r} is not one of RGB, BGR, L")
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An 8-bit RGB picture of any Pillow image: white paper below transparency, 16 bit scaled."""
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I") or image.mode == "F":
+        return _to_8_bit(image).convert("RGB")
+    if _transparent(image):
+        layer = image.convert("RGBA")
+        paper = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+        return Image.alpha_composite(paper, layer).convert("RGB")
+    return image.convert("RGB")
+
+
+def _to_8_bit(image: Image.Image) -> Image.Image:
+    values = np.asarray(image).astype(np.float32)
+    values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    highest = float(values.max(initial=0.0))
+    if image.mode == "F":
+        scale = 255.0 if highest <= 1.0 else 1.0
+    elif image.mode == "I" and highest > 65535:
+        scale = 255.0 / (2**31 - 1)
+    else:
+        scale = 1.0 / 257.0
+    return Image.fromarray(np.clip(values * scale + 0.5, 0, 255).astype(np.uint8))
+
+
+def _turn(image: Image.Image, orientation: int, size: tuple[int, int] | None) -> Image.Image:
+    if orientation == 1:
+        return image
+    stored = image.size
+    upright = stored[::-1] if orientation in _TURNED else stored
+    if size is not None and size == stored and size != upright:
+        return image
+    return image.transpose(_TRANSPOSE[orientation])
+
+
+def _load(image: Image.Image) -> None:
+    try:
+        image.load()
+    except Exception as error:  # decoders raise nearly anything on damaged files
+        text = str(error).lower()
+        cut = "truncated" in text or "end of file" in text or "incomplete" in text
+        raise ImageProblem(
+            "image_truncated" if cut else "image_unreadable",
+            "the file is cut off" if cut else f"cannot be decoded ({_say(error)})",
+        ) from None
+
+
+def _orientation(image: Image.Image) -> int:
+    # Asking Pillow for the EXIF of a PNG that has none before its pixels decodes the whole file.
+    if image.format == "PNG" and "exif" not in image.info:
+        return 1
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # damaged EXIF: Pillow's parser raises nearly anything
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def _frames(image: Image.Image) -> int:
+    if image.format not in ("TIFF", "GIF", "WEBP"):
+        return 1
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except Exception:  # a damaged second page must not lose the first
+        return 1
+
+
+def _transparent(image: Image.Image) -> bool:
+    return image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
+
+
+def _say(error: Exception) -> str:
+    return " ".join(str(error).split())[:120] or type(error).__name__

@@ -1,0 +1,115 @@
+"""From a checked config to a student, and to the Distiller around it; no training loop."""
+
+import logging
+from pathlib import Path
+
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+from torch import nn
+
+from graphkd.checkpoint import load_weights
+from graphkd.data.catalog import dataset_classes, text_classes
+from graphkd.distiller import Distiller
+from graphkd.engine.rng import preserved_rng
+from graphkd.errors import UserError
+from graphkd.losses.base import LossContext
+from graphkd.losses.build import build_losses
+from graphkd.teacher import FrozenTeacher, build_teacher
+from graphkd.views import view_of
+from graphkd.views.base import View
+
+logger = logging.getLogger(__name__)
+
+
+def model_classes(cfg: CfgNode) -> int:
+    """K as the model of this config has it."""
+    if cfg.MODEL.META_ARCHITECTURE == "RetinaNet":
+        return cfg.MODEL.RETINANET.NUM_CLASSES
+    return cfg.MODEL.ROI_HEADS.NUM_CLASSES
+
+
+def check_classes(cfg: CfgNode, *, source: Path) -> tuple[str, ...]:
+    """Class names of the run's data sets, checked against each other and against the model.
+
+    Raises:
+        UserError: train, val and test sets disagree, or the model has another number of classes.
+    """
+    names = [*cfg.DATASETS.TRAIN, *cfg.DATASETS.VAL, *cfg.DATASETS.TEST]
+    if not names:
+        raise UserError(f"{source}: DATASETS.TRAIN and DATASETS.TEST are empty; name a data set")
+    classes = dataset_classes(names)
+    if model_classes(cfg) != len(classes):
+        raise UserError(
+            f"{source}: the model has {model_classes(cfg)} classes, the data set {names[0]} has "
+            f"{len(classes)} ({', '.join(classes)}); set NUM_CLASSES to {len(classes)}"
+        )
+    return classes
+
+
+def build_student(cfg: CfgNode) -> nn.Module:
+    """The student as plain Detectron2 builds it, on cfg.MODEL.DEVICE, with MODEL.WEIGHTS if they are named.
+
+    A backbone's ImageNet weights leave the heads as they are, so these weights are not loaded strictly;
+    Detectron2 logs what it skips.
+    """
+    from detectron2.checkpoint import DetectionCheckpointer
+
+    student = build_model(cfg)
+    if cfg.MODEL.WEIGHTS:
+        DetectionCheckpointer(student).load(cfg.MODEL.WEIGHTS, checkpointables=[])
+    return student
+
+
+def build_trained(cfg: CfgNode, weights: Path | str, *, classes: tuple[str, ...]) -> nn.Module:
+    """The model of `cfg` filled completely from `weights`, in eval mode."""
+    model = build_model(cfg)
+    load_weights(model, weights, classes=classes)
+    return model.eval()
+
+
+def loss_context(
+    view: View, teacher: FrozenTeacher, classes: tuple[str, ...], text: tuple[str, ...] | None
+) -> LossContext:
+    """Facts about the pair for the losses.
+
+    Args:
+        view: the student's view.
+        teacher: the frozen teacher.
+        classes: class names of the student's data.
+        text: which of them are text; None where the data set does not say.
+
+    Raises:
+        UserError: the two detectors share no FPN level.
+    """
+    shared = tuple(level for level in view.levels if level in teacher.view.levels)
+    if not shared:
+        raise UserError(
+            f"student levels {', '.join(view.levels)} and teacher levels "
+            f"{', '.join(teacher.view.levels)} have none in common"
+        )
+    return LossContext(
+        student_channels=view.channels,
+        teacher_channels=teacher.view.channels,
+        levels=shared,
+        num_classes=view.num_classes,
+        same_classes=classes == teacher.classes,
+        text_classes=None if text is None else tuple(classes.index(name) for name in text),
+        two_stage=view.two_stage and teacher.view.two_stage,
+    )
+
+
+def build_distiller(cfg: CfgNode, student: nn.Module, *, source: Path) -> Distiller:
+    """Wraps `student` with the teacher and the losses of the config; random state is left as it was.
+
+    Raises:
+        UserError: anything about the teacher, the classes or the losses that does not fit.
+    """
+    classes = check_classes(cfg, source=source)
+    with preserved_rng():
+        teacher = build_teacher(cfg, source=source)
+        view = view_of(student)
+        context = loss_context(view, teacher, classes, text_classes(cfg.DATASETS.TRAIN[0]))
+        losses = build_losses(cfg.DISTILL.LOSSES, context, source=str(source))
+        distiller = Distiller(student, view, teacher, losses)
+        distiller.losses.to(student.device)
+    return distiller

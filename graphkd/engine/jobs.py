@@ -1,0 +1,170 @@
+"""What the commands train, eval and debugtrain do, as plain functions that a launcher can call."""
+
+import logging
+from pathlib import Path
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+from detectron2.utils import comm
+
+from graphkd.config import find_config, load_cfg
+from graphkd.data.catalog import register_all
+from graphkd.engine import run
+from graphkd.engine.build import build_distiller, build_student, check_classes
+from graphkd.engine.loader import build_train_loader
+from graphkd.errors import UserError
+from graphkd.evaluation.files import write_json
+from graphkd.report.table import format_table
+from graphkd.teacher import load_teacher_cfg, teacher_weights
+
+logger = logging.getLogger(__name__)
+
+
+def load_run(config: str, overrides: list[str], *, plain: bool = False) -> tuple[CfgNode, Path]:
+    """The frozen config of a run and the yaml it came from.
+
+    Args:
+        config: path of the yaml.
+        overrides: KEY VALUE pairs.
+        plain: drop the losses, so that the student trains alone, in a folder of its own.
+
+    Raises:
+        UserError: a wrong path, key or value.
+    """
+    source = find_config(config)
+    cfg = load_cfg(source, overrides)
+    cfg.freeze()
+    return (as_plain(cfg, f"{cfg.OUTPUT_DIR.rstrip('/')}-plain") if plain else cfg), source
+
+
+def as_plain(cfg: CfgNode, output_dir: str) -> CfgNode:
+    """The same run without its teacher: same student, seed, data order and schedule."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.DISTILL.LOSSES = CfgNode(new_allowed=True)
+    cfg.OUTPUT_DIR = output_dir
+    cfg.freeze()
+    return cfg
+
+
+def train_job(
+    config: str, overrides: list[str], resume: bool, plain: bool, with_teacher: bool
+) -> None:
+    """Trains a run, its untrained teacher first where that is asked for, and prints the result."""
+    cfg, source = load_run(config, overrides, plain=plain)
+    register_all()
+    if with_teacher and cfg.DISTILL.LOSSES:
+        train_teacher(cfg, source=source)
+    result = run.train(cfg, source=source, resume=resume)
+    if comm.is_main_process():
+        role = "distilled" if cfg.DISTILL.LOSSES else "plain"
+        print(format_table([result_row(result, role=role, method=method_name(cfg))]))
+        print(f"weights: {result.weights}")
+
+
+def train_teacher(cfg: CfgNode, *, source: Path) -> None:
+    """Trains the teacher of a run unless its weights are there; an interrupted training goes on."""
+    teacher_cfg = load_teacher_cfg(cfg, source=source)
+    if teacher_weights(cfg, teacher_cfg).is_file():
+        return
+    if cfg.DISTILL.TEACHER.WEIGHTS:
+        raise UserError(f"DISTILL.TEACHER.WEIGHTS: {cfg.DISTILL.TEACHER.WEIGHTS} does not exist")
+    teacher_cfg.freeze()
+    run.train(teacher_cfg, source=Path(cfg.DISTILL.TEACHER.CONFIG), resume=True)
+
+
+def method_name(cfg: CfgNode) -> str:
+    """The methods of a run, joined with +; "none" for a plain one."""
+    return "+".join(cfg.DISTILL.LOSSES) or "none"
+
+
+def result_row(result: run.RunResult, *, role: str, method: str) -> dict:
+    """One row of a result table, as in results.json."""
+    return {
+        "role": role,
+        "method": method,
+        "params": result.parameters,
+        "AP": result.scores["AP"],
+        "AP50": result.scores["AP50"],
+        "AP75": result.scores["AP75"],
+        "seconds": round(result.seconds, 1),
+        "weights": str(result.weights),
+    }
+
+
+def newest_run(root: Path = Path("output")) -> Path:
+    """The folder under `root` whose final weights are the newest.
+
+    Raises:
+        UserError: no finished run is there.
+    """
+    weights = sorted(root.glob("**/model_final.pth"), key=lambda path: path.stat().st_mtime)
+    weights = [path for path in weights if (path.parent / "config.yaml").is_file()]
+    if not weights:
+        raise UserError(f"no finished run under {root}/; train one or name a config")
+    return weights[-1].parent
+
+
+def eval_job(config: str | None, overrides: list[str], json_file: str | None) -> dict:
+    """Evaluates a config's weights (MODEL.WEIGHTS, else its OUTPUT_DIR) and prints AP overall and by class."""
+    if config is None:
+        config = str(newest_run() / "config.yaml")
+    cfg, source = load_run(config, overrides)
+    named = "MODEL.WEIGHTS" in overrides[0::2]
+    weights = Path(cfg.MODEL.WEIGHTS if named else Path(cfg.OUTPUT_DIR) / "model_final.pth")
+    scores = run.evaluate_weights(cfg, weights, source=source)
+    print(f"{weights} on {cfg.DATASETS.TEST[0]} ({scores['images']} pages)")
+    for key in ("AP", "AP50", "AP75"):
+        print(f"  {key:6} {_number(scores[key])}")
+    for name, value in scores["per_class"].items():
+        print(f"    {name:16} {_number(value)}")
+    if json_file:
+        write_json(Path(json_file), scores)
+    return scores
+
+
+def _number(value: float | None) -> str:
+    return "  –" if value is None else f"{value:5.1f}"
+
+
+def debug_job(config: str, overrides: list[str], iterations: int) -> list[dict[str, float]]:
+    """Takes a few steps of a run with batch 1 and prints every term; a teacher without weights is random."""
+    small = ["SOLVER.IMS_PER_BATCH", "1", "DATALOADER.NUM_WORKERS", "0", "OUTPUT_DIR", "output/debug"]
+    cfg, source = load_run(config, [*overrides, *small])
+    run.prepare(cfg, source=source)
+    if cfg.DISTILL.LOSSES:
+        cfg = _with_any_teacher(cfg, source)
+    classes = check_classes(cfg, source=source)
+    student = build_student(cfg)
+    model = build_distiller(cfg, student, source=source) if cfg.DISTILL.LOSSES else student
+    trainer, _, _ = run.build_trainer(
+        cfg, student, model, classes=classes, resume=False, title="debug"
+    )
+    steps = []
+    model.train()
+    from detectron2.utils.events import EventStorage
+
+    with EventStorage(0) as trainer.storage:
+        for trainer.iter in range(iterations):
+            trainer.run_step()
+            latest = {key: value for key, (value, _) in trainer.storage.latest().items()}
+            steps.append(latest)
+            print(f"step {trainer.iter}")
+            for key, value in sorted(latest.items()):
+                print(f"  {key:40} {value:.5g}")
+    return steps
+
+
+def _with_any_teacher(cfg: CfgNode, source: Path) -> CfgNode:
+    teacher_cfg = load_teacher_cfg(cfg, source=source)
+    if teacher_weights(cfg, teacher_cfg).is_file():
+        return cfg
+    path = Path(cfg.OUTPUT_DIR) / "random_teacher.pth"
+    torch.save({"model": build_model(teacher_cfg).state_dict()}, path)
+    print("the teacher has no weights yet: this check uses random ones")
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.DISTILL.TEACHER.WEIGHTS = str(path)
+    cfg.freeze()
+    return cfg

@@ -1,0 +1,52 @@
+"""Starting a job in one process or many: Detectron2's launcher, or inside torchrun."""
+
+import os
+from collections.abc import Callable
+
+import torch
+import torch.distributed as dist
+from detectron2.engine import launch as detectron2_launch
+from detectron2.utils import comm
+
+from graphkd.errors import UserError
+
+
+def launch(
+    job: Callable,
+    *,
+    num_gpus: int = 1,
+    num_machines: int = 1,
+    machine_rank: int = 0,
+    dist_url: str = "auto",
+    args: tuple = (),
+) -> None:
+    """Runs `job(*args)`: here, in processes Detectron2 starts (one a GPU), or as one of torchrun's.
+
+    Raises:
+        UserError: more GPUs asked for than there are.
+    """
+    if "LOCAL_RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        join_torchrun()
+        try:
+            job(*args)
+        finally:
+            dist.destroy_process_group()
+        return
+    if num_gpus * num_machines > 1 and torch.cuda.device_count() < num_gpus:
+        raise UserError(f"--num-gpus {num_gpus}, but this machine has {torch.cuda.device_count()}")
+    detectron2_launch(job, num_gpus, num_machines, machine_rank, dist_url, args)
+
+
+def join_torchrun() -> None:
+    """Joins the process group that torchrun's environment describes: NCCL on GPUs, gloo on CPUs."""
+    local = int(os.environ["LOCAL_RANK"])
+    cuda = torch.cuda.is_available()
+    if cuda:
+        torch.cuda.set_device(local)
+    dist.init_process_group("nccl" if cuda else "gloo")
+    per_machine = int(os.environ["LOCAL_WORLD_SIZE"])
+    # Detectron2 0.6 has no public way to set its group of processes on one machine.
+    for first in range(0, dist.get_world_size(), per_machine):
+        group = dist.new_group(list(range(first, first + per_machine)))
+        if first <= dist.get_rank() < first + per_machine:
+            comm._LOCAL_PROCESS_GROUP = group

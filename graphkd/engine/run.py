@@ -1,0 +1,224 @@
+"""One run: train a model of a config, evaluate it, leave its weights and numbers in a folder."""
+
+import json
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import build_detection_test_loader
+from detectron2.engine import HookBase, hooks
+from detectron2.solver import build_lr_scheduler
+from detectron2.utils import comm
+from detectron2.utils.env import seed_all_rng
+from detectron2.utils.events import CommonMetricPrinter, JSONWriter, TensorboardXWriter
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from graphkd.checkpoint import RunCheckpointer
+from graphkd.data.catalog import register_all
+from graphkd.data.mapper import PageMapper
+from graphkd.engine.build import build_distiller, build_student, build_trained, check_classes
+from graphkd.engine.hooks import PeriodicEvaluation, ProgressBar, TrainingClock
+from graphkd.engine.log import open_log
+from graphkd.engine.loader import build_train_loader
+from graphkd.engine.solver import build_optimizer
+from graphkd.engine.trainer import Trainer
+from graphkd.errors import UserError
+from graphkd.evaluation.coco import evaluate
+from graphkd.evaluation.complexity import parameters
+from graphkd.evaluation.files import write_json
+
+AMP_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run left behind.
+
+    Attributes:
+        weights: the plain student's checkpoint.
+        scores: the result dict of the last evaluation on DATASETS.TEST.
+        seconds: training steps only, without evaluation.
+        parameters: of the plain model.
+    """
+
+    weights: Path
+    scores: dict
+    seconds: float
+    parameters: int
+
+
+def prepare(cfg: CfgNode, *, source: Path) -> None:
+    """Registers data sets, chooses the device, opens the run's folder and log, seeds the random state.
+
+    Raises:
+        UserError: a device that is not there.
+    """
+    register_all()
+    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError("MODEL.DEVICE is cuda, but this machine has no usable GPU; set MODEL.DEVICE cpu")
+    folder = Path(cfg.OUTPUT_DIR)
+    folder.mkdir(parents=True, exist_ok=True)
+    open_log(folder / f"log{comm.get_rank() or ''}.txt")
+    if comm.is_main_process():
+        (folder / "config.yaml").write_text(cfg.dump())
+        about = {"source": str(source), "machine": platform.machine(), "torch": torch.__version__}
+        write_json(folder / "about.json", about)
+    if cfg.SEED >= 0:
+        seed_all_rng(cfg.SEED + comm.get_rank())
+
+
+def train(cfg: CfgNode, *, source: Path, resume: bool = False, title: str | None = None) -> RunResult:
+    """Trains the model of `cfg`, with a teacher where DISTILL.LOSSES is not empty, and evaluates it.
+
+    A run that is complete already is not repeated under `resume`; its result is read back.
+
+    Args:
+        cfg: a frozen complete config.
+        source: the yaml it came from, for messages.
+        resume: go on from the newest checkpoint of OUTPUT_DIR.
+        title: of the progress bar; the folder's name by default.
+
+    Raises:
+        UserError: whatever does not fit before the first step, or a diverged loss.
+    """
+    prepare(cfg, source=source)
+    folder = Path(cfg.OUTPUT_DIR)
+    finished = folder / "result.json"
+    if resume and finished.is_file():
+        return read_result(folder)
+    finished.unlink(missing_ok=True)
+    classes = check_classes(cfg, source=source)
+    student = build_student(cfg)
+    model = build_distiller(cfg, student, source=source) if cfg.DISTILL.LOSSES else student
+    trainer, checkpointer, clock = build_trainer(
+        cfg, student, model, classes=classes, resume=resume, title=title or folder.name
+    )
+    trainer.train(trainer.start_iter, cfg.SOLVER.MAX_ITER)
+    scores = test(cfg, student, classes=classes)
+    result = RunResult(folder / "model_final.pth", scores, clock.seconds, parameters(student))
+    if comm.is_main_process():
+        write_json(finished, {**vars(result), "weights": str(result.weights)})
+    return result
+
+
+def read_result(folder: Path) -> RunResult:
+    """The result of a finished run."""
+    values = json.loads((folder / "result.json").read_text())
+    return RunResult(**{**values, "weights": Path(values["weights"])})
+
+
+def build_trainer(
+    cfg: CfgNode,
+    student: nn.Module,
+    model: nn.Module,
+    *,
+    classes: tuple[str, ...],
+    resume: bool,
+    title: str,
+) -> tuple[Trainer, RunCheckpointer, TrainingClock]:
+    """The trainer of `model` (the student or the Distiller around it), restored where `resume` says so."""
+    folder = Path(cfg.OUTPUT_DIR)
+    device = torch.device(cfg.MODEL.DEVICE)
+    optimizer = build_optimizer(cfg, model)
+    scheduler = build_lr_scheduler(cfg, optimizer)
+    clock = TrainingClock()
+    trainer = Trainer(
+        _distributed(model, device),
+        optimizer,
+        device=device,
+        amp=_amp(cfg),
+        output_dir=folder,
+        log_period=cfg.LOG_PERIOD,
+    )
+    state = {"optimizer": optimizer, "trainer": trainer}
+    if model is not student:
+        state["distill"] = model.losses
+    checkpointer = RunCheckpointer(student, str(folder), classes=classes, **state)
+    # The clock comes first, so that evaluation and checkpoints do not count as training.
+    trainer.register_hooks([clock, hooks.LRScheduler(optimizer, scheduler)])
+    trainer.register_hooks(_evaluation(cfg, student, classes))
+    if resume and checkpointer.resume():
+        trainer.start_iter = trainer.iter + 1
+    else:
+        (folder / "metrics.json").unlink(missing_ok=True)
+    if comm.is_main_process():
+        trainer.register_hooks(_main_process_hooks(cfg, checkpointer, title))
+    loader = build_train_loader(
+        cfg,
+        PageMapper(cfg, is_train=True),
+        start_step=trainer.start_iter,
+        rank=comm.get_rank(),
+        world=comm.get_world_size(),
+    )
+    trainer.set_loader(loader)
+    return trainer, checkpointer, clock
+
+
+def _evaluation(cfg: CfgNode, student: nn.Module, classes: tuple[str, ...]) -> list[HookBase]:
+    if not (cfg.DATASETS.VAL and cfg.TEST.EVAL_PERIOD):
+        return []
+
+    def score() -> dict:
+        return _score(cfg, student, cfg.DATASETS.VAL[0], classes)
+
+    return [PeriodicEvaluation(score, period=cfg.TEST.EVAL_PERIOD)]
+
+
+def _main_process_hooks(cfg: CfgNode, checkpointer: RunCheckpointer, title: str) -> list[HookBase]:
+    folder = Path(cfg.OUTPUT_DIR)
+    writers = [
+        CommonMetricPrinter(cfg.SOLVER.MAX_ITER),
+        JSONWriter(str(folder / "metrics.json")),
+        TensorboardXWriter(str(folder)),
+    ]
+    return [
+        hooks.PeriodicWriter(writers, period=cfg.LOG_PERIOD),
+        hooks.PeriodicCheckpointer(checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=2),
+        ProgressBar(title, total=cfg.SOLVER.MAX_ITER),
+    ]
+
+
+def test(cfg: CfgNode, model: nn.Module, *, classes: tuple[str, ...]) -> dict:
+    """COCO AP of `model` on every set of DATASETS.TEST; the result dict of the first, which is written."""
+    scores = {}
+    for name in cfg.DATASETS.TEST:
+        scores[name] = _score(cfg, model, name, classes, Path(cfg.OUTPUT_DIR) / "eval" / name)
+    return scores[cfg.DATASETS.TEST[0]]
+
+
+def evaluate_weights(cfg: CfgNode, weights: Path, *, source: Path) -> dict:
+    """COCO AP of a checkpoint on DATASETS.TEST.
+
+    Raises:
+        UserError: the weights do not fill the model exactly.
+    """
+    prepare(cfg, source=source)
+    classes = check_classes(cfg, source=source)
+    return test(cfg, build_trained(cfg, weights, classes=classes), classes=classes)
+
+
+def _score(cfg, model: nn.Module, name: str, classes, output_dir: Path | None = None) -> dict:
+    loader = build_detection_test_loader(cfg, name, mapper=PageMapper(cfg, is_train=False))
+    was_training = model.training
+    try:
+        return evaluate(model, loader, name, classes=classes, output_dir=output_dir)
+    finally:
+        model.train(was_training)
+
+
+def _amp(cfg: CfgNode) -> torch.dtype | None:
+    if not cfg.SOLVER.AMP.ENABLED:
+        return None
+    if cfg.SOLVER.AMP.DTYPE not in AMP_TYPES:
+        raise UserError(f"SOLVER.AMP.DTYPE is {cfg.SOLVER.AMP.DTYPE}; known: {', '.join(AMP_TYPES)}")
+    return AMP_TYPES[cfg.SOLVER.AMP.DTYPE]
+
+
+def _distributed(model: nn.Module, device: torch.device) -> nn.Module:
+    if comm.get_world_size() == 1:
+        return model
+    ids = [comm.get_local_rank()] if device.type == "cuda" else None
+    return DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)

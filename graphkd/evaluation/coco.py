@@ -1,0 +1,282 @@
+"""COCO average precision of a Detectron2 model on a registered data set; no training, no drawing.
+
+The numbers come from faster-coco-eval, whose rules are those of pycocotools. Every AP and AR is in
+0..100; `None` stands where nothing could be measured because the ground truth has no such object.
+"""
+
+import math
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.data import DatasetCatalog
+from detectron2.evaluation import inference_context
+from detectron2.structures import BoxMode, Instances
+from detectron2.utils import comm
+from faster_coco_eval import COCO, COCOeval_faster
+from torch import nn
+from tqdm.auto import tqdm
+
+from graphkd.errors import UserError
+from graphkd.evaluation.complexity import waiter
+from graphkd.evaluation.files import write_json
+
+# Where the twelve COCO numbers lie: (IoU threshold or None for all, area range, detections a page).
+_PRECISIONS = {
+    "AP": (None, "all"),
+    "AP50": (0.5, "all"),
+    "AP75": (0.75, "all"),
+    "APs": (None, "small"),
+    "APm": (None, "medium"),
+    "APl": (None, "large"),
+}
+_RECALLS = {
+    "AR1": ("all", 1),
+    "AR10": ("all", 10),
+    "AR100": ("all", 100),
+    "ARs": ("small", 100),
+    "ARm": ("medium", 100),
+    "ARl": ("large", 100),
+}
+
+
+def ground_truth(dicts: Iterable[dict], classes: Sequence[str]) -> dict:
+    """Turn Detectron2 data set dicts into a COCO json dict.
+
+    Args:
+        dicts: one a page, with image_id, height, width and `annotations` (bbox, bbox_mode,
+            category_id in 0..K-1, optional iscrowd and area). No pages: an empty COCO dict.
+        classes: K class names; category ids in the result are 0..K-1, as in `dicts`.
+
+    Returns:
+        {"images", "annotations", "categories"}; boxes are (x, y, width, height) in pixels. The
+        area is the annotation's own if it states one, else the area of its box.
+
+    Raises:
+        UserError: two pages share an image_id, or a category_id is outside 0..K-1.
+    """
+    images: list[dict] = []
+    annotations: list[dict] = []
+    seen: set = set()
+    for page in dicts:
+        image_id = page["image_id"]
+        if image_id in seen:
+            raise UserError(f"image_id {image_id!r} occurs twice; give every page its own image_id")
+        seen.add(image_id)
+        images.append({"id": image_id, "height": page["height"], "width": page["width"]})
+        for annotation in page.get("annotations", ()):
+            category = annotation["category_id"]
+            if not 0 <= category < len(classes):
+                raise UserError(
+                    f"page {image_id!r} holds category_id {category}, but there are only "
+                    f"{len(classes)} classes (0..{len(classes) - 1}); check the class list"
+                )
+            box = BoxMode.convert(
+                list(annotation["bbox"]), annotation["bbox_mode"], BoxMode.XYWH_ABS
+            )
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,  # 0 would read as "unmatched"
+                    "image_id": image_id,
+                    "category_id": int(category),
+                    "bbox": [float(number) for number in box],
+                    "area": float(annotation.get("area", box[2] * box[3])),
+                    "iscrowd": int(annotation.get("iscrowd", 0)),
+                }
+            )
+    categories = [{"id": index, "name": name} for index, name in enumerate(classes)]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def coco_results(image_id: Any, instances: Instances) -> list[dict]:
+    """One page's predictions as COCO result dicts, boxes as (x, y, width, height) in pixels."""
+    instances = instances.to("cpu")
+    boxes = BoxMode.convert(instances.pred_boxes.tensor, BoxMode.XYXY_ABS, BoxMode.XYWH_ABS)
+    rows = zip(
+        boxes.tolist(), instances.scores.tolist(), instances.pred_classes.tolist(), strict=True
+    )
+    return [
+        {"image_id": image_id, "category_id": category, "bbox": box, "score": score}
+        for box, score, category in rows
+    ]
+
+
+def coco_ap(ground_truth: dict, results: Sequence[dict]) -> dict:
+    """COCO box AP and AR of results against a ground truth; neither is changed.
+
+    Args:
+        ground_truth: a COCO json dict, see `ground_truth()`; image ids may be numbers or strings.
+        results: dicts with image_id, category_id, bbox (x, y, w, h), score. No results give 0.0.
+
+    Returns:
+        AP, AP50, AP75, APs, APm, APl (COCO's small, medium, large), AR1, AR10, AR100, ARs, ARm,
+        ARl and `per_class` {name: AP}; all in 0..100, None where the ground truth has no
+        (non-crowd) object to find.
+
+    Raises:
+        ValueError: a result names an unknown image or class, or holds a number that isn't finite.
+    """
+    image_numbers = {image["id"]: i for i, image in enumerate(ground_truth["images"], start=1)}
+    names = {category["id"]: category["name"] for category in ground_truth["categories"]}
+    _check_results(results, image_numbers, names)
+    # faster-coco-eval wants whole-number image ids and writes into what it is given: hence copies.
+    truth = {
+        "images": [{**im, "id": image_numbers[im["id"]]} for im in ground_truth["images"]],
+        "annotations": [
+            {**a, "image_id": image_numbers[a["image_id"]]} for a in ground_truth["annotations"]
+        ],
+        "categories": ground_truth["categories"],
+    }
+    if not truth["images"] or not names:
+        empty = dict.fromkeys([*_PRECISIONS, *_RECALLS])
+        return {**empty, "per_class": dict.fromkeys(names.values())}
+    truth_api = COCO(truth, use_deepcopy=True)
+    guesses = [{**result, "image_id": image_numbers[result["image_id"]]} for result in results]
+    evaluator = COCOeval_faster(truth_api, truth_api.loadRes(guesses), iouType="bbox")
+    evaluator.evaluate()
+    evaluator.accumulate()
+    return _twelve_numbers(evaluator, names)
+
+
+def mean_ap(per_class: dict[str, float | None], names: Iterable[str]) -> float | None:
+    """Mean AP over some classes; those without ground truth (None) are left out.
+
+    Returns None if no class of `names` could be measured.
+
+    Raises:
+        UserError: a name is not in `per_class`.
+    """
+    names = list(names)
+    unknown = [name for name in names if name not in per_class]
+    if unknown:
+        raise UserError(
+            f"no class named {', '.join(map(repr, unknown))}; choose from {', '.join(per_class)}"
+        )
+    values = [per_class[name] for name in names]
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def evaluate(
+    model: nn.Module,
+    loader: Iterable[list[dict]],
+    dataset_name: str,
+    *,
+    classes: Sequence[str],
+    output_dir: Path | None = None,
+    progress: bool = True,
+) -> dict:
+    """Run a Detectron2 detector over a test loader and measure its COCO AP.
+
+    Args:
+        model: returns a list of {"instances": Instances} in eval mode; its mode is given back.
+        loader: batches of dicts with image, image_id, height, width; covers the data set once
+            (each rank of a distributed run its own part).
+        dataset_name: a name in Detectron2's DatasetCatalog, the source of the ground truth.
+        classes: the K class names in the order of the contiguous category ids.
+        output_dir: receives `coco_results.json` and `metrics.json`; None writes nothing.
+        progress: show a bar with pages per second on the main rank.
+
+    Returns:
+        `coco_ap()`'s numbers plus `images` (pages) and `seconds` (time inside the model, without
+        data loading; the slowest rank's). On ranks other than the main one: {}.
+
+    Raises:
+        UserError: the model predicts a class that the class list has no name for.
+        ValueError: the loader left out or repeated pages of the data set.
+    """
+    results, seen, seconds = _predict(model, loader, progress=progress)
+    gathered = comm.gather((results, seen, seconds))
+    if not comm.is_main_process():
+        return {}
+    results = [result for part, _, _ in gathered for result in part]
+    seen = [image_id for _, part, _ in gathered for image_id in part]
+    truth = ground_truth(DatasetCatalog.get(dataset_name), classes)
+    _check_coverage(seen, truth, dataset_name)
+    highest = max((result["category_id"] for result in results), default=-1)
+    if highest >= len(classes):
+        raise UserError(
+            f"the model predicts class {highest}, but {dataset_name} has {len(classes)} classes; "
+            f"use a model trained for this class list"
+        )
+    metrics = coco_ap(truth, results)
+    metrics.update(images=len(seen), seconds=max(part for _, _, part in gathered))
+    if output_dir is not None:
+        write_json(Path(output_dir) / "coco_results.json", results)
+        write_json(Path(output_dir) / "metrics.json", metrics)
+    return metrics
+
+
+def _predict(
+    model: nn.Module, loader: Iterable[list[dict]], *, progress: bool
+) -> tuple[list[dict], list, float]:
+    """Return one rank's COCO results, the image ids it saw, and the seconds inside the model."""
+    results: list[dict] = []
+    seen: list = []
+    seconds = 0.0
+    wait = waiter(model)
+    sampler = getattr(getattr(loader, "batch_sampler", None), "sampler", None)
+    total = len(sampler) if hasattr(sampler, "__len__") else None  # this rank's pages
+    hidden = not (progress and comm.is_main_process())
+    bar = tqdm(total=total, desc="evaluating", unit=" pages", disable=hidden)
+    with inference_context(model), torch.no_grad(), bar:
+        for batch in loader:
+            wait()
+            start = time.perf_counter()
+            outputs = model(batch)
+            wait()
+            seconds += time.perf_counter() - start
+            for page, output in zip(batch, outputs, strict=True):
+                seen.append(page["image_id"])
+                results.extend(coco_results(page["image_id"], output["instances"]))
+            bar.update(len(batch))
+    return results, seen, seconds
+
+
+def _check_coverage(seen: list, truth: dict, dataset_name: str) -> None:
+    expected = {image["id"] for image in truth["images"]}
+    if set(seen) != expected or len(seen) != len(expected):
+        raise ValueError(
+            f"the loader showed {len(seen)} pages ({len(set(seen))} different ones), but "
+            f"{dataset_name} has {len(expected)}: AP would be wrong"
+        )
+
+
+def _check_results(results: Sequence[dict], images: dict, names: dict) -> None:
+    for result in results:
+        if result["image_id"] not in images:
+            raise ValueError(f"a result names the unknown image {result['image_id']!r}")
+        if result["category_id"] not in names:
+            raise ValueError(f"a result names the unknown category {result['category_id']!r}")
+        if not all(map(math.isfinite, [*result["bbox"], result["score"]])):
+            raise ValueError(f"a result on image {result['image_id']!r} holds NaN or infinity")
+
+
+def _twelve_numbers(evaluator: COCOeval_faster, names: dict) -> dict:
+    """Average an accumulated evaluation the way COCO does: over every cell that isn't -1."""
+    parameters = evaluator.params
+    precision = np.asarray(evaluator.eval["precision"])  # threshold, recall, class, area, count
+    recall = np.asarray(evaluator.eval["recall"])  # threshold, class, area, count
+    area = {label: i for i, label in enumerate(parameters.areaRngLbl)}
+    count = {limit: i for i, limit in enumerate(parameters.maxDets)}
+    numbers: dict[str, Any] = {}
+    for key, (threshold, area_name) in _PRECISIONS.items():
+        cells = precision[..., area[area_name], count[100]]
+        if threshold is not None:
+            cells = cells[np.isclose(parameters.iouThrs, threshold)]
+        numbers[key] = _percent(cells)
+    for key, (area_name, limit) in _RECALLS.items():
+        numbers[key] = _percent(recall[..., area[area_name], count[limit]])
+    numbers["per_class"] = {
+        names[category]: _percent(precision[:, :, i, area["all"], count[100]])
+        for i, category in enumerate(parameters.catIds)
+    }
+    return numbers
+
+
+def _percent(cells: np.ndarray) -> float | None:
+    measured = cells[cells > -1]
+    return 100.0 * float(measured.mean()) if measured.size else None

@@ -1,0 +1,117 @@
+"""The text / non-text test on feature covariance and ways to find its threshold; no running state
+here.
+
+Evidence: regions are sorted into text and non-text by their covariance [paper]; text has the higher
+covariance [2nd]; the statistic, its calibration and the guards [ours].
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+BINS = 80
+LIMIT = 4.0
+
+
+class TextThreshold(NamedTuple):
+    """A 1-D text test: text where `sign * (score - value) > 0`.
+
+    Attributes:
+        value: scalar threshold in z-scores.
+        sign: scalar, 1 where text scores high, -1 where it scores low.
+        auc: scalar in 0.5..1, how well the score separates text from non-text classes under this
+            sign; 0.5 where one of them was never seen.
+    """
+
+    value: Tensor
+    sign: Tensor
+    auc: Tensor
+
+
+def covariance_contrast(features: Tensor, *, eps: float = 1e-6) -> Tensor:
+    """The covariance statistic c of every region: how much its cells vary against their mean.
+
+    `c = log(||Sigma||_F / (||mean||^2 / C))`, with Sigma (C, C) the covariance of the region's h *
+    w cells. Its norm comes from the (hw, hw) Gram matrix, which has the same Frobenius norm; Sigma
+    has rank <= hw - 1, so a log determinant would be minus infinity.
+
+    Args:
+        features: (n, C, h, w) with h * w >= 2.
+        eps: added to both norms, so that constant features have a finite score.
+
+    Returns:
+        (n,) finite scores without unit.
+    """
+    channels = features.shape[1]
+    cells = features.flatten(2)
+    count = cells.shape[2]
+    gram = cells.transpose(1, 2) @ cells
+    mean_norm = gram.mean(dim=(1, 2))
+    centred = gram - gram.mean(1, keepdim=True) - gram.mean(2, keepdim=True)
+    centred = centred + mean_norm[:, None, None]
+    spread = centred.flatten(1).norm(dim=1) / max(count - 1, 1)
+    return torch.log((spread + eps) / (mean_norm.clamp(min=0) / channels + eps))
+
+
+def score_histogram(scores: Tensor, is_text: Tensor, weights: Tensor) -> Tensor:
+    """Counts z-scores in `BINS` bins over -4..4, the outer bins open.
+
+    Args:
+        scores: (n,) z-scores.
+        is_text: (n,) bool, whether the region's class is text.
+        weights: (n,) 1 to count a region, 0 to leave it out.
+
+    Returns:
+        (2, BINS): row 0 non-text, row 1 text.
+    """
+    bins = ((scores.clamp(-LIMIT, LIMIT) + LIMIT) * (BINS / (2 * LIMIT))).long().clamp(0, BINS - 1)
+    counts = scores.new_zeros(2 * BINS)
+    return counts.index_add(0, bins + BINS * is_text.long(), weights.to(counts)).view(2, BINS)
+
+
+def fit_threshold(histogram: Tensor) -> TextThreshold:
+    """The threshold and sign of best balanced accuracy (Youden's J), with the area under the curve.
+
+    Args:
+        histogram: (2, BINS) counts of `score_histogram`, decayed or not.
+    """
+    totals = histogram.sum(1, keepdim=True)
+    nontext, text = histogram / totals.clamp(min=1e-12)
+    nontext_below, text_below = nontext.cumsum(0), text.cumsum(0)
+    auc = (text * (nontext_below - 0.5 * nontext)).sum()
+    auc = torch.where((totals > 0).all(), auc, 0.5 * torch.ones_like(auc))
+    sign = torch.where(auc >= 0.5, 1.0, -1.0).to(auc)
+    gain = sign * (nontext_below - text_below)
+    edges = torch.arange(1, BINS + 1, device=gain.device, dtype=gain.dtype)
+    edges = edges * (2 * LIMIT / BINS) - LIMIT
+    best = (gain >= gain.max() - 1e-6).to(gain)
+    return TextThreshold((edges * best).sum() / best.sum(), sign, torch.maximum(auc, 1 - auc))
+
+
+def otsu_threshold(scores: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
+    """Otsu's threshold of one image's scores, exact over all splits.
+
+    Args:
+        scores: (n,).
+        counted: (n,) bool, the scores to look at.
+
+    Returns:
+        The threshold (the middle of the gap) and the share of variance between the two sides, 0..1;
+        both 0 where fewer than two scores count. A plain Gaussian gives a share of 0.64, a uniform
+        sample 0.75.
+    """
+    if len(scores) < 2:
+        return scores.new_zeros(()), scores.new_zeros(())
+    count = counted.sum()
+    sorted_scores = torch.where(counted, scores, torch.inf).sort().values
+    finite = torch.where(sorted_scores.isfinite(), sorted_scores, 0)
+    mean = finite.sum() / count.clamp(min=1)
+    finite = torch.where(sorted_scores.isfinite(), finite - mean, 0)
+    below = torch.arange(1, len(scores), device=scores.device, dtype=scores.dtype)
+    above = count - below
+    sums = finite.cumsum(0)[:-1]
+    between = torch.where(above > 0, sums.square() / (below * above.clamp(min=1)), 0)
+    share, split = between.max(0)
+    share = share / (finite.square().sum() / count.clamp(min=1)).clamp(min=1e-12) * (count > 1)
+    return (finite[split] + finite[split + 1]) / 2 + mean, share.clamp(0, 1)

@@ -1,0 +1,84 @@
+"""The loss registry and how yaml keys become losses; no loss of any method here."""
+
+import importlib
+import inspect
+import pkgutil
+from dataclasses import dataclass
+
+from detectron2.utils.registry import Registry
+
+from graphkd.errors import UserError
+from graphkd.losses.base import NEEDS, DistillLoss, LossContext
+
+LOSSES = Registry("DISTILL_LOSS")
+LOSSES.__doc__ = "Distillation methods by the name used under DISTILL.LOSSES; called as f(context, **options)."
+
+COMMON_KEYS = ("WEIGHT", "RAMP")
+
+
+@dataclass(frozen=True)
+class ScheduledLoss:
+    """A built loss with its place in the total.
+
+    Attributes:
+        module: the loss.
+        weight: factor of all its terms at the end of the ramp.
+        ramp: iterations over which the factor grows linearly from 0; 0 for none.
+    """
+
+    module: DistillLoss
+    weight: float
+    ramp: int
+
+    def factor(self, iteration: int) -> float:
+        """The factor at `iteration` (counted from 0): `weight * min(1, (iteration + 1) / ramp)`."""
+        return self.weight * (min(1.0, (iteration + 1) / self.ramp) if self.ramp else 1.0)
+
+
+def import_methods() -> None:
+    """Imports every module of this folder, so that each method registers itself."""
+    import graphkd.losses as package
+
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")
+
+
+def build_losses(losses_cfg, context: LossContext, *, source: str) -> dict[str, ScheduledLoss]:
+    """Builds every loss of the yaml node `DISTILL.LOSSES`, in the order of the yaml.
+
+    Args:
+        losses_cfg: mapping of method name to its options in upper case; `WEIGHT` (default 1) and `RAMP`
+            (iterations, default 0) belong to every method.
+        context: facts about the pair.
+        source: name of the config file, for error messages.
+
+    Raises:
+        UserError: unknown method or key, a missing class list agreement, or an option of a wrong value.
+    """
+    import_methods()
+    return {name: _build(name, dict(node), context, source) for name, node in losses_cfg.items()}
+
+
+def _build(name: str, options: dict, context: LossContext, source: str) -> ScheduledLoss:
+    if name not in LOSSES:
+        known = ", ".join(sorted(key for key, _ in LOSSES))
+        raise UserError(f"{source}: DISTILL.LOSSES.{name} is no method; known: {known}")
+    cls = LOSSES.get(name)
+    if cls.needs_same_classes and not context.same_classes:
+        raise UserError(
+            f"{source}: DISTILL.LOSSES.{name} compares class scores, but teacher and student have "
+            "different class lists; remove it or train the teacher on the same classes"
+        )
+    unread = set(cls.needs) - set(NEEDS)
+    assert not unread, f"{name} needs unknown parts {unread}"
+    weight, ramp = float(options.pop("WEIGHT", 1.0)), int(options.pop("RAMP", 0))
+    allowed = [key.upper() for key in inspect.signature(cls.__init__).parameters][2:]
+    for key in options:
+        if key not in allowed:
+            known = ", ".join([*COMMON_KEYS, *allowed])
+            raise UserError(f"{source}: DISTILL.LOSSES.{name}.{key} is no option; known: {known}")
+    try:
+        module = cls(context, **{key.lower(): value for key, value in options.items()})
+    except ValueError as error:
+        raise UserError(f"{source}: DISTILL.LOSSES.{name}: {error}") from error
+    return ScheduledLoss(module=module, weight=weight, ramp=ramp)

@@ -1,0 +1,308 @@
+"""The `graphkd` method: nodes and edges of a document graph; the graph's maths is in graphkd/graph.
+
+Evidence. Nodes are RoI-pooled proposal features sorted into text and non-text by their covariance,
+text nodes are merged iteratively, non-text nodes weigh more, edges are distilled with a Mahalanobis
+distance [paper]. Edges are cosines of a complete graph, the loss is node plus edge imitation [2nd].
+Background nodes are mined by the teacher's loss [code, of the parent DSIG]. The formulas of the
+text test, the merging, the edge metric, the term weights, and background nodes as a term of their
+own that counts as non-text for edges [ours].
+
+`Differs from the paper:` the paper gives no formula and the public release contains none of this,
+so nothing here reproduces a published number.
+"""
+
+import logging
+
+import torch
+from torch import Tensor
+
+from graphkd.graph.build import InstanceGraph, describe, plan_nodes, pool_edges
+from graphkd.graph.distance import (
+    edge_distance,
+    masked_mean,
+    node_squares,
+    profile_metric,
+)
+from graphkd.graph.edges import (
+    cosine_affinity,
+    covariance_factor,
+    mahalanobis_affinity,
+    mahalanobis_weights,
+    squared_mahalanobis,
+    within_class_scatter,
+)
+from graphkd.graph.nodes import match_size
+from graphkd.losses.base import DistillLoss, LossContext
+from graphkd.losses.node_sampling import (
+    SampledNodes,
+    node_features,
+    one_image,
+    roi_adapter,
+    sample_nodes,
+)
+from graphkd.losses.options import fraction, need_two_stage, not_negative, positive
+from graphkd.losses.register import register
+from graphkd.losses.running import RunningScatter
+from graphkd.losses.teacher_graph import TeacherGraph, describe_batch
+from graphkd.losses.text_test import NODE_TYPES, THRESHOLDS, TextTest
+from graphkd.outputs import Outputs, Regions, Targets
+
+MIN_VARIATION = 0.02
+MIN_SHRINKAGE = 0.1
+
+
+@register("graphkd")
+class GraphKD(DistillLoss):
+    """Imitates the teacher's document graph: text, non-text and background nodes, typed edges."""
+
+    needs = frozenset({"region_features", "region_predictions"})
+
+    def __init__(
+        self,
+        context: LossContext,
+        *,
+        node_type: str = "covariance",
+        threshold: str = "calibrated",
+        fixed_threshold: float = 0.0,
+        text_is_high: bool = True,
+        decay: float = 0.99,
+        merge: bool = True,
+        neighbours: int = 8,
+        merge_rounds: int = 5,
+        deduplicate: float = 0.0,
+        max_background: int = 64,
+        background_ce: float = 0.6,
+        affinity: str = "cosine",
+        weight_by: str = "none",
+        distance: str = "mahalanobis",
+        rho_min: float = 0.1,
+        nontext_weight: float = 0.5,
+        text_weight: float = 0.5,
+        background_weight: float = 0.5,
+        alpha: float = 1.0,
+        edge_weight: float = 1.0,
+        edge_type_weights: tuple[float, float, float] = (0.5, 1.0, 1.0),
+    ):
+        """Takes the options.
+
+        Args:
+            context: facts about the pair.
+            node_type: what calls a node text: covariance (the teacher's features), gt_class,
+                teacher_class, or none (all nodes alike: no merging, one edge type).
+            threshold: of the covariance test: calibrated on the text classes, otsu (guarded, else
+                fixed) or fixed.
+            fixed_threshold: z-score for `fixed`.
+            text_is_high: whether text has the higher covariance, for `otsu` and `fixed`;
+                calibration learns it.
+            decay: of running statistics, a batch.
+            merge: whether text nodes merge.
+            neighbours: nearest box centres that count as adjacent when merging.
+            merge_rounds: of merging, at most.
+            deduplicate: IoU above which regions of one class are copies and one stays; 0 keeps all.
+            max_background: hard background nodes an image, at most; 0 for none.
+            background_ce: the teacher's cross entropy from which background is hard.
+            affinity: what an edge is, cosine or mahalanobis.
+            weight_by: weights of single edges, none or mahalanobis (the teacher's D2).
+            distance: between edge profiles, euclidean or mahalanobis.
+            rho_min: least shrinkage of the edge metric; 1 makes it Euclidean.
+            nontext_weight: of the non-text node term.
+            text_weight: of the text node term, times min(1, alpha * non-text nodes / text nodes).
+            background_weight: of the background node term.
+            alpha: see text_weight.
+            edge_weight: of the edge term.
+            edge_type_weights: text-text, text-nontext, nontext-nontext.
+
+        Raises:
+            ValueError: an option has no such value, or the data set or pair lacks what it needs.
+        """
+        super().__init__()
+        need_two_stage(context)
+        _one_of("node_type", node_type, NODE_TYPES)
+        _one_of("threshold", threshold, THRESHOLDS)
+        self.affinity = _one_of("affinity", affinity, ("cosine", "mahalanobis"))
+        self.weight_by = _one_of("weight_by", weight_by, ("none", "mahalanobis"))
+        self.distance = _one_of("distance", distance, ("euclidean", "mahalanobis"))
+        self.merging = merge and node_type != "none"
+        self.plan_options = {
+            "neighbours": int(positive("neighbours", neighbours)),
+            "rounds": int(not_negative("merge_rounds", merge_rounds)),
+        }
+        self.sampling = {
+            "max_background": int(not_negative("max_background", max_background)),
+            "background_ce": not_negative("background_ce", background_ce),
+            "max_iou": fraction("deduplicate", deduplicate),
+        }
+        self.rho_min = fraction("rho_min", rho_min)
+        self.weights = {
+            "nontext": not_negative("nontext_weight", nontext_weight),
+            "text": not_negative("text_weight", text_weight),
+            "background": not_negative("background_weight", background_weight),
+            "edges": not_negative("edge_weight", edge_weight),
+        }
+        self.alpha = not_negative("alpha", alpha)
+        self.edge_type_weights = _three(edge_type_weights)
+        self.num_classes = context.num_classes
+        decay = fraction("decay", decay)
+        self.text_test = TextTest(
+            context,
+            node_type=node_type,
+            threshold=threshold,
+            fixed_threshold=float(fixed_threshold),
+            text_is_high=text_is_high,
+            decay=decay,
+        )
+        predictions = max_background > 0 or deduplicate > 0 or node_type == "teacher_class"
+        self.needs = frozenset(
+            {"region_features", "region_predictions"} if predictions else {"region_features"}
+        )
+        self.adapter = roi_adapter(context.student_channels, context.teacher_channels)
+        self.teacher_scatter = self.student_scatter = None
+        if "mahalanobis" in (affinity, weight_by):
+            self.teacher_scatter = RunningScatter(width=context.teacher_channels, decay=decay)
+        if affinity == "mahalanobis":
+            self.student_scatter = RunningScatter(width=context.student_channels, decay=decay)
+        self.check_every, self.calls = 100, 0
+        self.log: dict[str, Tensor] = {}
+
+    def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:
+        """Returns `text`, `nontext`, `background`, `edges`, means over the images with a node."""
+        with torch.autocast(student.regions.features.device.type, enabled=False):
+            terms = self._terms(student.regions, teacher.regions, targets)
+        self.calls += 1
+        if self.training and self.calls % self.check_every == 0:
+            self._warn()
+        return terms
+
+    @torch.no_grad()
+    def instance_graph(self, teacher: Outputs, targets: Targets, image: int) -> InstanceGraph:
+        """The graph of one image of a batch as the running statistics see it now, which stay as
+        they are.
+
+        The teacher's features are taken at their own height and width.
+        """
+        regions, targets = one_image(teacher, targets, image)
+        with torch.autocast(regions.features.device.type, enabled=False):
+            nodes = sample_nodes(regions, targets, **self.sampling)
+            features = node_features(regions, nodes)
+            (graph,) = self._teacher_graphs(features, nodes, regions, update=False)
+        return describe(graph.plan, nodes.boxes[0], graph.edges)
+
+    def _terms(self, student: Regions, teacher: Regions, targets: Targets) -> dict[str, Tensor]:
+        nodes = sample_nodes(teacher, targets, **self.sampling)
+        with torch.no_grad():
+            constant = node_features(teacher, nodes)
+        features, constant = match_size(node_features(student, nodes), constant)
+        adapted = self.adapter(features)
+        student_factor = None
+        with torch.no_grad():
+            graphs = self._teacher_graphs(constant, nodes, teacher, update=self.training)
+            if self.student_scatter is not None:
+                student_factor = self._factor(
+                    self.student_scatter, features, nodes, update=self.training
+                )
+        sums = {name: adapted[:0].sum() for name in self.weights}
+        counts = nodes.counts
+        parts = (features.split(counts), adapted.split(counts), constant.split(counts))
+        for graph, own, own_adapted, other in zip(graphs, *parts, strict=True):
+            if len(own):
+                edges = pool_edges(self._affinity(own, student_factor), graph.plan)
+                terms = self._image_terms(graph, edges, own_adapted - other)
+                sums = {name: total + terms[name] for name, total in sums.items()}
+        images = max(sum(count > 0 for count in counts), 1)
+        self.log = {**self.text_test.log, **describe_batch(graphs)}
+        return {name: self.weights[name] * total / images for name, total in sums.items()}
+
+    def _image_terms(
+        self, graph: TeacherGraph, student_edges: Tensor, difference: Tensor
+    ) -> dict[str, Tensor]:
+        plan = graph.plan
+        squares = node_squares(difference.flatten(1), plan.slots, plan.sizes)
+        texts, others = plan.is_text.sum(), plan.is_nontext.sum()
+        balance = (self.alpha * others / texts.clamp(min=1)).clamp(max=1)
+        balance = torch.where(others > 0, balance, torch.ones_like(balance))
+        return {
+            "text": balance * masked_mean(squares, plan.is_text),
+            "nontext": masked_mean(squares, plan.is_nontext),
+            "background": masked_mean(squares, plan.is_background),
+            "edges": edge_distance(
+                student_edges,
+                graph.edges,
+                present=plan.present,
+                is_text=plan.is_text,
+                metric=graph.metric,
+                edge_weights=graph.weights,
+                type_weights=self.edge_type_weights,
+            ),
+        }
+
+    def _teacher_graphs(
+        self, features: Tensor, nodes: SampledNodes, teacher: Regions, *, update: bool
+    ) -> list[TeacherGraph]:
+        logits = None if teacher.logits is None else teacher.logits[nodes.rows]
+        types = self.text_test(features, nodes, logits, update=update).split(nodes.counts)
+        factor = None
+        if self.teacher_scatter is not None:
+            factor = self._factor(self.teacher_scatter, features, nodes, update=update)
+        parts = (nodes.regions, types, nodes.boxes, features.split(nodes.counts))
+        return [self._teacher_graph(*part, factor) for part in zip(*parts, strict=True)]
+
+    def _teacher_graph(
+        self, regions: Tensor, types: Tensor, boxes: Tensor, features: Tensor, factor: Tensor | None
+    ) -> TeacherGraph:
+        cosines = None
+        if self.merging or self.affinity == "cosine":
+            cosines = cosine_affinity(features.flatten(1))
+        similarity = cosines if self.merging else None
+        plan = plan_nodes(regions, types, boxes, similarity, **self.plan_options)
+        affinity = cosines if self.affinity == "cosine" else self._affinity(features, factor)
+        edges = pool_edges(affinity, plan)
+        metric = distances = weights = None
+        if self.distance == "mahalanobis":
+            metric = profile_metric(edges, plan.present, rho_min=self.rho_min)
+        if factor is not None:
+            descriptors = plan.assignment @ features.mean((2, 3))
+            distances = squared_mahalanobis(descriptors, factor)
+        if self.weight_by == "mahalanobis":
+            weights = mahalanobis_weights(distances, plan.present)
+        return TeacherGraph(plan, edges, metric, weights, distances)
+
+    def _affinity(self, features: Tensor, factor: Tensor | None) -> Tensor:
+        if self.affinity == "cosine":
+            return cosine_affinity(features.flatten(1))
+        return mahalanobis_affinity(features.mean((2, 3)), factor)
+
+    def _factor(
+        self, running: RunningScatter, features: Tensor, nodes: SampledNodes, *, update: bool
+    ) -> Tensor:
+        if update:
+            running.update(
+                *within_class_scatter(
+                    features.mean((2, 3)), nodes.labels, num_labels=self.num_classes + 1
+                )
+            )
+        return covariance_factor(running.scatter, running.dof, min_shrinkage=MIN_SHRINKAGE)
+
+    def _warn(self) -> None:
+        self.text_test.warn()
+        measured = self.log.get("d2_variation")
+        if measured is not None and float(measured) <= MIN_VARIATION:
+            logging.getLogger(__name__).warning(
+                "graphkd: Mahalanobis distances between nodes are all but equal (coefficient of "
+                "variation %.3f) and teach nothing; set AFFINITY: cosine and WEIGHT_BY: none",
+                float(measured),
+            )
+
+
+def _one_of(name: str, value: str, choices: tuple[str, ...]) -> str:
+    if value not in choices:
+        raise ValueError(f"{name.upper()} must be one of {', '.join(choices)}, not {value}")
+    return value
+
+
+def _three(weights: tuple[float, float, float]) -> tuple[float, float, float]:
+    values = tuple(not_negative("edge_type_weights", value) for value in weights)
+    if len(values) != 3:
+        raise ValueError(f"EDGE_TYPE_WEIGHTS must be three numbers, not {len(values)}")
+    if not any(values):
+        raise ValueError("EDGE_TYPE_WEIGHTS must not all be 0; set EDGE_WEIGHT: 0 for no edges")
+    return values

@@ -1,0 +1,66 @@
+"""Checks of the options a loss gets from yaml; no defaults and no maths."""
+
+from graphkd.losses.base import LossContext
+
+
+def positive(name: str, value: float) -> float:
+    """Returns `value` as float.
+
+    Raises:
+        ValueError: it is no number above 0.
+    """
+    number = _number(name, value)
+    if number <= 0:
+        raise ValueError(f"{name.upper()} must be above 0, not {value}")
+    return number
+
+
+def not_negative(name: str, value: float) -> float:
+    """Returns `value` as float.
+
+    Raises:
+        ValueError: it is no number of at least 0.
+    """
+    number = _number(name, value)
+    if number < 0:
+        raise ValueError(f"{name.upper()} must not be negative, but is {value}")
+    return number
+
+
+def fraction(name: str, value: float) -> float:
+    """Returns `value` as float.
+
+    Raises:
+        ValueError: it is no number of 0..1.
+    """
+    number = _number(name, value)
+    if not 0 <= number <= 1:
+        raise ValueError(f"{name.upper()} must lie in 0..1, not {value}")
+    return number
+
+
+def need_two_stage(context: LossContext, *, remedy: str = "") -> None:
+    """Raises ValueError, with `remedy` if given, where there is no box head on RoI features."""
+    if not context.two_stage:
+        raise ValueError("; ".join(filter(None, ["needs a two-stage detector", remedy])))
+
+
+def need_same_classes(context: LossContext, *, remedy: str) -> None:
+    """Raises ValueError with `remedy` where teacher and student have different class lists."""
+    if not context.same_classes:
+        raise ValueError(
+            f"compares class scores, but teacher and student have different class lists; {remedy}"
+        )
+
+
+def _number(name: str, value: float) -> float:
+    # yaml reads 5e-5 as a string and true as a bool: take the first, refuse the second
+    if isinstance(value, bool):
+        raise ValueError(f"{name.upper()} must be a number, not {value}")
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name.upper()} must be a number, not {value!r}") from None
+    if number != number or number in (float("inf"), float("-inf")):
+        raise ValueError(f"{name.upper()} must be finite, not {value}")
+    return number

@@ -1,0 +1,53 @@
+"""The `pkd` method: correlation of FPN maps, channel by channel; scale and offset do not count."""
+
+from torch import Tensor, stack
+
+from graphkd.losses.base import DistillLoss, LossContext
+from graphkd.losses.maps import level_adapters, level_pairs
+from graphkd.losses.register import register
+from graphkd.outputs import Outputs, Targets
+
+
+def standardise(maps: Tensor, *, eps: float = 1e-6) -> Tensor:
+    """(N, C, H, W) with every channel shifted and scaled to mean 0 and variance 1 over N, H, W."""
+    centred = maps - maps.mean((0, 2, 3), keepdim=True)
+    return centred / (centred.square().mean((0, 2, 3), keepdim=True) + eps).sqrt()
+
+
+def pearson_distance(student_map: Tensor, teacher_map: Tensor) -> Tensor:
+    """Half the mean squared error of two standardised maps (N, C, H, W).
+
+    Equals 1 - r, averaged over channels, with Pearson's r between the two values of a cell; 0..2.
+    """
+    return 0.5 * (standardise(student_map) - standardise(teacher_map)).square().mean()
+
+
+@register("pkd")
+class PKD(DistillLoss):
+    """Pearson distance of a level, summed over the finest levels.
+
+    Source: Cao et al., PKD: General Distillation Framework for Object Detectors via Pearson
+    Correlation Coefficient, section 3.2. As there, a channel is standardised over all images of the
+    batch, so a term depends on which pages share a batch (not on how many).
+    """
+
+    needs = frozenset({"features"})
+
+    def __init__(self, context: LossContext, *, levels: int = 4, kernel: int = 1):
+        """Makes the adapters.
+
+        Args:
+            context: facts about the pair.
+            levels: how many levels are compared, counted from the finest.
+            kernel: 1 or 3, width of the convolution from student to teacher channels.
+        """
+        super().__init__()
+        if not isinstance(levels, int) or levels < 1:
+            raise ValueError(f"LEVELS must be a count of at least 1, not {levels}")
+        self.adapters = level_adapters(context, kernel=kernel, levels=levels)
+
+    def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:
+        """Returns `features`."""
+        pairs = level_pairs(student, teacher, targets, adapters=self.adapters)
+        distances = [pearson_distance(pair.student, pair.teacher) for pair in pairs]
+        return {"features": stack(distances).sum()}

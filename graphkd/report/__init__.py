@@ -1,0 +1,1 @@
+"""Showing results: demo page, curves, pictures, document graph; nothing is measured here."""

@@ -1,0 +1,117 @@
+"""What a report is made of, as checked dataclasses; no drawing and no files."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+NODE_TYPES = ("text", "nontext", "background")
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Boxes of one page: ground truth (no scores) or one model's predictions.
+
+    Attributes:
+        boxes: (n, 4) x1 y1 x2 y2 in pixels of the page's image; n may be 0.
+        classes: n class names.
+        scores: n scores in 0..1, or None for ground truth.
+    """
+
+    boxes: np.ndarray
+    classes: list[str]
+    scores: list[float] | None = None
+
+    def __post_init__(self) -> None:
+        """Make the boxes an (n, 4) float array and check the lengths."""
+        array = np.asarray(self.boxes, dtype=np.float64).reshape(-1, 4)
+        object.__setattr__(self, "boxes", array)
+        if len(self.classes) != len(array):
+            raise ValueError(f"{len(array)} boxes but {len(self.classes)} classes")
+        if self.scores is not None and len(self.scores) != len(array):
+            raise ValueError(f"{len(array)} boxes but {len(self.scores)} scores")
+        if not np.isfinite(array).all():
+            raise ValueError("a box holds NaN or infinity")
+
+    def __len__(self) -> int:
+        """Return the number of boxes."""
+        return len(self.boxes)
+
+
+@dataclass(frozen=True)
+class PageView:
+    """One page with its ground truth and what each model said about it.
+
+    Attributes:
+        image: (H, W, 3) RGB uint8.
+        title: shown above the page.
+        truth: the annotated boxes.
+        predictions: model name -> its boxes, in the order to show.
+    """
+
+    image: np.ndarray
+    title: str
+    truth: Boxes
+    predictions: dict[str, Boxes] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the image."""
+        check_image(self.image)
+
+
+@dataclass(frozen=True)
+class GraphView:
+    """One page's document graph, before and after merging.
+
+    Attributes:
+        image: (H, W, 3) RGB uint8.
+        boxes: (M, 4) regions, x1 y1 x2 y2 in pixels of the image.
+        node_types: M times "text", "nontext" or "background".
+        groups: M group ids; regions with the same id were merged into one node.
+        edges: (M', M') affinity of the merged nodes, larger is stronger.
+        assignment: (M', M), row-stochastic: how much of a region is in a node.
+        classes: M class names for the hover text, or None.
+    """
+
+    image: np.ndarray
+    boxes: np.ndarray
+    node_types: list[str]
+    groups: list[int]
+    edges: np.ndarray
+    assignment: np.ndarray
+    classes: list[str] | None = None
+
+    def __post_init__(self) -> None:
+        """Make arrays of the numbers and check that all parts describe the same graph."""
+        check_image(self.image)
+        boxes = np.asarray(self.boxes, dtype=np.float64).reshape(-1, 4)
+        regions = len(boxes)
+        edges = np.asarray(self.edges, dtype=np.float64)
+        nodes = len(edges)
+        edges = edges.reshape(nodes, nodes)
+        assignment = np.asarray(self.assignment, dtype=np.float64).reshape(nodes, regions)
+        for name, value in (("boxes", boxes), ("edges", edges), ("assignment", assignment)):
+            object.__setattr__(self, name, value)
+        lengths = {len(self.node_types), len(self.groups), regions}
+        if self.classes is not None:
+            lengths.add(len(self.classes))
+        if len(lengths) > 1:
+            raise ValueError(f"boxes, node_types, groups and classes differ in length: {lengths}")
+        if unknown := set(self.node_types) - set(NODE_TYPES):
+            raise ValueError(f"unknown node types {sorted(unknown)}; use {', '.join(NODE_TYPES)}")
+        if not np.isfinite(boxes).all() or not (assignment >= 0).all():
+            raise ValueError("boxes must be finite and the assignment 0 or more")
+        self._check_groups()
+
+    def _check_groups(self) -> None:
+        members: dict[int, set[int]] = {}
+        for region, group in enumerate(self.groups):
+            members.setdefault(group, set()).add(region)
+        rows = {frozenset(np.flatnonzero(row).tolist()) for row in self.assignment}
+        if len(members) != len(self.assignment) or rows != set(map(frozenset, members.values())):
+            raise ValueError("groups and assignment disagree about which regions form a node")
+
+
+def check_image(image: np.ndarray) -> None:
+    """Raise ValueError unless the image is (H, W, 3) uint8 with at least one pixel."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        raise ValueError(f"expected an (H, W, 3) uint8 image, got {image.dtype} {image.shape}")

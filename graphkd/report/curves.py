@@ -1,0 +1,120 @@
+"""Training logs read and sorted into series of points; no drawing.
+
+A log is Detectron2's metrics.json: one JSON object a line, each with its iteration.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from graphkd.errors import UserError
+
+_AP_KEYS = ("AP", "eval/AP", "bbox/AP")
+_SHARE = "kd_share/"
+_TERM = "loss_kd_"
+_FIRST_TERM_COLOUR = 3  # the first ones belong to teacher, student and distilled
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line of a chart: its name, its points (x, y), and how it is drawn.
+
+    `colour` is a place in the page's list of curve colours; lines of one run share it.
+    """
+
+    name: str
+    points: list[tuple[float, float]]
+    colour: int
+    dashed: bool = False
+
+
+def read_curves(path: Path) -> list[dict]:
+    """Read a metrics.json of Detectron2, one dict an iteration, in order.
+
+    Lines of the same iteration are joined, the later one wins: so a resumed run gives one curve.
+
+    Raises:
+        UserError: the file is missing, or a line is no JSON object with an iteration.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the training log {path}: {error}") from error
+    rows: dict[int, dict] = {}
+    for place, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            rows.setdefault(int(row["iteration"]), {}).update(row)
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{path} line {place} is not a training log entry; delete that line or the file"
+            ) from error
+    return [rows[iteration] for iteration in sorted(rows)]
+
+
+def loss_series(curves: dict[str, list[dict]]) -> list[Series]:
+    """Give each run's total loss and, where it distils, its own loss without those terms."""
+    series = []
+    for colour, (run, rows) in enumerate(curves.items()):
+        total = _points(rows, lambda row: row.get("total_loss"))
+        if not any(key.startswith(_TERM) for row in rows for key in row):
+            series.append(Series(run, total, colour))
+            continue
+        series.append(Series(f"{run}: all terms", total, colour))
+        series.append(
+            Series(f"{run}: detection alone", _points(rows, _own_loss), colour, dashed=True)
+        )
+    return [line for line in series if line.points]
+
+
+def ap_series(curves: dict[str, list[dict]]) -> list[Series]:
+    """Give each run's validation AP where one was logged."""
+    series = [
+        Series(run, _points(rows, _ap), colour) for colour, (run, rows) in enumerate(curves.items())
+    ]
+    return [line for line in series if line.points]
+
+
+def share_series(rows: list[dict]) -> list[Series]:
+    """Give each distillation term's share of the total loss in percent, largest on average first.
+
+    Only iterations at which some share was logged count; a term that wasn't is 0 there.
+    """
+    logged = [row for row in rows if any(key.startswith(_SHARE) for key in row)]
+    terms = list(dict.fromkeys(key for row in logged for key in row if key.startswith(_SHARE)))
+    logged = [row for row in logged if all(_finite(row.get(term, 0.0)) for term in terms)]
+    columns = {
+        term: [(row["iteration"], 100.0 * row.get(term, 0.0)) for row in logged] for term in terms
+    }
+    ranked = sorted(terms, key=lambda term: -sum(y for _, y in columns[term]))
+    return [
+        Series(term.removeprefix(_SHARE), columns[term], _FIRST_TERM_COLOUR + place)
+        for place, term in enumerate(ranked)
+        if columns[term]
+    ]
+
+
+def _points(rows: list[dict], value_of) -> list[tuple[float, float]]:
+    values = ((row["iteration"], value_of(row)) for row in rows)
+    return [(float(x), float(y)) for x, y in values if _finite(y)]
+
+
+def _ap(row: dict) -> float | None:
+    return next((row[key] for key in _AP_KEYS if key in row), None)
+
+
+def _own_loss(row: dict) -> float | None:
+    """Subtract the distillation terms from a row's total; None where no total was logged."""
+    if row.get("total_loss") is None:
+        return None
+    return row["total_loss"] - sum(
+        value for key, value in row.items() if key.startswith(_TERM) and value is not None
+    )
+
+
+def _finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)

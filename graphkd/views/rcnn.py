@@ -1,0 +1,121 @@
+"""The view of Detectron2's two-stage detectors (GeneralizedRCNN with StandardROIHeads); no losses."""
+
+from collections.abc import Sequence
+
+import torch
+from detectron2.modeling import GeneralizedRCNN
+from detectron2.modeling.poolers import assign_boxes_to_levels
+from detectron2.modeling.roi_heads import StandardROIHeads
+from detectron2.structures import Boxes, Instances
+from torch import Tensor, nn
+
+from graphkd.errors import UserError
+from graphkd.outputs import Dense, Outputs, Regions, Targets
+from graphkd.taps import record
+from graphkd.views.base import View
+
+
+class RCNNView(View):
+    """Faster R-CNN and its kin: FPN features, RPN maps, sampled RoIs with pooled features and scores."""
+
+    two_stage = True
+
+    def __init__(self, model: nn.Module):
+        """Checks that the model is one whose modules this view knows.
+
+        Raises:
+            UserError: another meta architecture or another kind of RoI heads.
+        """
+        if not isinstance(model, GeneralizedRCNN) or not isinstance(model.roi_heads, StandardROIHeads):
+            heads = type(getattr(model, "roi_heads", model)).__name__
+            raise UserError(
+                f"distillation of regions needs GeneralizedRCNN with StandardROIHeads, this is {heads}"
+            )
+        super().__init__(model)
+
+    @property
+    def channels(self) -> int:
+        shapes = self.model.backbone.output_shape()
+        return shapes[self.levels[0]].channels
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        return tuple(self.model.proposal_generator.in_features)
+
+    @property
+    def num_classes(self) -> int:
+        return self.model.roi_heads.num_classes
+
+    def step(self, batch: list[dict]) -> tuple[dict[str, Tensor], Outputs, Targets]:
+        model = self.model
+        taps = {
+            "backbone": model.backbone,
+            "proposal_generator.rpn_head": model.proposal_generator.rpn_head,
+            "proposal_generator.anchor_generator": model.proposal_generator.anchor_generator,
+            "roi_heads": model.roi_heads,
+            "roi_heads.box_pooler": model.roi_heads.box_pooler,
+            "roi_heads.box_predictor": model.roi_heads.box_predictor,
+        }
+        with record(taps) as tape:
+            losses = model(batch)
+        pooled, predicted = tape["roi_heads.box_pooler"], tape["roi_heads.box_predictor"]
+        boxes = [b.tensor for b in pooled.args[1]]
+        outputs = Outputs(
+            features={level: tape["backbone"].output[level] for level in self.levels},
+            dense=Dense(*map(tuple, tape["proposal_generator.rpn_head"].output)),
+            regions=Regions(tuple(boxes), pooled.output, *predicted.output),
+        )
+        images, _, _, instances = tape["roi_heads"].args
+        anchors = tape["proposal_generator.anchor_generator"].output
+        sampled, _ = tape["roi_heads"].output
+        targets = Targets(
+            boxes=tuple(i.gt_boxes.tensor for i in instances),
+            classes=tuple(i.gt_classes for i in instances),
+            image_sizes=tuple(images.image_sizes),
+            padded_size=tuple(images.tensor.shape[-2:]),
+            num_classes=self.num_classes,
+            region_labels=torch.cat([i.gt_classes for i in sampled]),
+            region_boxes=torch.cat([_matched_boxes(i) for i in sampled]),
+            region_levels=self._levels_of(boxes),
+            anchors=tuple(a.tensor for a in anchors),
+        )
+        return losses, outputs, targets
+
+    def observe(
+        self, batch: list[dict], boxes: Sequence[Tensor] | None, needs: frozenset[str]
+    ) -> Outputs:
+        model = self.model
+        features = model.backbone(model.preprocess_image(batch).tensor)
+        dense = regions = None
+        if "dense" in needs:
+            maps = [features[level] for level in self.levels]
+            dense = Dense(*map(tuple, model.proposal_generator.rpn_head(maps)))
+        if needs & {"region_features", "region_predictions"}:
+            regions = self._regions(features, boxes, predict="region_predictions" in needs)
+        return Outputs({level: features[level] for level in self.levels}, dense, regions)
+
+    def _regions(self, features: dict[str, Tensor], boxes: Sequence[Tensor], *, predict: bool) -> Regions:
+        heads = self.model.roi_heads
+        maps = [features[level] for level in heads.box_in_features]
+        pooled = heads.box_pooler(maps, [Boxes(b) for b in boxes])
+        logits = deltas = None
+        if predict:
+            logits, deltas = heads.box_predictor(heads.box_head(pooled))
+        return Regions(tuple(boxes), pooled, logits, deltas)
+
+    def _levels_of(self, boxes: Sequence[Tensor]) -> Tensor:
+        pooler = self.model.roi_heads.box_pooler
+        return assign_boxes_to_levels(
+            [Boxes(b) for b in boxes],
+            pooler.min_level,
+            pooler.max_level,
+            pooler.canonical_box_size,
+            pooler.canonical_level,
+        )
+
+
+def _matched_boxes(sampled: Instances) -> Tensor:
+    """Ground truth of each sampled RoI (R_i, 4); zeros on a page without objects, where none exists."""
+    if sampled.has("gt_boxes"):
+        return sampled.gt_boxes.tensor
+    return torch.zeros_like(sampled.proposal_boxes.tensor)

@@ -1,0 +1,30 @@
+"""Shared fixtures: where real annotated pages lie, if they do."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real annotated pages; skips the test where it is missing."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("GRAPHKD_REAL_DATA", default))
+    if not folder.is_dir():
+        pytest.skip(f"no real pages at {folder}; set GRAPHKD_REAL_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The project's folder."""
+    return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def few_threads():
+    """Small tensors run faster on one thread, and tests stay reproducible."""
+    import torch
+
+    torch.set_num_threads(1)

@@ -1,0 +1,196 @@
+"""Names in Detectron2's catalogs: known sets, generated pages and the user's own."""
+
+import json
+
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import register_coco_instances
+
+from graphkd.data import catalog
+from graphkd.data.entries import known_entries
+from graphkd.errors import UserError
+from tests.data.sets import document, write_set
+
+
+@pytest.fixture()
+def data_root(tmp_path, monkeypatch):
+    """An empty data folder and empty catalogs, as far as graphkd fills them."""
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "datasets"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    before = set(DatasetCatalog) | set(MetadataCatalog)
+    catalog.unregister_all()
+    yield tmp_path / "datasets"
+    catalog.unregister_all()
+    for name in (set(DatasetCatalog) | set(MetadataCatalog)) - before:
+        DatasetCatalog.pop(name, None)
+        MetadataCatalog.pop(name, None)
+
+
+def test_registering_touches_no_file_and_can_be_repeated(data_root):
+    catalog.register_all()
+    catalog.register_all()
+    assert not data_root.exists()
+    assert {"pages_train", "pages11_tiny_test", "publaynet_val", "hj_test"} <= set(DatasetCatalog)
+    assert len(catalog.dataset_classes(["doclaynet_train", "pages11_val"])) == 11
+
+
+def test_metadata_is_complete_before_the_data_exists(data_root):
+    catalog.register_all()
+    metadata = MetadataCatalog.get("segmonto_val")
+    assert metadata.thing_classes[:2] == ["MainZone", "MarginTextZone"]
+    assert metadata.thing_dataset_id_to_contiguous_id == {i + 1: i for i in range(9)}
+    assert metadata.json_file == str(data_root / "segmonto" / "val.json")
+    assert metadata.image_root == str(data_root / "segmonto" / "images")
+    assert metadata.evaluator_type == "coco"
+    assert len(metadata.text_classes) == 5
+
+
+def test_every_known_text_class_is_a_class(tmp_path):
+    for entry in known_entries(tmp_path):
+        assert set(entry.text_classes) < set(entry.classes), entry.name
+        assert len(set(entry.classes)) == len(entry.classes), entry.name
+
+
+def test_a_missing_set_says_what_to_do(data_root):
+    catalog.register_all()
+    with pytest.raises(
+        UserError, match=r"prima_train is missing.*prima/train\.json.*convert prima"
+    ):
+        DatasetCatalog.get("prima_train")
+
+
+def test_a_taken_name_is_a_clash_but_the_same_file_is_not(data_root):
+    same = str(data_root / "publaynet" / "val.json")
+    register_coco_instances("publaynet_val", {}, same, str(data_root / "publaynet" / "val"))
+    catalog.register_all()
+    catalog.unregister_all()
+    DatasetCatalog.pop("publaynet_val")
+    MetadataCatalog.pop("publaynet_val")
+    register_coco_instances("publaynet_val", {}, "other.json", "images")
+    with pytest.raises(UserError, match="publaynet_val is already taken by other.json"):
+        catalog.register_all()
+
+
+def test_another_root_is_a_clash(data_root, tmp_path):
+    catalog.register_all()
+    with pytest.raises(UserError, match="already taken"):
+        catalog.register_all(tmp_path / "elsewhere")
+
+
+def test_own_data_is_stored_and_comes_back(data_root):
+    json_file, images = write_set(data_root / "letters")
+    entry = catalog.add_own("letters", json_file, images, text_classes=["text"])
+    assert entry.classes == ("text", "figure")
+    stored = (data_root / "registered.yaml").read_text(encoding="utf-8")
+    assert "json: letters/annotations.json" in stored  # relative, so the folder can be moved
+    catalog.unregister_all()
+    catalog.register_all()
+    assert catalog.dataset_classes(["letters"]) == ("text", "figure")
+    assert catalog.text_classes("letters") == ("text",)
+    assert [len(page["annotations"]) for page in DatasetCatalog.get("letters")] == [2, 1]
+
+
+def test_own_data_may_be_registered_again(data_root, tmp_path):
+    catalog.add_own("letters", *write_set(data_root / "one"))
+    catalog.add_own("letters", *write_set(data_root / "two"))
+    assert MetadataCatalog.get("letters").json_file == str(data_root / "two" / "annotations.json")
+    assert catalog.text_classes("letters") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "texts", "message"),
+    [
+        ("pages_train", None, "built-in"),
+        ("a/b", None, "is no name"),
+        ("letters", ["prose"], "'prose' is not in .* text, figure"),
+    ],
+)
+def test_own_data_is_refused_with_a_reason(data_root, name, texts, message):
+    with pytest.raises(UserError, match=message):
+        catalog.add_own(name, *write_set(data_root / "letters"), text_classes=texts)
+    assert not (data_root / "registered.yaml").exists()
+
+
+@pytest.mark.parametrize("text", ["[1, 2", "- letters", "letters: 3", "letters: {json: a}"])
+def test_a_damaged_registered_yaml_is_named(data_root, text):
+    data_root.mkdir()
+    (data_root / "registered.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"registered\.yaml: not readable"):
+        catalog.register_all()
+
+
+def test_detectron2s_own_registration_works(data_root):
+    json_file, images = write_set(data_root / "plain")
+    register_coco_instances("plain_set", {}, str(json_file), str(images))
+    assert catalog.dataset_classes(["plain_set"]) == ("text", "figure")
+    assert catalog.text_classes("plain_set") is None
+    assert catalog.locate("plain_set")[0] == json_file
+
+
+def test_unknown_names_offer_close_ones(data_root):
+    with pytest.raises(UserError, match="did you mean pages_train.*data register"):
+        catalog.dataset_classes(["pages_trian"])
+    with pytest.raises(UserError, match="unknown data set 'zzz'"):
+        catalog.text_classes("zzz")
+
+
+def test_class_lists_that_differ_are_refused(data_root):
+    with pytest.raises(UserError, match="publaynet_val has the classes text.*doclaynet_val has"):
+        catalog.dataset_classes(["publaynet_val", "doclaynet_val"])
+    with pytest.raises(UserError, match="DATASETS.TRAIN"):
+        catalog.dataset_classes([])
+    with pytest.raises(TypeError):
+        catalog.dataset_classes("publaynet_val")
+
+
+def test_scoring_follows_the_repaired_boxes(data_root):
+    broken = document()
+    broken["annotations"][0]["bbox"] = [50, 6, 20, 30]  # reaches over the right edge
+    broken["annotations"][2]["bbox"] = [5, 5, 0, 10]  # no area
+    json_file, images = write_set(data_root / "letters", broken)
+    source = json_file.read_bytes()
+    catalog.add_own("letters", json_file, images)
+    pages = DatasetCatalog.get("letters")
+    scored = MetadataCatalog.get("letters").json_file
+    assert scored != str(json_file)
+    with open(scored, encoding="utf-8") as stream:
+        truth = json.load(stream)
+    boxes = [a["bbox"] for page in pages for a in page["annotations"]]
+    assert [a["bbox"] for a in truth["annotations"]] == boxes == [[50, 6, 10, 30], [30, 40, 25, 35]]
+    assert json_file.read_bytes() == source
+    assert DatasetCatalog.get("letters") == pages
+
+
+def test_clean_data_is_scored_against_its_own_json(data_root):
+    json_file, images = write_set(data_root / "letters")
+    catalog.add_own("letters", json_file, images)
+    DatasetCatalog.get("letters")
+    assert MetadataCatalog.get("letters").json_file == str(json_file)
+
+
+def test_changed_class_ids_are_noticed(data_root):
+    json_file, images = write_set(data_root / "letters")
+    catalog.add_own("letters", json_file, images)
+    swapped = document(categories=[{"id": 2, "name": "text"}, {"id": 1, "name": "figure"}])
+    json_file.write_text(json.dumps(swapped))
+    with pytest.raises(UserError, match="class ids .* are not those registered for letters"):
+        DatasetCatalog.get("letters")
+
+
+def test_generated_pages_are_made_on_loading(data_root, monkeypatch):
+    made = []
+
+    def ensure(base, name, split):
+        made.append((name, split))
+        folder = base / name / split
+        content = document(categories=[{"id": i + 1, "name": n} for i, n in enumerate(names)])
+        path, _ = write_set(folder, content)
+        path.rename(folder / "annotations_5.json")
+        return folder
+
+    names = catalog.dataset_classes(["pages_tiny_val"])
+    assert not data_root.exists()
+    monkeypatch.setattr("graphkd.data.synthesis.ensure", ensure)
+    assert len(DatasetCatalog.get("pages_tiny_val")) == 2
+    assert made == [("pages_tiny", "val")]
+    assert catalog.locate("pages_tiny_val")[0].is_file()

@@ -1,0 +1,356 @@
+"""COCO AP agrees with pycocotools, and a Detectron2 evaluation run gives the numbers it should."""
+
+import contextlib
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, build_detection_test_loader
+from detectron2.structures import Boxes, BoxMode, Instances
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from torch import nn
+
+from graphkd.errors import UserError
+from graphkd.evaluation.coco import coco_ap, evaluate, ground_truth, mean_ap
+
+STATS = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"]
+CLASSES = ["text", "title", "figure", "table"]
+
+
+def reference(truth: dict, results: list[dict]) -> dict:
+    """Give the same numbers from pycocotools, -1 turned into None."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        api = COCO()
+        api.dataset = json.loads(json.dumps(truth))
+        api.createIndex()
+        evaluator = COCOeval(api, api.loadRes(json.loads(json.dumps(results))), "bbox")
+        evaluator.evaluate()
+        evaluator.accumulate()
+        evaluator.summarize()
+    numbers = {
+        key: None if value == -1 else 100 * value
+        for key, value in zip(STATS, evaluator.stats, strict=True)
+    }
+    precision = evaluator.eval["precision"]
+    numbers["per_class"] = {}
+    for i, category in enumerate(truth["categories"]):
+        cells = precision[:, :, i, 0, -1]
+        cells = cells[cells > -1]
+        numbers["per_class"][category["name"]] = 100 * cells.mean() if cells.size else None
+    return numbers
+
+
+def random_pages(seed: int, *, classes: int = 4, pages: int = 12, crowded: bool = False):
+    """Pages with 0-12 objects (some crowds) and up to 150 guesses each, from jittered truth."""
+    draw = np.random.default_rng(seed)
+    dicts, results = [], []
+    for page in range(pages):
+        objects = 0 if page % 4 == 0 else int(draw.integers(1, 13))
+        corners = draw.uniform(0, 400, (objects, 2))
+        sizes = np.exp(draw.uniform(np.log(8), np.log(250), (objects, 2)))
+        boxes = np.hstack([corners, sizes])
+        labels = draw.integers(0, classes, objects)
+        dicts.append(
+            {
+                "image_id": 3 * page + 1,
+                "height": 700,
+                "width": 700,
+                "annotations": [
+                    {
+                        "bbox": box.tolist(),
+                        "bbox_mode": BoxMode.XYWH_ABS,
+                        "category_id": int(label),
+                        "iscrowd": int(draw.random() < 0.2),
+                    }
+                    for box, label in zip(boxes, labels, strict=True)
+                ],
+            }
+        )
+        guesses = 150 if crowded and page % 3 == 1 else int(draw.integers(0, 30))
+        for _ in range(guesses):
+            if objects and draw.random() < 0.7:
+                pick = int(draw.integers(objects))
+                box = boxes[pick] * draw.normal(1, 0.06, 4)
+                label = labels[pick] if draw.random() < 0.85 else draw.integers(classes)
+            else:
+                box = np.hstack([draw.uniform(0, 400, 2), draw.uniform(5, 250, 2)])
+                label = draw.integers(classes)
+            results.append(
+                {
+                    "image_id": 3 * page + 1,
+                    "category_id": 0 if crowded and page % 3 == 1 else int(label),
+                    "bbox": box.tolist(),
+                    "score": float(np.round(draw.random(), 2)),  # two decimals: ties occur
+                }
+            )
+    return dicts, results
+
+
+def assert_same(ours: dict, theirs: dict) -> None:
+    for key in STATS:
+        assert (ours[key] is None) == (theirs[key] is None), key
+        assert ours[key] == pytest.approx(theirs[key], abs=1e-6), key
+    assert ours["per_class"].keys() == theirs["per_class"].keys()
+    for name, value in theirs["per_class"].items():
+        assert ours["per_class"][name] == pytest.approx(value, abs=1e-6), name
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_equals_pycocotools(seed):
+    dicts, results = random_pages(seed)
+    truth = ground_truth(dicts, CLASSES)
+    assert any(a["iscrowd"] for a in truth["annotations"])
+    ours = coco_ap(truth, results)
+    assert_same(ours, reference(truth, results))
+    assert 0 < ours["AP"] < 100
+
+
+@pytest.mark.parametrize("seed", range(100, 104))
+def test_equals_pycocotools_beyond_100_detections_of_one_class(seed):
+    dicts, results = random_pages(seed, crowded=True)
+    truth = ground_truth(dicts, CLASSES)
+    counts = [sum(r["image_id"] == p["image_id"] for r in results) for p in dicts]
+    assert max(counts) > 100
+    assert_same(coco_ap(truth, results), reference(truth, results))
+
+
+def test_equals_pycocotools_where_a_class_and_a_size_are_missing():
+    dicts, results = random_pages(7, classes=3)
+    for page in dicts:
+        page["annotations"] = [
+            a for a in page["annotations"] if a["bbox"][2] * a["bbox"][3] > 32**2
+        ]
+    truth = ground_truth(dicts, CLASSES)
+    ours = coco_ap(truth, results)
+    assert_same(ours, reference(truth, results))
+    assert ours["APs"] is None and ours["per_class"]["table"] is None
+
+
+def test_input_is_left_alone():
+    dicts, results = random_pages(1)
+    truth = ground_truth(dicts, CLASSES)
+    before = json.dumps([truth, results])
+    coco_ap(truth, results)
+    assert json.dumps([truth, results]) == before
+
+
+def test_no_predictions_is_zero_not_a_crash():
+    dicts, _ = random_pages(2)
+    metrics = coco_ap(ground_truth(dicts, CLASSES), [])
+    assert [metrics[key] for key in ("AP", "AP50", "AP75", "AR100")] == [0.0] * 4
+    assert set(metrics["per_class"].values()) == {0.0}
+
+
+def test_no_objects_or_no_pages_is_none():
+    page = {"image_id": 1, "height": 10, "width": 10, "annotations": []}
+    guess = {"image_id": 1, "category_id": 0, "bbox": [0, 0, 5, 5], "score": 0.5}
+    for dicts, results in (([page], []), ([page], [guess]), ([], [])):
+        metrics = coco_ap(ground_truth(dicts, CLASSES), results)
+        assert metrics["AP"] is None and metrics["AR100"] is None
+        assert metrics["per_class"] == dict.fromkeys(CLASSES)
+
+
+def test_perfect_detector_scores_100_whatever_the_image_ids_are():
+    dicts, _ = random_pages(3)
+    for page in dicts:
+        page["image_id"] = f"volume/{page['image_id']}"
+        for annotation in page["annotations"]:
+            annotation["iscrowd"] = 0
+    truth = ground_truth(dicts, CLASSES)
+    results = [
+        {**{k: a[k] for k in ("image_id", "category_id", "bbox")}, "score": 0.9}
+        for a in truth["annotations"]
+    ]
+    metrics = coco_ap(truth, results)
+    assert metrics["AP"] == pytest.approx(100) and metrics["AR100"] == pytest.approx(100)
+
+
+def test_ground_truth_converts_boxes_and_keeps_stated_areas():
+    annotations = [
+        {"bbox": [10, 20, 30, 60], "bbox_mode": BoxMode.XYXY_ABS, "category_id": 1},
+        {"bbox": [1, 2, 3, 4], "bbox_mode": BoxMode.XYWH_ABS, "category_id": 0, "area": 7.5},
+    ]
+    page = {"image_id": 5, "height": 99, "width": 88, "annotations": annotations}
+    first, second = ground_truth([page], CLASSES)["annotations"]
+    assert first["bbox"] == [10, 20, 20, 40] and first["area"] == 800 and first["id"] == 1
+    assert second["bbox"] == [1, 2, 3, 4] and second["area"] == 7.5 and second["id"] == 2
+
+
+def test_ground_truth_refuses_what_would_be_scored_wrong():
+    page = {"image_id": 5, "height": 9, "width": 9, "annotations": []}
+    with pytest.raises(UserError, match="occurs twice"):
+        ground_truth([page, page], CLASSES)
+    box = {"bbox": [0, 0, 1, 1], "bbox_mode": BoxMode.XYWH_ABS, "category_id": 4}
+    with pytest.raises(UserError, match="category_id 4"):
+        ground_truth([{**page, "annotations": [box]}], CLASSES)
+
+
+@pytest.mark.parametrize("change", [{"image_id": 99}, {"category_id": 9}, {"score": float("nan")}])
+def test_broken_results_are_refused(change):
+    dicts, results = random_pages(4)
+    results[0] = {**results[0], **change}
+    with pytest.raises(ValueError):
+        coco_ap(ground_truth(dicts, CLASSES), results)
+
+
+def test_mean_ap_leaves_out_unmeasured_classes():
+    per_class = {"text": 80.0, "figure": 40.0, "stamp": None}
+    assert mean_ap(per_class, ["text", "figure", "stamp"]) == 60.0
+    assert mean_ap(per_class, ["stamp"]) is None
+    with pytest.raises(UserError, match="'table'"):
+        mean_ap(per_class, ["table"])
+
+
+class Oracle(nn.Module):
+    """Answers each page with the boxes that a table holds for it."""
+
+    def __init__(self, answers: dict):
+        super().__init__()
+        self.answers = answers
+        self.modes: list[bool] = []
+
+    def forward(self, batch):
+        self.modes.append(self.training)
+        outputs = []
+        for page in batch:
+            rows = self.answers.get(page["image_id"], [])
+            instances = Instances((page["height"], page["width"]))
+            boxes = torch.tensor([r["bbox"] for r in rows], dtype=torch.float64).reshape(-1, 4)
+            boxes[:, 2:] += boxes[:, :2]
+            instances.pred_boxes = Boxes(boxes)
+            instances.scores = torch.tensor([r["score"] for r in rows], dtype=torch.float64)
+            instances.pred_classes = torch.tensor(
+                [r["category_id"] for r in rows], dtype=torch.int64
+            )
+            outputs.append({"instances": instances})
+        return outputs
+
+
+@pytest.fixture
+def registered():
+    dicts, results = random_pages(5)
+    DatasetCatalog.register("evaluation_test", lambda: dicts)
+    yield dicts, results
+    DatasetCatalog.remove("evaluation_test")
+
+
+def batches(dicts):
+    pages = [{**page, "image": torch.zeros(3, 8, 8)} for page in dicts]
+    return [pages[i : i + 5] for i in range(0, len(pages), 5)]
+
+
+def answers(results):
+    table: dict = {}
+    for result in results:
+        table.setdefault(result["image_id"], []).append(result)
+    return table
+
+
+def test_evaluate_runs_the_model_and_writes_its_files(registered, tmp_path):
+    dicts, results = registered
+    model = Oracle(answers(results)).train()
+    metrics = evaluate(
+        model,
+        batches(dicts),
+        "evaluation_test",
+        classes=CLASSES,
+        output_dir=tmp_path / "new",
+        progress=False,
+    )
+    assert_same(metrics, reference(ground_truth(dicts, CLASSES), results))
+    assert metrics["images"] == len(dicts) and metrics["seconds"] > 0
+    assert not any(model.modes) and model.training
+    assert json.loads((tmp_path / "new" / "metrics.json").read_text()) == metrics
+    assert len(json.loads((tmp_path / "new" / "coco_results.json").read_text())) == len(results)
+    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == [
+        "coco_results.json",
+        "metrics.json",
+    ]
+
+
+def test_evaluate_without_predictions_is_zero(registered):
+    dicts, _ = registered
+    metrics = evaluate(
+        Oracle({}), batches(dicts), "evaluation_test", classes=CLASSES, progress=False
+    )
+    assert metrics["AP"] == 0.0
+
+
+def test_evaluate_refuses_missing_and_repeated_pages(registered):
+    dicts, _ = registered
+    for part in (dicts[:-1], [*dicts[:-1], dicts[0]], [*dicts, dicts[0]]):
+        with pytest.raises(ValueError, match="AP would be wrong"):
+            evaluate(Oracle({}), batches(part), "evaluation_test", classes=CLASSES, progress=False)
+
+
+def test_evaluate_refuses_a_model_of_another_class_list(registered):
+    dicts, results = registered
+    with pytest.raises(UserError, match="has 2 classes|only 2 classes"):
+        evaluate(
+            Oracle(answers(results)),
+            batches(dicts),
+            "evaluation_test",
+            classes=CLASSES[:2],
+            progress=False,
+        )
+
+
+def test_evaluate_takes_detectron2s_own_loader(registered, capsys):
+    dicts, results = registered
+    loader = build_detection_test_loader(
+        dicts,
+        mapper=lambda page: {**page, "image": torch.zeros(3, 8, 8)},
+        num_workers=0,
+    )
+    metrics = evaluate(Oracle(answers(results)), loader, "evaluation_test", classes=CLASSES)
+    assert_same(metrics, reference(ground_truth(dicts, CLASSES), results))
+    bar = capsys.readouterr().err
+    assert f"{len(dicts)}/{len(dicts)}" in bar and "pages/s" in bar
+
+
+RANK_SCRIPT = """
+    import json
+    import torch.distributed as dist
+    from detectron2.data import DatasetCatalog, build_detection_test_loader
+    import test_coco as t
+
+    dist.init_process_group("gloo")
+    dicts, results = t.random_pages(5)
+    DatasetCatalog.register("ranks", lambda: dicts)
+    loader = build_detection_test_loader(dicts, mapper=lambda page: page, num_workers=0)
+    model = t.Oracle(t.answers(results))
+    metrics = t.evaluate(model, loader, "ranks", classes=t.CLASSES, progress=False)
+    print("RESULT" + json.dumps(metrics))
+    dist.destroy_process_group()
+"""
+
+
+def test_two_ranks_measure_what_one_rank_measures(registered):
+    dicts, results = registered
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+    path = os.pathsep.join([os.path.dirname(__file__), *sys.path])
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(RANK_SCRIPT)],
+            env={**os.environ, **shared, "RANK": rank, "PYTHONPATH": path},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in ("0", "1")
+    ]
+    printed = [rank.communicate(timeout=120)[0] for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0]
+    main, other = (json.loads(text.split("RESULT")[1]) for text in printed)
+    assert other == {} and main["images"] == len(dicts)
+    assert_same(main, reference(ground_truth(dicts, CLASSES), results))

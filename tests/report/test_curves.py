@@ -1,0 +1,79 @@
+"""Logs are read whole and turned into the right series."""
+
+import json
+
+import pytest
+
+from graphkd.errors import UserError
+from graphkd.report.curves import ap_series, loss_series, read_curves, share_series
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_a_resumed_log_gives_one_row_an_iteration(tmp_path):
+    rows = [
+        {"iteration": 19, "total_loss": 3.0},
+        {"iteration": 39, "total_loss": 9.0},
+        {"iteration": 39, "total_loss": 2.0, "eval/AP": 4.5},
+        {"iteration": 59, "total_loss": 1.0},
+        {"iteration": 39, "lr": 0.1},
+    ]
+    read = read_curves(write(tmp_path / "metrics.json", rows))
+    assert [row["iteration"] for row in read] == [19, 39, 59]
+    assert read[1] == {"iteration": 39, "total_loss": 2.0, "eval/AP": 4.5, "lr": 0.1}
+
+
+@pytest.mark.parametrize("line", ['{"iteration": 3, "tot', '{"total_loss": 1}', "[1]", "3"])
+def test_a_damaged_log_names_its_line(tmp_path, line):
+    path = tmp_path / "metrics.json"
+    path.write_text('{"iteration": 1}\n\n' + line)
+    with pytest.raises(UserError, match="line 3"):
+        read_curves(path)
+
+
+def test_a_missing_log_is_named(tmp_path):
+    with pytest.raises(UserError, match="nowhere.json"):
+        read_curves(tmp_path / "nowhere.json")
+
+
+def test_a_distilled_run_shows_its_detection_loss_too():
+    curves = {
+        "student": [{"iteration": 0, "total_loss": 2.0}],
+        "distilled": [
+            {"iteration": 0, "total_loss": 3.0, "loss_kd_a": 0.75, "loss_kd_b": 0.25},
+            {"iteration": 1, "eval/AP": 5.0},
+            {"iteration": 2, "total_loss": float("nan"), "loss_kd_a": 1.0},
+        ],
+    }
+    plain, whole, own = loss_series(curves)
+    assert (plain.points, plain.dashed, plain.colour) == ([(0, 2.0)], False, 0)
+    assert (whole.points, whole.dashed, whole.colour) == ([(0, 3.0)], False, 1)
+    assert (own.points, own.dashed, own.colour) == ([(0, 2.0)], True, 1)
+
+
+def test_ap_under_each_of_its_names_and_runs_without_ap():
+    curves = {
+        "a": [{"iteration": 5, "AP": 1.0}],
+        "b": [{"iteration": 5, "total_loss": 1.0}],
+        "c": [{"iteration": 5, "eval/AP": 3.0}, {"iteration": 9, "eval/AP": None}],
+    }
+    assert [(s.name, s.points, s.colour) for s in ap_series(curves)] == [
+        ("a", [(5, 1.0)], 0),
+        ("c", [(5, 3.0)], 2),
+    ]
+
+
+def test_shares_are_percent_largest_first_and_aligned():
+    rows = [
+        {"iteration": 0, "kd_share/small": 0.05, "kd_share/big": 0.25},
+        {"iteration": 1, "total_loss": 4.0},
+        {"iteration": 2, "kd_share/big": 0.5},
+        {"iteration": 3, "kd_share/big": float("nan")},
+    ]
+    big, small = share_series(rows)
+    assert (big.name, big.points) == ("big", [(0, 25.0), (2, 50.0)])
+    assert (small.name, small.points) == ("small", [(0, 5.0), (2, 0.0)])
+    assert share_series([{"iteration": 0, "total_loss": 1.0}]) == []

@@ -1,0 +1,174 @@
+"""Installs the real Detectron2 0.6 as a pure-Python wheel, patched for today's torch, numpy and Pillow.
+
+Upstream publishes no package index release. The source distribution `pb1-detectron2` holds the Python
+files of upstream tag v0.6 byte for byte, without the C++ sources; this script downloads it (hash
+checked), applies `PATCHES`, and installs the result under the name `detectron2`. An installed
+Detectron2 (0.6 or upstream's main branch, compiled or not) is left alone.
+"""
+
+import argparse
+import importlib.util
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+REQUIREMENT = (
+    "pb1-detectron2==0.6 "
+    "--hash=sha256:5d2e9e51e523ec72f6a31cca04b0a515492e9514b773a3d134cedc0677170b29\n"
+)
+
+NUMPY_ALIAS = r"\bnp\.(bool|int|float|str)\b(?!_)"
+NUMPY_REASON = "numpy 1.24 removed the aliases of Python's own types"
+
+
+class Patch(NamedTuple):
+    """One edit: in `file`, every match of `pattern` becomes `replacement`; `count` matches are expected."""
+
+    file: str
+    pattern: str
+    replacement: str
+    count: int
+    reason: str
+
+
+PATCHES = (
+    Patch(
+        "data/transforms/transform.py",
+        r"\bImage\.LINEAR\b",
+        "Image.BILINEAR",
+        1,
+        "Pillow 10 removed the old name of the same constant",
+    ),
+    Patch("data/build.py", NUMPY_ALIAS, r"\1", 2, NUMPY_REASON),
+    Patch("data/datasets/pascal_voc.py", NUMPY_ALIAS, r"\1", 1, NUMPY_REASON),
+    Patch("evaluation/pascal_voc_evaluation.py", NUMPY_ALIAS, r"\1", 2, NUMPY_REASON),
+    Patch("evaluation/sem_seg_evaluation.py", NUMPY_ALIAS, r"\1", 7, NUMPY_REASON),
+    Patch("structures/masks.py", NUMPY_ALIAS, r"\1", 3, NUMPY_REASON),
+    Patch("utils/visualizer.py", NUMPY_ALIAS, r"\1", 3, NUMPY_REASON),
+    Patch("utils/video_visualizer.py", NUMPY_ALIAS, r"\1", 1, NUMPY_REASON),
+    Patch(
+        "modeling/anchor_generator.py",
+        r"torch\.meshgrid\(shifts_y, shifts_x\)",
+        'torch.meshgrid(shifts_y, shifts_x, indexing="ij")',
+        1,
+        "torch warns on every run unless the (unchanged) default is spelled out",
+    ),
+    Patch(
+        "model_zoo/model_zoo.py",
+        r"import pkg_resources\n",
+        "from importlib.resources import files\n",
+        1,
+        "setuptools 81 removed pkg_resources",
+    ),
+    Patch(
+        "model_zoo/model_zoo.py",
+        r"pkg_resources\.resource_filename\(\s*(\S+), (os\.path\.join\([^)]*\))\s*\)",
+        r"str(files(\1).joinpath(\2))",
+        1,
+        "setuptools 81 removed pkg_resources",
+    ),
+)
+
+COMPILED_STAND_IN = '''"""Stands where upstream's compiled operators are: importing works, calling one raises."""
+
+
+def __getattr__(name):
+    if name.startswith("__"):
+        raise AttributeError(name)
+
+    def missing_operator(*args, **kwargs):
+        raise RuntimeError(
+            f"detectron2._C.{name} needs Detectron2's compiled operators (deformable convolution, rotated "
+            "boxes, fast COCO evaluation), which this pure-Python build leaves out. "
+            "Build Detectron2 from upstream's sources to use it."
+        )
+
+    return missing_operator
+'''
+
+SETUP = '''from setuptools import find_packages, setup
+
+projects = {
+    "detectron2.projects.point_rend": "projects/PointRend/point_rend",
+    "detectron2.projects.deeplab": "projects/DeepLab/deeplab",
+    "detectron2.projects.panoptic_deeplab": "projects/Panoptic-DeepLab/panoptic_deeplab",
+}
+setup(
+    name="detectron2",
+    version="0.6",
+    license="Apache-2.0",
+    packages=find_packages(include=["detectron2", "detectron2.*"]) + list(projects),
+    package_dir=projects,
+    package_data={"detectron2.model_zoo": ["configs/**/*.yaml", "configs/**/*.py"]},
+    install_requires=[
+        "Pillow", "matplotlib", "pycocotools", "termcolor", "yacs", "tabulate", "cloudpickle", "tqdm",
+        "tensorboard", "fvcore", "iopath", "omegaconf", "hydra-core", "torch", "torchvision",
+    ],
+)
+'''
+
+
+def pip(*arguments: str) -> None:
+    """Runs pip of this interpreter; its output is shown only when it fails."""
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"install_detectron2: {' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+
+
+def download(folder: Path) -> Path:
+    """Fetches the hash-checked source distribution into `folder` and unpacks it; returns its root.
+
+    Its own setup.py imports torch, which is why the build isolation is off.
+    """
+    requirement = folder / "requirement.txt"
+    requirement.write_text(REQUIREMENT)
+    pip(
+        "download", "--no-deps", "--no-build-isolation", "--no-binary", ":all:", "--require-hashes",
+        "--dest", str(folder), "--requirement", str(requirement),
+    )  # fmt: skip
+    (archive,) = folder.glob("*.tar.gz")
+    with tarfile.open(archive) as files:
+        files.extractall(folder, filter="data")
+    return folder / archive.name.removesuffix(".tar.gz")
+
+
+def apply_patches(package: Path) -> None:
+    """Edits the files of `package` (the folder `detectron2`); stops if a patch does not fit exactly."""
+    for patch in PATCHES:
+        path = package / patch.file
+        text, count = re.subn(patch.pattern, patch.replacement, path.read_text())
+        if count != patch.count:
+            sys.exit(
+                f"install_detectron2: {patch.file}: {count} places match {patch.pattern!r}, "
+                f"{patch.count} were expected; the source is not upstream v0.6"
+            )
+        path.write_text(text)
+    (package / "_C.py").write_text(COMPILED_STAND_IN)
+
+
+def install() -> None:
+    """Downloads, patches, builds and installs Detectron2 into the running interpreter's environment."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = download(Path(folder))
+        apply_patches(root / "detectron2")
+        (root / "setup.py").write_text(SETUP)
+        pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, str(root))
+        pip("install", "--no-deps", "--no-index", str(Path(folder) / "detectron2-0.6-py3-none-any.whl"))
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter).parse_args()
+    if importlib.util.find_spec("detectron2"):
+        print("detectron2 is installed already; keeping it")
+        return
+    install()
+    print("detectron2 0.6 (pure Python) installed")
+
+
+if __name__ == "__main__":
+    main()
