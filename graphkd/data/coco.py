@@ -1,8 +1,10 @@
 """Loading a COCO json for training and scoring, damaged parts left out loudly; no registering."""
 
+import contextlib
+import gc
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +49,8 @@ def load_coco(
             duplicate ids, no usable page.
 
     """
-    return to_dicts(load_clean(json_file, image_root, classes, inspect=inspect), classes)
+    with _no_collector():
+        return to_dicts(load_clean(json_file, image_root, classes, inspect=inspect), classes)
 
 
 def load_clean(
@@ -164,6 +167,18 @@ def _class_message(json_file: str | Path, found: list[Any], expected: Sequence[s
         f"{json_file}: its {len(found)} class names differ from the {len(expected)} expected ones "
         f"({'; '.join(parts)}); register it under a name of its own with `graphkd data register`"
     )
+
+
+@contextlib.contextmanager
+def _no_collector() -> Iterator[None]:
+    """Pause the garbage collector: it walks over millions of new dicts again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 class _progress:  # noqa: N801  (used as a function)

@@ -131,7 +131,7 @@ def _number(value: float | None) -> str:
 def debug_job(config: str, overrides: list[str], iterations: int) -> list[dict[str, float]]:
     """Takes a few steps of a run with batch 1 and prints every term; a teacher without weights is random."""
     small = ["SOLVER.IMS_PER_BATCH", "1", "DATALOADER.NUM_WORKERS", "0", "OUTPUT_DIR", "output/debug"]
-    cfg, source = load_run(config, [*overrides, *small])
+    cfg, source = load_run(config, [*small, *overrides])
     run.prepare(cfg, source=source)
     if cfg.DISTILL.LOSSES:
         cfg = _with_any_teacher(cfg, source)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from detectron2.engine import SimpleTrainer
@@ -50,25 +51,28 @@ class Trainer(SimpleTrainer):
         batch = next(self._stream)
         data_time = time.perf_counter() - start
         self.distiller.iteration = self.iter
-        with torch.autocast(self.device.type, dtype=self.amp, enabled=self.amp is not None):
-            losses = self.model(batch)
+        try:
+            with torch.autocast(self.device.type, dtype=self.amp, enabled=self.amp is not None):
+                losses = self.model(batch)
+        except FloatingPointError as error:
+            # Detectron2's RPN refuses boxes or scores that are not finite.
+            self._stop(str(error), batch)
         total = sum(losses.values())
         if not torch.isfinite(total):
-            self._stop(losses, batch)
+            terms = [name for name, value in losses.items() if not torch.isfinite(value)]
+            self._stop(f"{', '.join(terms or ['total_loss'])} is not finite", batch)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(total).backward()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self._log(losses, data_time)
 
-    def _stop(self, losses: Mapping[str, Tensor], batch: list[dict]) -> None:
-        terms = [name for name, value in losses.items() if not torch.isfinite(value)] or ["total_loss"]
+    def _stop(self, problem: str, batch: list[dict]) -> NoReturn:
         pages = [str(page.get("file_name", page.get("image_id"))) for page in batch]
         path = self.output_dir / f"diverged_batch_{self.iter:07d}.pth"
         torch.save({"pages": pages, "images": [page["image"] for page in batch]}, path)
         raise DivergedError(
-            f"step {self.iter}: {', '.join(terms)} is not finite on pages {', '.join(pages)}; the batch "
-            f"is in {path}; lower SOLVER.BASE_LR or the method's WEIGHT"
+            f"step {self.iter}: {problem} on pages {', '.join(pages)}; the batch is in {path}; lower SOLVER.BASE_LR or the method's WEIGHT"
         )
 
     def _log(self, losses: Mapping[str, Tensor], data_time: float) -> None:

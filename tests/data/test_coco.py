@@ -57,7 +57,7 @@ def test_warnings_name_the_place_and_stay_few(tmp_path, caplog):
         load_coco(*write_set(tmp_path, content), CLASSES)
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 6 and "50 in all" in lines[-1]
-    assert "annotations.json: a.jpg, annotation 10: bbox [1.0, 1.0, 0.0, 1.0]" in lines[0]
+    assert "annotations.json: a.jpg, annotation 10: bbox [1, 1, 0, 1]" in lines[0]
 
 
 def test_no_usable_page_is_an_error(tmp_path):

@@ -217,6 +217,24 @@ def test_one_stage_works_or_refuses(toy, name):
 
 
 @pytest.mark.parametrize("name", METHODS)
+def test_other_classes_of_the_teacher_work_or_are_refused(toy, name):
+    """A teacher of two more classes: its scores must not be compared with the student's."""
+    try:
+        loss = build(name, toy.context(same_classes=False))
+    except UserError as error:
+        assert "class" in str(error)
+        return
+    teacher = toy.outputs(2)
+    sampled = teacher.regions
+    sampled = replace(
+        sampled,
+        logits=torch.cat([sampled.logits, sampled.logits[:, :2]], 1),
+        deltas=torch.cat([sampled.deltas, sampled.deltas[:, :8]], 1),
+    )
+    check(loss(toy.outputs(1), replace(teacher, regions=sampled), toy.targets()))
+
+
+@pytest.mark.parametrize("name", METHODS)
 def test_refuses_unknown_keys(toy, name):
     with pytest.raises(UserError, match="NO_SUCH_KEY is no option"):
         build(name, toy.context(), NO_SUCH_KEY=1)

@@ -49,6 +49,8 @@ def as_box(value: Any) -> tuple[list[float] | None, bool, str | None]:
     """
     if not isinstance(value, (list, tuple)) or len(value) != 4:
         return None, False, "box_malformed"
+    if {type(item) for item in value} <= {int, float} and _finite(value):  # nearly every box
+        return list(value), False, None
     numbers, strings = [], False
     for item in value:
         if item is None:
@@ -123,9 +125,18 @@ def _counts(counts: Any) -> bool:
     return isinstance(counts, (str, bytes)) and len(counts) > 0
 
 
+def _finite(values: list[float]) -> bool:
+    try:
+        return math.isfinite(sum(values))
+    except OverflowError:  # a whole number beyond the floats
+        return False
+
+
 def _fit_polygon(polygon: Any, frame: PageFrame) -> list[float] | None:
     if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
         return None
+    if not frame.scaled and _lies_on_page(polygon, frame):
+        return polygon
     try:
         numbers = [float(value) for value in polygon]
     except (TypeError, ValueError, OverflowError):
@@ -137,6 +148,16 @@ def _fit_polygon(polygon: Any, frame: PageFrame) -> list[float] | None:
     if max(xs) - min(xs) < MIN_SIDE or max(ys) - min(ys) < MIN_SIDE:
         return None
     return [value for point in zip(xs, ys, strict=True) for value in point]
+
+
+def _lies_on_page(polygon: list[Any], frame: PageFrame) -> bool:
+    """A quick test that nearly every polygon passes and that is never wrongly true."""
+    if not {type(item) for item in polygon} <= {int, float} or not _finite(polygon):
+        return False
+    left, right = min(polygon[0::2]), max(polygon[0::2])
+    upper, lower = min(polygon[1::2]), max(polygon[1::2])
+    inside = left >= 0 and upper >= 0 and right <= frame.width and lower <= frame.height
+    return inside and right - left >= MIN_SIDE and lower - upper >= MIN_SIDE
 
 
 def reach(box: list[float]) -> tuple[float, float]:

@@ -36,7 +36,7 @@ class Folder:
             )
         try:
             path = self.root / name
-            if path.is_file():
+            if os.path.isfile(path):
                 return path, None
             relative = PurePosixPath(name)
             by_form, by_case = self._listing(self.root / relative.parent)
@@ -70,6 +70,8 @@ class Folder:
 
 
 def _leaves(name: str) -> bool:
+    if not any(mark in name for mark in ("/", "\\", ":", "..")):
+        return False
     if PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive or name.startswith("\\"):
         return True
     depth = 0

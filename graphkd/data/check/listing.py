@@ -96,8 +96,8 @@ def group_annotations(
         if id_string or image_string or category_string or box_string:
             text = "ids or box are written as strings; read as numbers"
             found(Problem("numbers_as_strings", text, name, image_id, number))
-        read = {"id": number, "image_id": image_id, "category_id": category, "bbox": box}
-        groups[image_id].append({**annotation, **read})
+        annotation.update(id=number, image_id=image_id, category_id=category, bbox=box)
+        groups[image_id].append(annotation)
     return groups
 
 

@@ -1,0 +1,137 @@
+"""Real short trainings: what a run leaves behind, the same start for plain and distilled, resuming."""
+
+import json
+import math
+
+import pytest
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import get_cfg as plain_detectron2_cfg
+from detectron2.modeling import build_model
+
+from graphkd.engine import run
+from graphkd.engine.jobs import load_run, train_teacher
+from graphkd.engine.trainer import DivergedError
+from graphkd.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def trained(pair):
+    """The result of the pair's run, its teacher trained first."""
+    cfg, source = load_run(str(pair), [])
+    train_teacher(cfg, source=source)
+    return run.train(cfg, source=source)
+
+
+def load(path):
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def train(pair, tmp_path, *overrides, plain=False, resume=False):
+    cfg, source = load_run(str(pair), [*overrides, "OUTPUT_DIR", str(tmp_path)], plain=plain)
+    return run.train(cfg, source=source, resume=resume)
+
+
+def test_the_final_weights_are_a_plain_student(trained, pair):
+    stored = load(trained.weights)
+    cfg, _ = load_run(str(pair), [])
+    model = build_model(cfg)
+    assert set(stored["model"]) == set(model.state_dict())
+    assert stored["classes"] == ["text", "figure"]
+    assert "distill" in stored
+    assert not [key for key in str(stored.keys()) if "teacher" in key]
+    assert sum(value.numel() for value in stored["distill"].values()) < 10_000
+    teacher = build_model(load_run(str(pair.parent / "teacher.yaml"), [])[0])
+    assert not set(teacher.state_dict()) <= set(stored["model"])
+
+
+def test_plain_detectron2_loads_a_resnet_student(trained, pair):
+    """The teacher's file is of the same kind; its ResNet needs none of our backbones."""
+    import yaml
+
+    text = yaml.safe_load((pair.parent / "teacher" / "config.yaml").read_text())
+    for key in ("DISTILL", "LOG_PERIOD"):
+        text.pop(key)
+    text["MODEL"].pop("TIMM")
+    text["DATASETS"].pop("VAL")
+    text["SOLVER"].pop("OPTIMIZER")
+    text["SOLVER"]["AMP"].pop("DTYPE")
+    cfg = plain_detectron2_cfg()
+    cfg.merge_from_other_cfg(type(cfg)(text))
+    model = build_model(cfg)
+    DetectionCheckpointer(model).load(str(pair.parent / "teacher" / "model_final.pth"))
+    stored = load(pair.parent / "teacher" / "model_final.pth")["model"]
+    assert all(torch.equal(value, stored[key]) for key, value in model.state_dict().items())
+
+
+def test_the_run_logs_every_term(trained):
+    lines = (trained.weights.parent / "metrics.json").read_text().splitlines()
+    last = json.loads(lines[-1])
+    for key in ("loss_cls", "total_loss", "eval/AP", "kd_factor/graphkd"):
+        assert math.isfinite(last[key])
+    terms = [key for key in last if key.startswith("loss_kd_graphkd_")]
+    assert len(terms) >= 3
+    assert all(f"kd_share/{key.removeprefix('loss_kd_')}" in last for key in terms)
+    assert trained.scores["AP"] is not None
+    assert json.loads((trained.weights.parent / "result.json").read_text())["parameters"] > 1e6
+
+
+def test_plain_and_distilled_start_alike_and_see_the_same_pages(trained, pair, tmp_path):
+    train(pair, tmp_path, plain=True)
+    plain = (tmp_path.parent / f"{tmp_path.name}-plain" / "metrics.json").read_text().splitlines()
+    distilled = (trained.weights.parent / "metrics.json").read_text().splitlines()
+    first, other = json.loads(plain[0]), json.loads(distilled[0])
+    for term in ("loss_cls", "loss_box_reg", "loss_rpn_cls", "loss_rpn_loc"):
+        assert first[term] == other[term]
+
+
+def test_an_interrupted_run_ends_with_the_same_weights(trained, pair, tmp_path):
+    class Killed(Exception):
+        pass
+
+    def die(self):
+        if self.trainer.iter == 4:
+            raise Killed
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(run.ProgressBar, "before_step", die, raising=False)
+        train(pair, tmp_path)
+    assert (tmp_path / "model_0000003.pth").is_file()
+    result = train(pair, tmp_path, resume=True)
+    expected, found = load(trained.weights)["model"], load(result.weights)["model"]
+    assert all(torch.equal(value, found[key]) for key, value in expected.items())
+
+
+def test_a_finished_run_is_not_repeated(trained, pair):
+    cfg, source = load_run(str(pair), [])
+    before = trained.weights.stat().st_mtime_ns
+    assert run.train(cfg, source=source, resume=True) == trained
+    assert trained.weights.stat().st_mtime_ns == before
+
+
+def test_evaluation_of_the_weights_gives_the_same_scores(trained, pair):
+    cfg, source = load_run(str(pair), [])
+    scores = run.evaluate_weights(cfg, trained.weights, source=source)
+    assert scores["AP"] == pytest.approx(trained.scores["AP"], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("key", "problem"),
+    [("DISTILL.LOSSES.graphkd.WEIGHT", "loss_kd_graphkd_.* is not finite"), ("SOLVER.BASE_LR", ".*")],
+)
+def test_a_diverging_run_stops_with_step_term_and_pages(trained, pair, tmp_path, key, problem):
+    with pytest.raises(DivergedError, match=rf"step \d+: {problem} on pages .*png"):
+        train(pair, tmp_path, key, "1.0e+39", "DISTILL.LOSSES.graphkd.RAMP", "0")
+    assert list(tmp_path.glob("diverged_batch_*.pth"))
+
+
+def test_a_gpu_that_is_not_there_is_one_line(pair, tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(UserError, match="no usable GPU"):
+        train(pair, tmp_path, "MODEL.DEVICE", "cuda")
+
+
+def test_bfloat16_trains(trained, pair, tmp_path):
+    result = train(pair, tmp_path, "SOLVER.AMP.ENABLED", "True", "SOLVER.MAX_ITER", "2")
+    assert load(result.weights)["model"]["backbone.fpn_output2.weight"].dtype == torch.float32

@@ -1,0 +1,71 @@
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import graphkd.commands
+from graphkd.cli import main
+
+COMMANDS = [info.name for info in pkgutil.iter_modules(graphkd.commands.__path__)]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_examples(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    assert f"graphkd {command}" in capsys.readouterr().out.split("examples:")[1]
+
+
+def test_help_is_quick_and_loads_no_torch():
+    code = "import sys; from graphkd.cli import build_parser; build_parser(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_users_mistake_is_one_line_and_code_2(capsys):
+    assert main(["train", "configs/none.yaml"]) == 2
+    error = capsys.readouterr().err
+    assert error == "graphkd train: configs/none.yaml: no such config file\n"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["SOLVER.NO_SUCH", "1"], "SOLVER.NO_SUCH|NO_SUCH"),
+        (["SOLVER.MAX_ITER", "many"], "many|type"),
+        (["DISTILL.LOSSES.graphkd.WEIHGT", "1"], "WEIHGT"),
+        (["MODEL.ROI_HEADS.NUM_CLASSES", "7"], "set NUM_CLASSES to 5"),
+        (["DATASETS.TRAIN", "('pages_tiny_trian',)"], "pages_tiny_train"),
+    ],
+)
+def test_wrong_overrides_are_named(overrides, message, root, tmp_path, capsys):
+    import re
+
+    config = str(root / "configs/tiny/R18-MNv4s.yaml")
+    out = ["OUTPUT_DIR", str(tmp_path / "run")]
+    assert main(["debugtrain", config, *overrides, *out]) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error), error
+    assert error.count("\n") == 1
+
+
+def test_a_teacher_without_weights_names_the_command(root, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", str(root / "configs/tiny/R18-MNv4s.yaml")]) == 2
+    error = capsys.readouterr().err
+    assert "graphkd train configs/teachers/rcnn_tiny_R18_pages.yaml" in error
+    assert "--with-teacher" in error
+
+
+def test_eval_without_a_run_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["eval"]) == 2
+    assert "no finished run under output/" in capsys.readouterr().err
+
+
+def test_unknown_options_are_refused(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "x.yaml", "--no-such-option"])
+    assert stop.value.code == 2
+    assert "--no-such-option" in capsys.readouterr().err
