@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode
-from detectron2.modeling import build_model
 from torch import Tensor, nn
 
 from graphkd.checkpoint import load_weights
 from graphkd.config import find_config, load_cfg
 from graphkd.data.catalog import dataset_classes
 from graphkd.errors import UserError
+from graphkd.modeling.network import build_network
 from graphkd.outputs import Outputs
 from graphkd.views import view_of
 from graphkd.views.base import View
@@ -124,7 +124,7 @@ def build_teacher(cfg, *, source: Path) -> FrozenTeacher:
             f"`graphkd train {cfg.DISTILL.TEACHER.CONFIG}` or add --with-teacher"
         )
     classes = dataset_classes(teacher_cfg.DATASETS.TRAIN)
-    model = build_model(teacher_cfg)
+    model = build_network(teacher_cfg)
     load_weights(model, weights, classes=classes)
     return FrozenTeacher(
         view=view_of(model),

@@ -162,13 +162,15 @@ def load(entry: Entry) -> list[dict[str, Any]]:
         UserError: the data is missing or unusable, or its classes are not those of the entry.
 
     """
-    from graphkd.data.coco import load_clean, to_dicts
+    from graphkd.data.coco import load_clean, no_collector, to_dicts
 
     if entry.source is not None:
         entry = _make(entry)
     elif not Path(entry.json_file).is_file():
         raise UserError(f"{entry.name} is missing: no file {entry.json_file}; {entry.how}")
-    cleaned = load_clean(entry.json_file, entry.image_root, entry.classes)
+    with no_collector():
+        cleaned = load_clean(entry.json_file, entry.image_root, entry.classes)
+        dicts = to_dicts(cleaned, entry.classes)
     found = {category["id"]: category["name"] for category in cleaned.categories}
     if found != dict(zip(entry.category_ids, entry.classes, strict=True)):
         raise UserError(
@@ -177,7 +179,7 @@ def load(entry: Entry) -> list[dict[str, Any]]:
         )
     if any(problem.level in ("skip", "drop", "repair") for problem in cleaned.problems):
         _score_against(entry, cleaned.document())
-    return to_dicts(cleaned, entry.classes)
+    return dicts
 
 
 def _make(entry: Entry) -> Entry:

@@ -49,7 +49,7 @@ def load_coco(
             duplicate ids, no usable page.
 
     """
-    with _no_collector():
+    with no_collector():
         return to_dicts(load_clean(json_file, image_root, classes, inspect=inspect), classes)
 
 
@@ -170,7 +170,7 @@ def _class_message(json_file: str | Path, found: list[Any], expected: Sequence[s
 
 
 @contextlib.contextmanager
-def _no_collector() -> Iterator[None]:
+def no_collector() -> Iterator[None]:
     """Pause the garbage collector: it walks over millions of new dicts again and again."""
     was_on = gc.isenabled()
     gc.disable()

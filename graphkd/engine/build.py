@@ -4,7 +4,6 @@ import logging
 from pathlib import Path
 
 from detectron2.config import CfgNode
-from detectron2.modeling import build_model
 from torch import nn
 
 from graphkd.checkpoint import load_weights
@@ -14,6 +13,7 @@ from graphkd.engine.rng import preserved_rng
 from graphkd.errors import UserError
 from graphkd.losses.base import LossContext
 from graphkd.losses.build import build_losses
+from graphkd.modeling.network import build_network
 from graphkd.teacher import FrozenTeacher, build_teacher
 from graphkd.views import view_of
 from graphkd.views.base import View
@@ -54,7 +54,7 @@ def build_student(cfg: CfgNode) -> nn.Module:
     """
     from detectron2.checkpoint import DetectionCheckpointer
 
-    student = build_model(cfg)
+    student = build_network(cfg)
     if cfg.MODEL.WEIGHTS:
         DetectionCheckpointer(student).load(cfg.MODEL.WEIGHTS, checkpointables=[])
     return student
@@ -62,7 +62,7 @@ def build_student(cfg: CfgNode) -> nn.Module:
 
 def build_trained(cfg: CfgNode, weights: Path | str, *, classes: tuple[str, ...]) -> nn.Module:
     """The model of `cfg` filled completely from `weights`, in eval mode."""
-    model = build_model(cfg)
+    model = build_network(cfg)
     load_weights(model, weights, classes=classes)
     return model.eval()
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.modeling import build_model
 from detectron2.utils import comm
 
 from graphkd.config import find_config, load_cfg
@@ -15,6 +14,7 @@ from graphkd.engine.build import build_distiller, build_student, check_classes
 from graphkd.engine.loader import build_train_loader
 from graphkd.errors import UserError
 from graphkd.evaluation.files import write_json
+from graphkd.modeling.network import build_network
 from graphkd.report.table import format_table
 from graphkd.teacher import load_teacher_cfg, teacher_weights
 
@@ -161,7 +161,7 @@ def _with_any_teacher(cfg: CfgNode, source: Path) -> CfgNode:
     if teacher_weights(cfg, teacher_cfg).is_file():
         return cfg
     path = Path(cfg.OUTPUT_DIR) / "random_teacher.pth"
-    torch.save({"model": build_model(teacher_cfg).state_dict()}, path)
+    torch.save({"model": build_network(teacher_cfg).state_dict()}, path)
     print("the teacher has no weights yet: this check uses random ones")
     cfg = cfg.clone()
     cfg.defrost()

@@ -151,7 +151,8 @@ class GraphKD(DistillLoss):
             text_is_high=text_is_high,
             decay=decay,
         )
-        predictions = max_background > 0 or deduplicate > 0 or node_type == "teacher_class"
+        mines = self.sampling["max_background"] > 0 or self.sampling["max_iou"] > 0
+        predictions = mines or node_type == "teacher_class"
         self.needs = frozenset(
             {"region_features", "region_predictions"} if predictions else {"region_features"}
         )
@@ -161,7 +162,7 @@ class GraphKD(DistillLoss):
             self.teacher_scatter = RunningScatter(width=context.teacher_channels, decay=decay)
         if affinity == "mahalanobis":
             self.student_scatter = RunningScatter(width=context.student_channels, decay=decay)
-        self.check_every, self.calls = 100, 0
+        self.check_every, self.calls, self.warned = 100, 0, False
         self.log: dict[str, Tensor] = {}
 
     def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:
@@ -175,10 +176,10 @@ class GraphKD(DistillLoss):
 
     @torch.no_grad()
     def instance_graph(self, teacher: Outputs, targets: Targets, image: int) -> InstanceGraph:
-        """The graph of one image of a batch as the running statistics see it now, which stay as
-        they are.
+        """The graph of one image of a batch, for drawing; the running statistics stay as they are.
 
-        The teacher's features are taken at their own height and width.
+        The teacher's features are taken at their own height and width, and `teacher.regions.logits`
+        is read where `needs` says so.
         """
         regions, targets = one_image(teacher, targets, image)
         with torch.autocast(regions.features.device.type, enabled=False):
@@ -285,7 +286,8 @@ class GraphKD(DistillLoss):
     def _warn(self) -> None:
         self.text_test.warn()
         measured = self.log.get("d2_variation")
-        if measured is not None and float(measured) <= MIN_VARIATION:
+        if measured is not None and not self.warned and float(measured) <= MIN_VARIATION:
+            self.warned = True
             logging.getLogger(__name__).warning(
                 "graphkd: Mahalanobis distances between nodes are all but equal (coefficient of "
                 "variation %.3f) and teach nothing; set AFFINITY: cosine and WEIGHT_BY: none",

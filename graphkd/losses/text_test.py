@@ -65,6 +65,7 @@ class TextTest(nn.Module):
         self.running = None
         if node_type == "covariance":
             self.running = RunningScores(levels=max(len(context.levels), 1), decay=decay)
+        self.warned = False
         self.log: dict[str, Tensor] = {}
 
     @torch.no_grad()
@@ -130,9 +131,10 @@ class TextTest(nn.Module):
         return torch.where(auc >= MIN_AUC, sign * (scores - value) > 0, by_class)
 
     def warn(self) -> None:
-        """Logs a warning where the calibrated test has given way to the class labels."""
+        """Logs a warning where the calibrated test has given way to the class labels, once."""
         auc = self.log.get("text_auc")
-        if auc is not None and float(auc) < MIN_AUC:
+        if auc is not None and not self.warned and float(auc) < MIN_AUC:
+            self.warned = True
             logging.getLogger(__name__).warning(
                 "graphkd: feature covariance does not tell text from non-text here (AUC %.2f, "
                 "below %.1f); the class labels decide instead",

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graphkd.errors import UserError
+from graphkd.graph.edges import cosine_affinity, covariance_factor, squared_mahalanobis
 from graphkd.graph.nodes import BACKGROUND, NONTEXT, TEXT
 from graphkd.losses.build import build_losses
 from graphkd.losses.dsig import DSIG
@@ -125,7 +126,7 @@ def relative_change(loss, page, row, times=6):
 
 
 def outlier_page(row):
-    """A page of unlike regions on which the student is much worse at region `row` than elsewhere."""
+    """A page of unlike regions on which the student is much worse at region `row`."""
     page = make_page(3, texts=12, figures=5, background=0)
     draw = torch.Generator().manual_seed(0)
     teacher = torch.randn(page.teacher.shape, generator=draw)
@@ -323,6 +324,24 @@ def test_instance_graph_is_the_graph_of_the_loss(options):
         kinds = torch.where(pages[0].labels[graphs[0].regions] < 2, TEXT, NONTEXT)
         foreground = graphs[0].region_types != BACKGROUND
         assert torch.equal(graphs[0].region_types[foreground], kinds[foreground])
+
+
+def test_weighted_edges_by_hand():
+    page = make_page(0, texts=2, figures=1, background=0)
+    loss = build(weight_by="mahalanobis", distance="euclidean", merge=False)
+    terms, _ = run(loss, [page])
+    rows = page.teacher[:3].mean((2, 3))
+    factor = covariance_factor(
+        loss.teacher_scatter.scatter, loss.teacher_scatter.dof, min_shrinkage=0.1
+    )
+    distances = squared_mahalanobis(rows, factor)
+    off = torch.tensor([distances[0, 1], distances[0, 2], distances[1, 2]])
+    weights = (off / off.median()).clamp(0.1, 10)
+    cosines = [cosine_affinity(each[:3].flatten(1)) for each in (page.student, page.teacher)]
+    squares = (cosines[0] - cosines[1]).square()
+    text = 2 * weights[0] * squares[0, 1] / 4
+    mixed = 2 * (weights[1] * squares[0, 2] + weights[2] * squares[1, 2]) / 4
+    assert torch.allclose(terms["edges"], 0.5 * (0.5 * text + mixed) / 2.5, rtol=1e-4)
 
 
 def test_other_class_lists_are_fine_for_nodes_and_edges():
