@@ -26,7 +26,9 @@ class RunCheckpointer(DetectionCheckpointer):
         self.classes = list(classes)
 
     def save(self, name: str, **extra) -> None:
-        """Writes `<folder>/<name>.pth`; a killed process or full disk leaves the older files whole."""
+        """Writes `<folder>/<name>.pth`; a killed process or full disk leaves the older files
+        whole.
+        """
         if not self.save_dir or not self.save_to_disk:
             return
         data = {"model": self.model.state_dict(), "classes": self.classes, **extra}
@@ -66,12 +68,16 @@ class RunCheckpointer(DetectionCheckpointer):
             try:
                 torch.load(path, map_location="cpu", weights_only=True)
             except Exception as error:
-                logger.warning("%s is damaged (%s); trying the one before", path, type(error).__name__)
+                logger.warning(
+                    "%s is damaged (%s); trying the one before", path, type(error).__name__
+                )
                 continue
             self.load(str(path))
             return True
         if candidates:
-            raise UserError(f"{self.save_dir}: no checkpoint is readable; train again without --resume")
+            raise UserError(
+                f"{self.save_dir}: no checkpoint is readable; train again without --resume"
+            )
         return False
 
     def _newest_first(self) -> list[Path]:
@@ -95,7 +101,9 @@ class _StrictCheckpointer(DetectionCheckpointer):
             raise UserError(f"the weights do not fit the model: {'; '.join(problems[:3])}{more}")
 
 
-def load_weights(model: nn.Module, path: Path | str, *, classes: Sequence[str] | None = None) -> None:
+def load_weights(
+    model: nn.Module, path: Path | str, *, classes: Sequence[str] | None = None
+) -> None:
     """Fills `model` from a checkpoint completely: no missing, unexpected or shape-skipped key.
 
     Args:
@@ -119,5 +127,6 @@ def load_weights(model: nn.Module, path: Path | str, *, classes: Sequence[str] |
     stored = extra.get("classes")
     if stored is not None and classes is not None and list(stored) != list(classes):
         raise UserError(
-            f"{path}: trained on classes {', '.join(stored)}, but the data set has {', '.join(classes)}"
+            f"{path}: trained on classes {', '.join(stored)}, "
+            f"but the data set has {', '.join(classes)}"
         )

@@ -1,4 +1,6 @@
-"""The command line `graphkd`: finds the commands, prints a user's mistake in one line; no command here."""
+"""The command line `graphkd`: finds the commands, prints a user's mistake in one line; no command
+here.
+"""
 
 import argparse
 import importlib
@@ -6,7 +8,8 @@ import os
 import pkgutil
 import sys
 
-# Spinning OpenMP threads stall each other whenever another process wants a core; set before torch loads.
+# Spinning OpenMP threads stall each other whenever another process wants a core; set before torch
+# loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import graphkd.commands
@@ -14,8 +17,8 @@ from graphkd import __version__
 from graphkd.errors import UserError
 
 EPILOG = """examples:
-  graphkd demo                                    generate pages, train teacher, plain and distilled student
-  graphkd train configs/R50-R18.yaml --with-teacher
+  graphkd demo                                    generate pages, train teacher, plain and
+  distilled student graphkd train configs/R50-R18.yaml --with-teacher
   graphkd eval                                    the newest run under output/
   graphkd COMMAND --help                          options and examples of one command
 """
@@ -50,7 +53,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     args, rest = parser.parse_known_args(arguments)
     unknown = [word for word in rest if word.startswith("-")]
     if rest and (unknown or not hasattr(args, "overrides")):
-        parser.error(f"unrecognized arguments: {' '.join(rest)} (see graphkd {args.command} --help)")
+        parser.error(
+            f"unrecognized arguments: {' '.join(rest)} (see graphkd {args.command} --help)"
+        )
     if rest:
         args.overrides = [*args.overrides, *rest]
     return args

@@ -1,4 +1,6 @@
-"""The configuration: Detectron2's own plus the DISTILL node, every key commented; reading of yaml files."""
+"""The configuration: Detectron2's own plus the DISTILL node, every key commented; reading of yaml
+files.
+"""
 
 from pathlib import Path
 
@@ -21,13 +23,16 @@ def add_graphkd_config(cfg: CfgNode) -> None:
     cfg.DISTILL.TEACHER.WEIGHTS = ""
     # The teacher sees the page enlarged by this factor (boxes follow).
     cfg.DISTILL.TEACHER.SCALE = 1.0
-    # Method name -> its options; WEIGHT and RAMP (iterations) belong to every method. Empty: plain training.
+    # Method name -> its options; WEIGHT and RAMP (iterations) belong to every method. Empty: plain
+    # training.
     cfg.DISTILL.LOSSES = CfgNode(new_allowed=True)
-    # Data sets for the AP curve while training (TEST.EVAL_PERIOD); DATASETS.TEST is scored at the end.
+    # Data sets for the AP curve while training (TEST.EVAL_PERIOD); DATASETS.TEST is scored at the
+    # end.
     cfg.DATASETS.VAL = ()
     # Number format under SOLVER.AMP.ENABLED: bfloat16 (CPU and GPU) or float16 (GPU).
     cfg.SOLVER.AMP.DTYPE = "bfloat16"
-    # Terms, rates and times are written to the log, metrics.json and TensorBoard every so many steps.
+    # Terms, rates and times are written to the log, metrics.json and TensorBoard every so many
+    # steps.
     cfg.LOG_PERIOD = 20
     # SGD as in Detectron2, or AdamW, which gets further in short schedules from scratch.
     cfg.SOLVER.OPTIMIZER = "SGD"
@@ -43,7 +48,8 @@ def get_cfg() -> CfgNode:
 
 
 def find_config(path: str | Path, *, near: Path | None = None) -> Path:
-    """The config file `path`: as given, else relative to a parent folder of `near` (a run's own yaml).
+    """The config file `path`: as given, else relative to a parent folder of `near` (a run's own
+    yaml).
 
     Raises:
         UserError: the file is nowhere.
@@ -62,7 +68,8 @@ def load_cfg(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> C
     """Reads a yaml file and KEY VALUE overrides into a full config.
 
     Raises:
-        UserError: the file is missing or no yaml, a key does not exist, or a value has the wrong type.
+        UserError: the file is missing or no yaml, a key does not exist, or a value has the wrong
+        type.
     """
     path = find_config(path)
     cfg = get_cfg()

@@ -1,4 +1,6 @@
-"""One distillation training step around an unmodified student; no graph maths and no module paths."""
+"""One distillation training step around an unmodified student; no graph maths and no module
+paths.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +17,15 @@ class Distiller(nn.Module):
     """
 
     def __init__(
-        self, student: nn.Module, view: View, teacher: FrozenTeacher, losses: dict[str, ScheduledLoss]
+        self,
+        student: nn.Module,
+        view: View,
+        teacher: FrozenTeacher,
+        losses: dict[str, ScheduledLoss],
     ):
-        """Wraps `student`, whose family `view` knows; `losses` maps the yaml's key to a built loss."""
+        """Wraps `student`, whose family `view` knows; `losses` maps the yaml's key to a built
+        loss.
+        """
         super().__init__()
         assert not isinstance(teacher, nn.Module), "the teacher must not become a child module"
         self.student = student
@@ -35,11 +43,13 @@ class Distiller(nn.Module):
         return self.student.device
 
     def forward(self, batch: list[dict]):
-        """In training: the student's own losses plus `loss_kd_<key>_<term>`; else the student's answer.
+        """In training: the student's own losses plus `loss_kd_<key>_<term>`; else the student's
+        answer.
 
         Every term is already multiplied by its WEIGHT and ramp at `self.iteration`. `self.log` then
-        holds, as detached scalars: `kd/<key>/...` the losses' own diagnostics, `kd_raw/<key>_<term>`
-        the unweighted terms, `kd_factor/<key>` the factor, `kd_share/<key>_<term>` the share of the total.
+        holds, as detached scalars: `kd/<key>/...` the losses' own diagnostics,
+        `kd_raw/<key>_<term>` the unweighted terms, `kd_factor/<key>` the factor,
+        `kd_share/<key>_<term>` the share of the total.
         """
         if not self.training:
             return self.student(batch)

@@ -2,7 +2,8 @@
 
 
 class UserError(Exception):
-    """A mistake the user can correct; the message is one line that says what is wrong and what to do.
+    """A mistake the user can correct; the message is one line that says what is wrong and what to
+    do.
 
     The command line prints it without a stack trace and exits with code 2.
     """

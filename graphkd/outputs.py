@@ -1,4 +1,6 @@
-"""What detectors say and what the data said, as frozen dataclasses; no hooks, no cfg, no module paths."""
+"""What detectors say and what the data said, as frozen dataclasses; no hooks, no cfg, no module
+paths.
+"""
 
 from dataclasses import dataclass
 
@@ -67,8 +69,8 @@ class Targets:
         num_classes: K.
         region_labels: (R,) int64 class of every student region, K for background; None where there
             are no regions.
-        region_boxes: (R, 4) the ground-truth box matched to every region (any value for background);
-            None where there are no regions.
+        region_boxes: (R, 4) the ground-truth box matched to every region (any value for
+            background); None where there are no regions.
         region_levels: (R,) int64 FPN level index a region was pooled from; None where unknown.
         anchors: per level (H * W * A, 4) anchor boxes; empty where the detector has none.
     """

@@ -1,4 +1,6 @@
-"""The frozen teacher: a plain object, no nn.Module child of anything, and the checks before it teaches."""
+"""The frozen teacher: a plain object, no nn.Module child of anything, and the checks before it
+teaches.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +23,8 @@ from graphkd.views.base import View
 
 @dataclass(frozen=True)
 class FrozenTeacher:
-    """A detector that only answers: eval mode, no gradient, in no state_dict, checkpoint or optimizer.
+    """A detector that only answers: eval mode, no gradient, in no state_dict, checkpoint or
+    optimizer.
 
     Attributes:
         view: the view of the teacher's model.
@@ -114,7 +117,8 @@ def build_teacher(cfg, *, source: Path) -> FrozenTeacher:
         source: the run's yaml file, for paths and error messages.
 
     Raises:
-        UserError: no weights yet, weights that do not fill the model, or another class list in them.
+        UserError: no weights yet, weights that do not fill the model, or another class list in
+        them.
     """
     teacher_cfg = load_teacher_cfg(cfg, source=source)
     weights = teacher_weights(cfg, teacher_cfg)

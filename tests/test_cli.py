@@ -19,7 +19,12 @@ def test_every_command_has_help_with_examples(command, capsys):
 
 
 def test_help_is_quick_and_loads_no_torch():
-    code = "import sys; from graphkd.cli import build_parser; build_parser(); sys.exit('torch' in sys.modules)"
+    code = """
+import sys
+from graphkd.cli import build_parser
+build_parser()
+sys.exit("torch" in sys.modules)
+"""
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

@@ -33,7 +33,9 @@ def test_the_teacher_is_no_part_of_the_module():
     model = distiller(ALL)
     student = set(model.student.state_dict())
     assert {key.split(".")[0] for key in model.state_dict()} <= {"student", "losses"}
-    assert {key.removeprefix("student.") for key in model.state_dict() if key.startswith("student.")} == student
+    assert {
+        key.removeprefix("student.") for key in model.state_dict() if key.startswith("student.")
+    } == student
     teacher = {id(p) for p in model.teacher.model.parameters()}
     assert not teacher & {id(p) for p in model.parameters()}
     model.train()
@@ -58,7 +60,9 @@ def test_every_term_is_finite_and_teaches_the_student():
         kd = sum(value for key, value in losses.items() if key.startswith("loss_kd_"))
         assert torch.isfinite(kd) and kd > 0
         kd.backward()
-        gradient = sum(float(p.grad.abs().sum()) for p in model.student.parameters() if p.grad is not None)
+        gradient = sum(
+            float(p.grad.abs().sum()) for p in model.student.parameters() if p.grad is not None
+        )
         assert gradient > 0, name
         assert all(p.grad is None for p in model.teacher.model.parameters())
 

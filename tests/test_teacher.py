@@ -40,8 +40,12 @@ def test_channel_order_of_the_teacher_is_respected():
     model = small_model()
     item = page(2)
     turned = {**item, "image": item["image"].flip(0)}
-    same = teacher_of(model, input_format="RGB", student_format="RGB").observe([item], boxes(), NEEDS)
-    other = teacher_of(model, input_format="RGB", student_format="BGR").observe([turned], boxes(), NEEDS)
+    same = teacher_of(model, input_format="RGB", student_format="RGB").observe(
+        [item], boxes(), NEEDS
+    )
+    other = teacher_of(model, input_format="RGB", student_format="BGR").observe(
+        [turned], boxes(), NEEDS
+    )
     torch.testing.assert_close(same.regions.logits, other.regions.logits)
 
 

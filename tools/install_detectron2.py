@@ -1,8 +1,9 @@
-"""Installs the real Detectron2 0.6 as a pure-Python wheel, patched for today's torch, numpy and Pillow.
+"""Installs the real Detectron2 0.6 as a pure-Python wheel, patched for today's torch, numpy and
+Pillow.
 
-Upstream publishes no package index release. The source distribution `pb1-detectron2` holds the Python
-files of upstream tag v0.6 byte for byte, without the C++ sources; this script downloads it (hash
-checked), applies `PATCHES`, and installs the result under the name `detectron2`. An installed
+Upstream publishes no package index release. The source distribution `pb1-detectron2` holds the
+Python files of upstream tag v0.6 byte for byte, without the C++ sources; this script downloads it
+(hash checked), applies `PATCHES`, and installs the result under the name `detectron2`. An installed
 Detectron2 (0.6 or upstream's main branch, compiled or not) is left alone.
 """
 
@@ -26,7 +27,9 @@ NUMPY_REASON = "numpy 1.24 removed the aliases of Python's own types"
 
 
 class Patch(NamedTuple):
-    """One edit: in `file`, every match of `pattern` becomes `replacement`; `count` matches are expected."""
+    """One edit: in `file`, every match of `pattern` becomes `replacement`; `count` matches are
+    expected.
+    """
 
     file: str
     pattern: str
@@ -73,7 +76,7 @@ PATCHES = (
     ),
 )
 
-COMPILED_STAND_IN = '''"""Stands where upstream's compiled operators are: importing works, calling one raises."""
+COMPILED_STAND_IN = '''"""Stands where upstream's compiled operators are: importing works, calling raises."""
 
 
 def __getattr__(name):
@@ -82,15 +85,15 @@ def __getattr__(name):
 
     def missing_operator(*args, **kwargs):
         raise RuntimeError(
-            f"detectron2._C.{name} needs Detectron2's compiled operators (deformable convolution, rotated "
-            "boxes, fast COCO evaluation), which this pure-Python build leaves out. "
+            f"detectron2._C.{name} needs Detectron2's compiled operators (deformable convolution, "
+            "rotated boxes, fast COCO evaluation), which this pure-Python build leaves out. "
             "Build Detectron2 from upstream's sources to use it."
         )
 
     return missing_operator
 '''
 
-SETUP = '''from setuptools import find_packages, setup
+SETUP = """from setuptools import find_packages, setup
 
 projects = {
     "detectron2.projects.point_rend": "projects/PointRend/point_rend",
@@ -105,11 +108,12 @@ setup(
     package_dir=projects,
     package_data={"detectron2.model_zoo": ["configs/**/*.yaml", "configs/**/*.py"]},
     install_requires=[
-        "Pillow", "matplotlib", "pycocotools", "termcolor", "yacs", "tabulate", "cloudpickle", "tqdm",
-        "tensorboard", "fvcore", "iopath", "omegaconf", "hydra-core", "torch", "torchvision",
+        "Pillow", "matplotlib", "pycocotools", "termcolor", "yacs", "tabulate", "cloudpickle",
+        "tqdm", "tensorboard", "fvcore", "iopath", "omegaconf", "hydra-core", "torch",
+        "torchvision",
     ],
 )
-'''
+"""
 
 
 def pip(*arguments: str) -> None:
@@ -138,7 +142,9 @@ def download(folder: Path) -> Path:
 
 
 def apply_patches(package: Path) -> None:
-    """Edits the files of `package` (the folder `detectron2`); stops if a patch does not fit exactly."""
+    """Edits the files of `package` (the folder `detectron2`); stops if a patch does not fit
+    exactly.
+    """
     for patch in PATCHES:
         path = package / patch.file
         text, count = re.subn(patch.pattern, patch.replacement, path.read_text())
@@ -152,17 +158,26 @@ def apply_patches(package: Path) -> None:
 
 
 def install() -> None:
-    """Downloads, patches, builds and installs Detectron2 into the running interpreter's environment."""
+    """Downloads, patches, builds and installs Detectron2 into the running interpreter's
+    environment.
+    """
     with tempfile.TemporaryDirectory() as folder:
         root = download(Path(folder))
         apply_patches(root / "detectron2")
         (root / "setup.py").write_text(SETUP)
         pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, str(root))
-        pip("install", "--no-deps", "--no-index", str(Path(folder) / "detectron2-0.6-py3-none-any.whl"))
+        pip(
+            "install",
+            "--no-deps",
+            "--no-index",
+            str(Path(folder) / "detectron2-0.6-py3-none-any.whl"),
+        )
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter).parse_args()
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    ).parse_args()
     if importlib.util.find_spec("detectron2"):
         print("detectron2 is installed already; keeping it")
         return

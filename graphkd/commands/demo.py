@@ -14,13 +14,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="config keys to change")
     parser.add_argument("--out", default="output/demo", help="folder (default: %(default)s)")
-    parser.add_argument("--fresh", action="store_true", help="forget an earlier demo in that folder")
+    parser.add_argument(
+        "--fresh", action="store_true", help="forget an earlier demo in that folder"
+    )
     parser.epilog = """examples:
   graphkd demo
   graphkd demo --fresh
   graphkd demo configs/tiny/R18-MNv4s.yaml SEED 2 --out output/demo2
 
-An interrupted demo goes on where it stopped. OUT/results.json holds the table, OUT/report.html the pictures.
+An interrupted demo goes on where it stopped. OUT/results.json holds the table, OUT/report.html the
+pictures.
 """
 
 

@@ -9,7 +9,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", help="a run's yaml, for example configs/R50-R18.yaml")
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="config keys to change")
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
-    parser.add_argument("--plain", action="store_true", help="train the student without its teacher")
+    parser.add_argument(
+        "--plain", action="store_true", help="train the student without its teacher"
+    )
     parser.add_argument(
         "--with-teacher", action="store_true", help="train the teacher first if it has no weights"
     )
@@ -23,8 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from graphkd.engine.launch import launch
     from graphkd.engine.jobs import train_job
+    from graphkd.engine.launch import launch
 
     job = (args.config, args.overrides, args.resume, args.plain, args.with_teacher)
     launch(train_job, num_gpus=args.num_gpus, args=job)

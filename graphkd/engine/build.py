@@ -47,10 +47,11 @@ def check_classes(cfg: CfgNode, *, source: Path) -> tuple[str, ...]:
 
 
 def build_student(cfg: CfgNode) -> nn.Module:
-    """The student as plain Detectron2 builds it, on cfg.MODEL.DEVICE, with MODEL.WEIGHTS if they are named.
+    """The student as plain Detectron2 builds it, on cfg.MODEL.DEVICE, with MODEL.WEIGHTS if they
+    are named.
 
-    A backbone's ImageNet weights leave the heads as they are, so these weights are not loaded strictly;
-    Detectron2 logs what it skips.
+    A backbone's ImageNet weights leave the heads as they are, so these weights are not loaded
+    strictly; Detectron2 logs what it skips.
     """
     from detectron2.checkpoint import DetectionCheckpointer
 
@@ -99,7 +100,8 @@ def loss_context(
 
 
 def build_distiller(cfg: CfgNode, student: nn.Module, *, source: Path) -> Distiller:
-    """Wraps `student` with the teacher and the losses of the config; random state is left as it was.
+    """Wraps `student` with the teacher and the losses of the config; random state is left as it
+    was.
 
     Raises:
         UserError: anything about the teacher, the classes or the losses that does not fit.

@@ -59,7 +59,8 @@ class TrainingClock(HookBase):
 
 
 class PeriodicEvaluation(HookBase):
-    """Evaluates every `period` steps and at the end; the AP goes into the run's metrics as `eval/AP`.
+    """Evaluates every `period` steps and at the end; the AP goes into the run's metrics as
+    `eval/AP`.
 
     Attributes:
         last: the newest result dict; empty before the first.

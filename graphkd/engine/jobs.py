@@ -11,7 +11,6 @@ from graphkd.config import find_config, load_cfg
 from graphkd.data.catalog import register_all
 from graphkd.engine import run
 from graphkd.engine.build import build_distiller, build_student, check_classes
-from graphkd.engine.loader import build_train_loader
 from graphkd.errors import UserError
 from graphkd.evaluation.files import write_json
 from graphkd.modeling.network import build_network
@@ -107,7 +106,9 @@ def newest_run(root: Path = Path("output")) -> Path:
 
 
 def eval_job(config: str | None, overrides: list[str], json_file: str | None) -> dict:
-    """Evaluates a config's weights (MODEL.WEIGHTS, else its OUTPUT_DIR) and prints AP overall and by class."""
+    """Evaluates a config's weights (MODEL.WEIGHTS, else its OUTPUT_DIR) and prints AP overall and
+    by class.
+    """
     if config is None:
         config = str(newest_run() / "config.yaml")
     cfg, source = load_run(config, overrides)
@@ -129,8 +130,17 @@ def _number(value: float | None) -> str:
 
 
 def debug_job(config: str, overrides: list[str], iterations: int) -> list[dict[str, float]]:
-    """Takes a few steps of a run with batch 1 and prints every term; a teacher without weights is random."""
-    small = ["SOLVER.IMS_PER_BATCH", "1", "DATALOADER.NUM_WORKERS", "0", "OUTPUT_DIR", "output/debug"]
+    """Takes a few steps of a run with batch 1 and prints every term; a teacher without weights is
+    random.
+    """
+    small = [
+        "SOLVER.IMS_PER_BATCH",
+        "1",
+        "DATALOADER.NUM_WORKERS",
+        "0",
+        "OUTPUT_DIR",
+        "output/debug",
+    ]
     cfg, source = load_run(config, [*small, *overrides])
     run.prepare(cfg, source=source)
     if cfg.DISTILL.LOSSES:

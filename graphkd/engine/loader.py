@@ -1,4 +1,6 @@
-"""The training data stream: page order and augmentation follow from the seed and the position alone."""
+"""The training data stream: page order and augmentation follow from the seed and the position
+alone.
+"""
 
 from collections.abc import Iterator
 
@@ -18,9 +20,18 @@ class PositionSampler(Sampler):
     """
 
     def __init__(
-        self, pages: int, *, batch: int, seed: int, start_step: int = 0, rank: int = 0, world: int = 1
+        self,
+        pages: int,
+        *,
+        batch: int,
+        seed: int,
+        start_step: int = 0,
+        rank: int = 0,
+        world: int = 1,
     ):
-        """`batch` is the total over `world` processes and must divide by it; `rank` takes its share."""
+        """`batch` is the total over `world` processes and must divide by it; `rank` takes its
+        share.
+        """
         self.pages, self.batch, self.seed = pages, batch, seed
         self.start_step, self.rank, self.world = start_step, rank, world
 
@@ -68,7 +79,9 @@ def _one_thread(worker: int) -> None:
     torch.set_num_threads(1)
 
 
-def build_train_loader(cfg, mapper, *, start_step: int, rank: int = 0, world: int = 1) -> DataLoader:
+def build_train_loader(
+    cfg, mapper, *, start_step: int, rank: int = 0, world: int = 1
+) -> DataLoader:
     """The endless loader of a training run, batches as lists of mapped dicts.
 
     Args:

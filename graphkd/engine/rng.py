@@ -11,8 +11,8 @@ import torch
 def preserved_rng():
     """Runs a block whose draws leave Python's, numpy's and torch's random state as they were.
 
-    Building a teacher or an adapter inside it gives the distilled run the same data order, flips and
-    region samples as the plain run of the same seed.
+    Building a teacher or an adapter inside it gives the distilled run the same data order, flips
+    and region samples as the plain run of the same seed.
     """
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng():

@@ -21,8 +21,8 @@ from graphkd.data.catalog import register_all
 from graphkd.data.mapper import PageMapper
 from graphkd.engine.build import build_distiller, build_student, build_trained, check_classes
 from graphkd.engine.hooks import PeriodicEvaluation, ProgressBar, TrainingClock
-from graphkd.engine.log import open_log
 from graphkd.engine.loader import build_train_loader
+from graphkd.engine.log import open_log
 from graphkd.engine.solver import build_optimizer
 from graphkd.engine.trainer import Trainer
 from graphkd.errors import UserError
@@ -51,14 +51,17 @@ class RunResult:
 
 
 def prepare(cfg: CfgNode, *, source: Path) -> None:
-    """Registers data sets, chooses the device, opens the run's folder and log, seeds the random state.
+    """Registers data sets, chooses the device, opens the run's folder and log, seeds the random
+    state.
 
     Raises:
         UserError: a device that is not there.
     """
     register_all()
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError("MODEL.DEVICE is cuda, but this machine has no usable GPU; set MODEL.DEVICE cpu")
+        raise UserError(
+            "MODEL.DEVICE is cuda, but this machine has no usable GPU; set MODEL.DEVICE cpu"
+        )
     folder = Path(cfg.OUTPUT_DIR)
     folder.mkdir(parents=True, exist_ok=True)
     open_log(folder / f"log{comm.get_rank() or ''}.txt")
@@ -70,8 +73,11 @@ def prepare(cfg: CfgNode, *, source: Path) -> None:
         seed_all_rng(cfg.SEED + comm.get_rank())
 
 
-def train(cfg: CfgNode, *, source: Path, resume: bool = False, title: str | None = None) -> RunResult:
-    """Trains the model of `cfg`, with a teacher where DISTILL.LOSSES is not empty, and evaluates it.
+def train(
+    cfg: CfgNode, *, source: Path, resume: bool = False, title: str | None = None
+) -> RunResult:
+    """Trains the model of `cfg`, with a teacher where DISTILL.LOSSES is not empty, and evaluates
+    it.
 
     A run that is complete already is not repeated under `resume`; its result is read back.
 
@@ -119,7 +125,9 @@ def build_trainer(
     resume: bool,
     title: str,
 ) -> tuple[Trainer, RunCheckpointer, TrainingClock]:
-    """The trainer of `model` (the student or the Distiller around it), restored where `resume` says so."""
+    """The trainer of `model` (the student or the Distiller around it), restored where `resume`
+    says so.
+    """
     folder = Path(cfg.OUTPUT_DIR)
     device = torch.device(cfg.MODEL.DEVICE)
     optimizer = build_optimizer(cfg, model)
@@ -182,7 +190,9 @@ def _main_process_hooks(cfg: CfgNode, checkpointer: RunCheckpointer, title: str)
 
 
 def test(cfg: CfgNode, model: nn.Module, *, classes: tuple[str, ...]) -> dict:
-    """COCO AP of `model` on every set of DATASETS.TEST; the result dict of the first, which is written."""
+    """COCO AP of `model` on every set of DATASETS.TEST; the result dict of the first, which is
+    written.
+    """
     scores = {}
     for name in cfg.DATASETS.TEST:
         scores[name] = _score(cfg, model, name, classes, Path(cfg.OUTPUT_DIR) / "eval" / name)
@@ -213,7 +223,9 @@ def _amp(cfg: CfgNode) -> torch.dtype | None:
     if not cfg.SOLVER.AMP.ENABLED:
         return None
     if cfg.SOLVER.AMP.DTYPE not in AMP_TYPES:
-        raise UserError(f"SOLVER.AMP.DTYPE is {cfg.SOLVER.AMP.DTYPE}; known: {', '.join(AMP_TYPES)}")
+        raise UserError(
+            f"SOLVER.AMP.DTYPE is {cfg.SOLVER.AMP.DTYPE}; known: {', '.join(AMP_TYPES)}"
+        )
     return AMP_TYPES[cfg.SOLVER.AMP.DTYPE]
 
 

@@ -1,4 +1,6 @@
-"""What trained models see on a few pages, as views that the report draws; no drawing and no training."""
+"""What trained models see on a few pages, as views that the report draws; no drawing and no
+training.
+"""
 
 import itertools
 from pathlib import Path
@@ -58,7 +60,9 @@ def page_views(
                 found.scores.tolist(),
             )
         image = read_for(page, format="RGB")
-        views.append(PageView(image, Path(page["file_name"]).name, _truth(page, classes), predictions))
+        views.append(
+            PageView(image, Path(page["file_name"]).name, _truth(page, classes), predictions)
+        )
     return views
 
 

@@ -1,4 +1,6 @@
-"""The training loop's step on Detectron2's TrainerBase: mixed precision, finite checks, term logging."""
+"""The training loop's step on Detectron2's TrainerBase: mixed precision, finite checks, term
+logging.
+"""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -13,12 +15,15 @@ from torch import Tensor, nn
 from graphkd.engine.rng import rng_state, set_rng_state
 from graphkd.errors import UserError
 
+
 class DivergedError(UserError):
     """A loss became NaN or infinite; the message names the step, the term and the pages."""
 
 
 class Trainer(SimpleTrainer):
-    """One optimizer step an iteration on a model that returns a loss dict (a student or a Distiller)."""
+    """One optimizer step an iteration on a model that returns a loss dict (a student or a
+    Distiller).
+    """
 
     def __init__(
         self,
@@ -30,14 +35,18 @@ class Trainer(SimpleTrainer):
         log_period: int = 20,
         output_dir: Path,
     ):
-        """`amp` is the autocast number format, None for float32; terms are logged every `log_period` steps."""
+        """`amp` is the autocast number format, None for float32; terms are logged every
+        `log_period` steps.
+        """
         super().__init__(model, [], optimizer)
         self.device, self.amp, self.log_period = device, amp, log_period
         self.output_dir = output_dir
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp is torch.float16)
 
     def set_loader(self, loader: Iterable[list[dict]]) -> None:
-        """Starts the endless stream of batches; after a resume, since the stream begins at the next step."""
+        """Starts the endless stream of batches; after a resume, since the stream begins at the
+        next step.
+        """
         self.data_loader = loader
         self._stream = iter(loader)
 
@@ -72,14 +81,17 @@ class Trainer(SimpleTrainer):
         path = self.output_dir / f"diverged_batch_{self.iter:07d}.pth"
         torch.save({"pages": pages, "images": [page["image"] for page in batch]}, path)
         raise DivergedError(
-            f"step {self.iter}: {problem} on pages {', '.join(pages)}; the batch is in {path}; lower SOLVER.BASE_LR or the method's WEIGHT"
+            f"step {self.iter}: {problem} on pages {', '.join(pages)}; the batch is in "
+            f"{path}; lower SOLVER.BASE_LR or the method's WEIGHT"
         )
 
     def _log(self, losses: Mapping[str, Tensor], data_time: float) -> None:
         if (self.iter + 1) % self.log_period and self.iter > self.start_iter:
             return
         scalars = {**losses, **getattr(self.distiller, "log", {})}
-        values = torch.stack([v.detach().float().to(self.device) for v in scalars.values()]).tolist()
+        values = torch.stack(
+            [v.detach().float().to(self.device) for v in scalars.values()]
+        ).tolist()
         gathered = comm.gather(dict(zip(scalars, values, strict=True), data_time=data_time))
         if not comm.is_main_process():
             return

@@ -19,7 +19,8 @@ class LossContext:
         levels: FPN level names both have, fine to coarse.
         num_classes: K of the student.
         same_classes: whether teacher and student have the same class list in the same order.
-        text_classes: contiguous ids of the classes that are text; None where the data set does not say.
+        text_classes: contiguous ids of the classes that are text; None where the data set does not
+            say.
         two_stage: whether student and teacher have a box head on RoI features.
         shared_regions: whether both detectors pool region features of the same height and width.
     """
@@ -50,9 +51,11 @@ class DistillLoss(nn.Module):
     needs_same_classes: bool = False
 
     def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:
-        """Returns named scalar terms, float32 and finite; 0 with a gradient path where nothing applies.
+        """Returns named scalar terms, float32 and finite; 0 with a gradient path where nothing
+        applies.
 
-        Terms are averaged over the images of the batch, so they do not depend on batch size. Detached
-        scalars for the log (not summed into the loss) go into `self.log`, a dict of plain tensors.
+        Terms are averaged over the images of the batch, so they do not depend on batch size.
+        Detached scalars for the log (not summed into the loss) go into `self.log`, a dict of plain
+        tensors.
         """
         raise NotImplementedError

@@ -11,7 +11,9 @@ from graphkd.errors import UserError
 from graphkd.losses.base import NEEDS, DistillLoss, LossContext
 
 LOSSES = Registry("DISTILL_LOSS")
-LOSSES.__doc__ = "Distillation methods by the name used under DISTILL.LOSSES; called as f(context, **options)."
+LOSSES.__doc__ = (
+    "Distillation methods by the name used under DISTILL.LOSSES; called as f(context, **options)."
+)
 
 COMMON_KEYS = ("WEIGHT", "RAMP")
 
@@ -47,13 +49,14 @@ def build_losses(losses_cfg, context: LossContext, *, source: str) -> dict[str, 
     """Builds every loss of the yaml node `DISTILL.LOSSES`, in the order of the yaml.
 
     Args:
-        losses_cfg: mapping of method name to its options in upper case; `WEIGHT` (default 1) and `RAMP`
-            (iterations, default 0) belong to every method.
+        losses_cfg: mapping of method name to its options in upper case; `WEIGHT` (default 1) and
+            `RAMP` (iterations, default 0) belong to every method.
         context: facts about the pair.
         source: name of the config file, for error messages.
 
     Raises:
-        UserError: unknown method or key, a missing class list agreement, or an option of a wrong value.
+        UserError: unknown method or key, a missing class list agreement, or an option of a wrong
+        value.
     """
     import_methods()
     return {name: _build(name, dict(node), context, source) for name, node in losses_cfg.items()}

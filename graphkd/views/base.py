@@ -29,20 +29,23 @@ class View(ABC):
             batch: Detectron2's mapped data set dicts with `image` (3, H, W) and `instances`.
 
         Returns:
-            The model's own loss dict, bit-identical to an unobserved step, what it said, and what the
-            data said.
+            The model's own loss dict, bit-identical to an unobserved step, what it said, and what
+            the data said.
         """
 
     @abstractmethod
     def observe(
         self, batch: list[dict], boxes: Sequence[Tensor] | None, needs: frozenset[str]
     ) -> Outputs:
-        """Runs just the parts of the model in `needs`, on the same images, in the model's present mode.
+        """Runs just the parts of the model in `needs`, on the same images, in the model's present
+        mode.
 
         Args:
             batch: Detectron2's dicts with `image`; ground truth is not read.
-            boxes: per image (R_i, 4) in pixels of this model's input; None where no loss reads regions.
-            needs: out of `graphkd.losses.base.NEEDS`; parts outside it stay None and are not computed.
+            boxes: per image (R_i, 4) in pixels of this model's input; None where no loss reads
+                regions.
+            needs: out of `graphkd.losses.base.NEEDS`; parts outside it stay None and are not
+                computed.
         """
 
     @property

@@ -1,4 +1,6 @@
-"""The view of Detectron2's two-stage detectors (GeneralizedRCNN with StandardROIHeads); no losses."""
+"""The view of Detectron2's two-stage detectors (GeneralizedRCNN with StandardROIHeads); no
+losses.
+"""
 
 from collections.abc import Sequence
 
@@ -16,7 +18,9 @@ from graphkd.views.base import View
 
 
 class RCNNView(View):
-    """Faster R-CNN and its kin: FPN features, RPN maps, sampled RoIs with pooled features and scores."""
+    """Faster R-CNN and its kin: FPN features, RPN maps, sampled RoIs with pooled features and
+    scores.
+    """
 
     two_stage = True
 
@@ -26,10 +30,13 @@ class RCNNView(View):
         Raises:
             UserError: another meta architecture or another kind of RoI heads.
         """
-        if not isinstance(model, GeneralizedRCNN) or not isinstance(model.roi_heads, StandardROIHeads):
+        if not isinstance(model, GeneralizedRCNN) or not isinstance(
+            model.roi_heads, StandardROIHeads
+        ):
             heads = type(getattr(model, "roi_heads", model)).__name__
             raise UserError(
-                f"distillation of regions needs GeneralizedRCNN with StandardROIHeads, this is {heads}"
+                "distillation of regions needs GeneralizedRCNN with StandardROIHeads, "
+                f"this is {heads}"
             )
         super().__init__(model)
 
@@ -94,7 +101,9 @@ class RCNNView(View):
             regions = self._regions(features, boxes, predict="region_predictions" in needs)
         return Outputs({level: features[level] for level in self.levels}, dense, regions)
 
-    def _regions(self, features: dict[str, Tensor], boxes: Sequence[Tensor], *, predict: bool) -> Regions:
+    def _regions(
+        self, features: dict[str, Tensor], boxes: Sequence[Tensor], *, predict: bool
+    ) -> Regions:
         heads = self.model.roi_heads
         maps = [features[level] for level in heads.box_in_features]
         pooled = heads.box_pooler(maps, [Boxes(b) for b in boxes])
@@ -115,7 +124,9 @@ class RCNNView(View):
 
 
 def _matched_boxes(sampled: Instances) -> Tensor:
-    """Ground truth of each sampled RoI (R_i, 4); zeros on a page without objects, where none exists."""
+    """Ground truth of each sampled RoI (R_i, 4); zeros on a page without objects, where none
+    exists.
+    """
     if sampled.has("gt_boxes"):
         return sampled.gt_boxes.tensor
     return torch.zeros_like(sampled.proposal_boxes.tensor)

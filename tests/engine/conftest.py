@@ -74,7 +74,9 @@ def own_data(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def pair(own_data, tmp_path_factory) -> Path:
-    """A run yaml: two tiny real detectors on the tiny data, 6 steps of 2 pages; its teacher beside it."""
+    """A run yaml: two tiny real detectors on the tiny data, 6 steps of 2 pages; its teacher beside
+    it.
+    """
     folder = tmp_path_factory.mktemp("pair")
     common = f"""
 DATASETS:

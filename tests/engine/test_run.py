@@ -1,4 +1,6 @@
-"""Real short trainings: what a run leaves behind, the same start for plain and distilled, resuming."""
+"""Real short trainings: what a run leaves behind, the same start for plain and distilled,
+resuming.
+"""
 
 import json
 import math
@@ -117,7 +119,10 @@ def test_evaluation_of_the_weights_gives_the_same_scores(trained, pair):
 
 @pytest.mark.parametrize(
     ("key", "problem"),
-    [("DISTILL.LOSSES.graphkd.WEIGHT", "loss_kd_graphkd_.* is not finite"), ("SOLVER.BASE_LR", ".*")],
+    [
+        ("DISTILL.LOSSES.graphkd.WEIGHT", "loss_kd_graphkd_.* is not finite"),
+        ("SOLVER.BASE_LR", ".*"),
+    ],
 )
 def test_a_diverging_run_stops_with_step_term_and_pages(trained, pair, tmp_path, key, problem):
     with pytest.raises(DivergedError, match=rf"step \d+: {problem} on pages .*png"):
