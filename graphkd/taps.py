@@ -36,8 +36,8 @@ class Tape:
         if len(calls) != 1:
             raise TapError(
                 f"{name} ran {len(calls)} times in one training step, distillation needs exactly "
-                "one (cascade heads, activation checkpointing and test-time augmentation call modules "
-                "several times)"
+                "one (cascade heads, activation checkpointing and test-time augmentation call "
+                "modules several times)"
             )
         return calls[0]
 

@@ -76,7 +76,8 @@ PATCHES = (
     ),
 )
 
-COMPILED_STAND_IN = '''"""Stands where upstream's compiled operators are: importing works, calling raises."""
+COMPILED_STAND_IN = '''\
+"""Stands where upstream's compiled operators are: importing works, calling raises."""
 
 
 def __getattr__(name):
