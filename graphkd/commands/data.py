@@ -212,7 +212,8 @@ def _print_report(report, *, show_all: bool) -> None:
     for problem in cleaned.problems:
         shown[problem.kind] = shown.get(problem.kind, 0) + 1
         if show_all or (problem.level != "note" and shown[problem.kind] <= 10):
-            console.print(Text(f"{problem.level:6} {problem.kind}: {problem.line()}"))
+            line = f"{problem.level:6} {problem.kind}: {problem.line()}"
+            console.print(Text(line), soft_wrap=True)
     counts = count_by_kind(cleaned.problems)
     if counts:
         table = Table()

@@ -137,6 +137,11 @@ def test_unknown_names_offer_close_ones(data_root):
 def test_class_lists_that_differ_are_refused(data_root):
     with pytest.raises(UserError, match="publaynet_val has the classes text.*doclaynet_val has"):
         catalog.dataset_classes(["publaynet_val", "doclaynet_val"])
+    turned = document(categories=[{"id": 2, "name": "text"}, {"id": 1, "name": "figure"}])
+    catalog.add_own("one", *write_set(data_root / "one"))
+    catalog.add_own("two", *write_set(data_root / "two", turned))
+    with pytest.raises(UserError, match="the same list in one order"):
+        catalog.dataset_classes(["one", "two"])
     with pytest.raises(UserError, match="DATASETS.TRAIN"):
         catalog.dataset_classes([])
     with pytest.raises(TypeError):

@@ -60,6 +60,17 @@ def test_classes_are_compared_with_the_registered_ones(tmp_path):
     assert "wrong_classes" in kinds(check(*paths, classes=["text", "table"]))
 
 
+def test_fractions_are_scaled_even_where_the_sizes_are_right(tmp_path):
+    content = document()
+    for annotation in content["annotations"]:
+        x, y, width, height = annotation["bbox"]
+        annotation["bbox"] = [x / 60, y / 80, width / 60, height / 80]
+    report = check(*write_set(tmp_path, content))
+    assert kinds(report) == {"normalised_boxes"}
+    found = [a["bbox"] for p in report.cleaned.pages for a in p.annotations]
+    assert np.allclose(found, [[5, 6, 20, 30], [30, 40, 25, 35], [0, 0, 60, 80]])
+
+
 @pytest.mark.parametrize(
     ("changes", "kind"),
     [
