@@ -8,9 +8,9 @@ import os
 import pkgutil
 import sys
 
-# Spinning OpenMP threads stall each other whenever another process wants a core; set before torch
-# loads.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# OpenMP threads that spin for long stall each other whenever another process wants a core; this is read
+# when torch loads.
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 import graphkd.commands
 from graphkd import __version__

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+# One place for data sets, whatever folder a test works in.
+os.environ.setdefault("DETECTRON2_DATASETS", str(Path(__file__).resolve().parents[1] / "datasets"))
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:

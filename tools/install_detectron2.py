@@ -79,19 +79,42 @@ PATCHES = (
 COMPILED_STAND_IN = '''\
 """Stands where upstream's compiled operators are: importing works, calling raises."""
 
+import torch
 
-def __getattr__(name):
-    if name.startswith("__"):
-        raise AttributeError(name)
 
-    def missing_operator(*args, **kwargs):
+def get_compiler_version():
+    return "none (pure Python build)"
+
+
+def get_cuda_version():
+    return "not available"
+
+
+def has_cuda():
+    return False
+
+
+def _missing(name):
+    def operator(*args, **kwargs):
         raise RuntimeError(
             f"detectron2._C.{name} needs Detectron2's compiled operators (deformable convolution, "
             "rotated boxes, fast COCO evaluation), which this pure-Python build leaves out. "
             "Build Detectron2 from upstream's sources to use it."
         )
 
-    return missing_operator
+    return operator
+
+
+def __getattr__(name):
+    if name.startswith("__"):
+        raise AttributeError(name)
+    return _missing(name)
+
+
+# The one operator that is called through torch.ops.
+_library = torch.library.Library("detectron2", "DEF")
+_library.define("nms_rotated(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor")
+_library.impl("nms_rotated", _missing("nms_rotated"), "CompositeImplicitAutograd")
 '''
 
 SETUP = """from setuptools import find_packages, setup

@@ -12,7 +12,7 @@ from graphkd.distiller import Distiller
 from graphkd.engine.rng import preserved_rng
 from graphkd.errors import UserError
 from graphkd.losses.base import LossContext
-from graphkd.losses.build import build_losses
+from graphkd.losses.build import ScheduledLoss, build_losses
 from graphkd.modeling.network import build_network
 from graphkd.teacher import FrozenTeacher, build_teacher
 from graphkd.views import view_of
@@ -96,7 +96,33 @@ def loss_context(
         same_classes=classes == teacher.classes,
         text_classes=None if text is None else tuple(classes.index(name) for name in text),
         two_stage=view.two_stage and teacher.view.two_stage,
+        shared_regions=view.region_size == teacher.view.region_size,
     )
+
+
+def check_needs(
+    losses: dict[str, ScheduledLoss], view: View, teacher: FrozenTeacher, *, source: Path
+) -> None:
+    """Checks that the pair can be compared in what the losses read.
+
+    Raises:
+        UserError: maps are compared with a teacher that sees the page at another scale, or heads
+            and regions with a teacher of another family.
+    """
+    for key, loss in losses.items():
+        needs = loss.module.needs
+        if teacher.scale != 1 and needs & {"features", "dense"}:
+            raise UserError(
+                f"{source}: DISTILL.LOSSES.{key} compares maps cell by cell, but the teacher sees "
+                f"the page {teacher.scale:g} times as large; set DISTILL.TEACHER.SCALE to 1 or "
+                "remove it"
+            )
+        if view.two_stage != teacher.view.two_stage and needs - {"features"}:
+            raise UserError(
+                f"{source}: DISTILL.LOSSES.{key} compares regions or head outputs, but one "
+                "detector is two-stage and the other one-stage; remove it (feature methods such "
+                "as fitnets, pkd and fgd work) or choose a teacher of the student's family"
+            )
 
 
 def build_distiller(cfg: CfgNode, student: nn.Module, *, source: Path) -> Distiller:
@@ -112,6 +138,7 @@ def build_distiller(cfg: CfgNode, student: nn.Module, *, source: Path) -> Distil
         view = view_of(student)
         context = loss_context(view, teacher, classes, text_classes(cfg.DATASETS.TRAIN[0]))
         losses = build_losses(cfg.DISTILL.LOSSES, context, source=str(source))
+        check_needs(losses, view, teacher, source=source)
         distiller = Distiller(student, view, teacher, losses)
         distiller.losses.to(student.device)
     return distiller

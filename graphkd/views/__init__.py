@@ -4,9 +4,10 @@ from torch import nn
 
 from graphkd.errors import UserError
 from graphkd.views.base import View
+from graphkd.views.dense import DenseView
 from graphkd.views.rcnn import RCNNView
 
-VIEWS: dict[str, type[View]] = {"GeneralizedRCNN": RCNNView}
+VIEWS: dict[str, type[View]] = {"GeneralizedRCNN": RCNNView, "RetinaNet": DenseView}
 
 
 def view_of(model: nn.Module) -> View:

@@ -60,5 +60,10 @@ class View(ABC):
 
     @property
     @abstractmethod
+    def region_size(self) -> tuple[int, int]:
+        """(height, width) of pooled region features."""
+
+    @property
+    @abstractmethod
     def num_classes(self) -> int:
         """K, without background."""

@@ -50,6 +50,10 @@ class RCNNView(View):
         return tuple(self.model.proposal_generator.in_features)
 
     @property
+    def region_size(self) -> tuple[int, int]:
+        return tuple(self.model.roi_heads.box_pooler.output_size)
+
+    @property
     def num_classes(self) -> int:
         return self.model.roi_heads.num_classes
 

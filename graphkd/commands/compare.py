@@ -1,0 +1,88 @@
+"""`graphkd compare`: teacher, plain student and several methods over seeds, in one table."""
+
+import argparse
+
+HELP = "Train the plain student and several methods over seeds and compare their AP and cost."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "configs", nargs="+", metavar="CONFIG", help="run yamls that differ in DISTILL.LOSSES alone"
+    )
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="config keys to change")
+    parser.add_argument("--methods", metavar="A,B", help="names in configs/methods; A+B stacks two")
+    parser.add_argument("--seeds", type=int, default=3, help="how many, from SEED on (default: 3)")
+    parser.add_argument("--out", default="output/compare", help="folder (default: %(default)s)")
+    parser.add_argument(
+        "--budget",
+        choices=("steps", "time"),
+        default="steps",
+        help="what every student gets the same amount of (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--time-matched",
+        action="store_true",
+        help="also a plain student that trains as long as the first method",
+    )
+    parser.add_argument("--classes", metavar="A,B", help="a column with the mean AP of these")
+    parser.add_argument("--json", metavar="FILE", help="write the numbers here, too")
+    parser.epilog = """examples:
+  graphkd compare configs/tiny/R18-MNv4s.yaml --methods graphkd,fitnets,logits
+  graphkd compare configs/R50-R18.yaml --methods graphkd,graphkd+logits --seeds 5 --time-matched
+  graphkd compare mine/a.yaml mine/b.yaml --out output/mine SOLVER.MAX_ITER 3000
+
+A comparison that was stopped goes on with the same command; finished runs are not repeated.
+OUT/compare.html, compare.md and compare.json hold what is finished so far.
+"""
+
+
+def run(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from graphkd.engine.compare import compare
+    from graphkd.engine.contest import contest_of
+    from graphkd.report.compare_text import sentences, table
+
+    configs, overrides = split([*args.configs, *args.overrides])
+    out = Path(args.out)
+    contest = contest_of(configs, overrides, methods=names(args.methods), out=out)
+    ledger = compare(
+        contest,
+        seeds=args.seeds,
+        budget=args.budget,
+        time_matched=args.time_matched,
+        chosen=names(args.classes),
+        json_file=Path(args.json) if args.json else None,
+        command=typed(args, configs, overrides),
+        say=lambda text: print(text, flush=True),
+    )
+    print(table(ledger.rows, ledger.chosen))
+    for sentence in [*sentences(ledger.rows), *ledger.all_notes]:
+        print(sentence)
+    print(f"numbers: {out / 'compare.json'}, {out / 'compare.md'}   report: {out / 'compare.html'}")
+    return 1 if ledger.failed else 0
+
+
+def split(words: list[str]) -> tuple[list[str], list[str]]:
+    """Separates config files, which come first, from KEY VALUE pairs."""
+    end = next((i for i, word in enumerate(words) if not word.endswith((".yaml", ".yml"))), None)
+    return (words, []) if end is None else (words[:end], words[end:])
+
+
+def names(text: str | None) -> list[str]:
+    """The parts of a list with commas; empty for None."""
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
+
+
+def typed(args: argparse.Namespace, configs: list[str], overrides: list[str]) -> str:
+    """The command as it could be typed again."""
+    import shlex
+
+    words = ["graphkd", "compare", *configs]
+    for option in ("methods", "seeds", "out", "budget", "classes", "json"):
+        value = getattr(args, option)
+        if value is not None:
+            words += [f"--{option}", str(value)]
+    if args.time_matched:
+        words.append("--time-matched")
+    return shlex.join([*words, *overrides])

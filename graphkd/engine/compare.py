@@ -1,0 +1,210 @@
+"""Trains the runs of a comparison one after the other; which runs there are, what is kept of them
+and how the result looks is decided elsewhere.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import yaml
+
+from graphkd.config import find_config
+from graphkd.data.catalog import dataset_classes, register_all
+from graphkd.engine import run
+from graphkd.engine.build import build_distiller, build_student, build_trained, check_classes
+from graphkd.engine.contest import Contest
+from graphkd.engine.jobs import train_teacher
+from graphkd.engine.ledger import Ledger
+from graphkd.engine.parts import Part, claim, data_of, read_record, train_part
+from graphkd.engine.probe import PROBE_STEPS, probe
+from graphkd.engine.trainer import DivergedError
+from graphkd.errors import UserError
+from graphkd.evaluation.comparison import PLAIN, PLAIN_LONGER, TEACHER, Run, compare_runs
+from graphkd.evaluation.complexity import parameters
+from graphkd.evaluation.files import write_json
+from graphkd.teacher import load_teacher_cfg
+
+
+def compare(
+    contest: Contest,
+    *,
+    seeds: int,
+    budget: str = "steps",
+    time_matched: bool = False,
+    chosen: Sequence[str] = (),
+    json_file: Path | None = None,
+    command: str = "graphkd compare",
+    say: Callable[[str], None] = lambda text: None,
+) -> Ledger:
+    """Trains teacher, plain students and all methods over seeds; finished runs are not repeated.
+
+    Runs of one seed share initial weights, data order and flips. compare.json, compare.md and
+    compare.html in the contest's folder are rewritten after every run.
+
+    Args:
+        contest: the methods.
+        seeds: how many, from the first config's SEED on.
+        budget: "steps": every student takes the same number of steps; "time": every method's
+            schedule is shortened so that it trains as long as the plain student, by the cost of a
+            step measured before.
+        time_matched: also train a plain student as long as the first method takes, by the cost of
+            their steps at the first seed.
+        chosen: classes for a mean AP of their own.
+        json_file: second place for the numbers.
+        command: what was typed, for the record.
+        say: receives one line before each run and one after it.
+
+    Raises:
+        UserError: whatever does not fit, before the first student is trained where that can be
+            seen. A run that diverges is noted, and the others go on.
+    """
+    if seeds < 1:
+        raise UserError(f"--seeds is {seeds}; it must be 1 or more")
+    if budget == "time" and time_matched:
+        raise UserError("--time-matched adds nothing to --budget time; leave one of them out")
+    register_all()
+    classes = check_classes(contest.cfg, source=contest.source)
+    if unknown := [name for name in chosen if name not in classes]:
+        raise UserError(f"no class {', '.join(unknown)}; the data has {', '.join(classes)}")
+    order = range(contest.first_seed, contest.first_seed + seeds)
+    about = {
+        "command": command,
+        "seeds": ", ".join(map(str, order)),
+        "data": data_of(contest.cfg),
+        "budget": _budget_text(contest, budget),
+    }
+    ledger = Ledger(contest, about, tuple(chosen), json_file)
+    say(f"teacher: {contest.teacher_weights}")
+    _add_teacher(ledger, classes)
+    stretches = _probe_all(contest, say) if budget == "time" else {}
+    jobs = [(seed, name) for seed in order for name in (PLAIN, *contest.methods)]
+    parts = [contest.part(name, seed, stretch=stretches.get(name, 1.0)) for seed, name in jobs]
+    _train_all(ledger, parts, say)
+    cost = _cost_of_first_method(ledger) if time_matched else None
+    if cost is not None:
+        parts = [contest.part(PLAIN_LONGER, seed, stretch=cost) for seed in order]
+        _train_all(ledger, parts, say)
+    elif time_matched:
+        ledger.failed[PLAIN_LONGER] = "it needs plain and the first method at the first seed"
+    ledger.write()
+    return ledger
+
+
+def _train_all(ledger: Ledger, parts: list[Part], say: Callable[[str], None]) -> None:
+    """Reads the finished parts back, so that the files never hold less than before; trains the
+    others.
+    """
+    for part in parts:
+        claim(part)
+    done = [part for part in parts if part.finished]
+    todo = [part for part in parts if not part.finished]
+    for part in done:
+        say(f"seed {part.cfg.SEED}, {part.name}: finished before")
+        ledger.add(_run_of(part, run.read_result(part.folder)), part.folder / "metrics.json")
+    ledger.write()
+    _check_methods(todo)
+    for number, part in enumerate(todo, start=1):
+        say(f"[{number}/{len(todo)}] seed {part.cfg.SEED}, {part.name}")
+        try:
+            found = _run_of(part, train_part(part))
+        except DivergedError as error:
+            reason = " ".join(str(error).split())
+            say(f"  stopped: {reason}")
+            ledger.failed[f"{part.name}, seed {part.cfg.SEED}"] = reason
+        else:
+            ledger.add(found, part.folder / "metrics.json")
+            known = "not measured" if found.AP is None else f"{found.AP:.1f}"
+            say(f"  AP {known}, {found.seconds:.0f} s of training")
+        ledger.write()
+
+
+def _run_of(part: Part, done: run.RunResult) -> Run:
+    record = read_record(part)
+    return Run(
+        name=part.name,
+        seed=part.cfg.SEED,
+        AP=done.scores["AP"],
+        AP50=done.scores["AP50"],
+        AP75=done.scores["AP75"],
+        per_class=done.scores["per_class"],
+        parameters=done.parameters,
+        iterations=part.cfg.SOLVER.MAX_ITER,
+        seconds=done.seconds,
+        weights=str(done.weights),
+        machine=record.get("machine", ""),
+        date=record.get("date", ""),
+    )
+
+
+def _add_teacher(ledger: Ledger, classes: tuple[str, ...]) -> None:
+    """Trains the teacher if it has no weights and scores it on the students' test set."""
+    contest = ledger.contest
+    train_teacher(contest.cfg, source=contest.source)
+    weights = contest.teacher_weights
+    cfg = load_teacher_cfg(contest.cfg, source=contest.source)
+    own = dataset_classes(cfg.DATASETS.TRAIN)
+    if own != classes:
+        ledger.notes.append(
+            f"The teacher knows other classes ({', '.join(own)}), so its AP is not comparable."
+        )
+        return
+    cfg.DATASETS.TEST = contest.cfg.DATASETS.TEST
+    cfg.OUTPUT_DIR = str(contest.out / "teacher-scores")
+    cfg.freeze()
+    source = find_config(contest.cfg.DISTILL.TEACHER.CONFIG, near=contest.source)
+    part = Part(TEACHER, cfg, source, teacher=weights)
+    done = _score_part(part, weights, classes)
+    found = replace(_run_of(part, done), seed=None, **_training(weights.parent))
+    ledger.add(found, weights.parent / "metrics.json")
+
+
+def _score_part(part: Part, weights: Path, classes: tuple[str, ...]) -> run.RunResult:
+    claim(part)
+    if part.finished:
+        return run.read_result(part.folder)
+    run.prepare(part.cfg, source=part.source)
+    model = build_trained(part.cfg, weights, classes=classes)
+    scores = run.test(part.cfg, model, classes=classes)
+    done = run.RunResult(weights, scores, 0.0, parameters(model))
+    write_json(part.folder / "result.json", {**vars(done), "weights": str(weights)})
+    return done
+
+
+def _training(folder: Path) -> dict:
+    """Steps and seconds of the teacher's own training, None where its folder does not tell them."""
+    try:
+        seconds = run.read_result(folder).seconds
+        steps = yaml.safe_load((folder / "config.yaml").read_text())["SOLVER"]["MAX_ITER"]
+    except FileNotFoundError:
+        return {"seconds": None, "iterations": None}
+    return {"seconds": seconds, "iterations": steps}
+
+
+def _check_methods(parts: list[Part]) -> None:
+    """Builds every method once, so that a wrong option shows before hours of training."""
+    methods = {part.name: part for part in parts if part.teacher}
+    for part in methods.values():
+        run.prepare(part.cfg, source=part.source)
+        build_distiller(part.cfg, build_student(part.cfg), source=part.source)
+
+
+def _cost_of_first_method(ledger: Ledger) -> float | None:
+    """Duration of its step relative to the plain student's, at the first seed."""
+    first, seed = next(iter(ledger.contest.methods)), ledger.contest.first_seed
+    here = compare_runs(found for found in ledger.runs if found.seed == seed)
+    return next((row.step_cost for row in here if row.name == first), None)
+
+
+def _probe_all(contest: Contest, say: Callable[[str], None]) -> dict[str, float]:
+    """How much shorter each method's schedule must be to last as long as the plain student's."""
+    say(f"measuring the cost of a step ({PROBE_STEPS} steps each)")
+    costs = {name: probe(contest, name) for name in (PLAIN, *contest.methods)}
+    return {name: costs[PLAIN] / cost for name, cost in costs.items()}
+
+
+def _budget_text(contest: Contest, budget: str) -> str:
+    solver = contest.cfg.SOLVER
+    length = f"{solver.MAX_ITER} steps of {solver.IMS_PER_BATCH} pages"
+    if budget == "steps":
+        return f"{length} for every student"
+    return f"{length} for the plain student, the same training time for every method"

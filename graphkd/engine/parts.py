@@ -1,0 +1,176 @@
+"""One training out of several that belong together: done once, kept while its config stays, with a
+record of where and when; which trainings there are is decided elsewhere.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import detectron2
+import torch
+import yaml
+from detectron2.config import CfgNode
+
+from graphkd import __version__
+from graphkd.engine import run
+from graphkd.errors import UserError
+from graphkd.evaluation.files import write_json
+
+logger = logging.getLogger(__name__)
+
+# They say where and how fast a run is made, not what comes out; the teacher's weights are compared
+# by their content instead.
+_PLACES = ("OUTPUT_DIR", "MODEL.DEVICE", "DATALOADER.NUM_WORKERS", "DISTILL.TEACHER.WEIGHTS")
+_RECORD = "part.json"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One training (or scoring) with a folder of its own.
+
+    Attributes:
+        name: what tables and the progress bar call it.
+        cfg: its frozen config.
+        source: the yaml it came from, for messages.
+        teacher: weights that the result depends on; None for none.
+    """
+
+    name: str
+    cfg: CfgNode
+    source: Path
+    teacher: Path | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where its weights and numbers are."""
+        return Path(self.cfg.OUTPUT_DIR)
+
+    @property
+    def finished(self) -> bool:
+        """Whether its result is there."""
+        return (self.folder / "result.json").is_file()
+
+
+def train_part(part: Part) -> run.RunResult:
+    """Trains and scores a part; a finished one is read back, an interrupted one goes on.
+
+    Raises:
+        UserError: whatever `run.train` refuses.
+    """
+    claim(part)
+    if part.finished:
+        return run.read_result(part.folder)
+    return run.train(part.cfg, source=part.source, resume=True, title=part.name)
+
+
+def claim(part: Part) -> None:
+    """Makes the part's folder its own: what another config or teacher left there is moved aside.
+
+    An unfinished part gets a new record of machine, date and versions.
+    """
+    reason = _other_run(part)
+    if reason:
+        place = _free_name(part.folder)
+        logger.warning("%s: %s; the run there is moved to %s", part.folder, reason, place.name)
+        part.folder.rename(place)
+    if not part.finished:
+        write_json(part.folder / _RECORD, {**provenance(), "teacher": _digest(part.teacher)})
+
+
+def read_record(part: Part) -> dict:
+    """Machine, date and versions of a part's training; empty where nothing was recorded."""
+    path = part.folder / _RECORD
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def provenance() -> dict[str, str]:
+    """The kind of machine, today's date and the versions in use."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return {
+        "machine": f"{os.cpu_count()} CPU cores ({platform.machine()}), {gpu}",
+        "date": date.today().isoformat(),
+        "versions": f"graphkd {__version__}, torch {torch.__version__}, "
+        f"Detectron2 {detectron2.__version__}",
+    }
+
+
+def data_of(cfg: CfgNode) -> str:
+    """One phrase about the pages a run learns from and is scored on."""
+    return f"{', '.join(cfg.DATASETS.TRAIN)}, scored on {cfg.DATASETS.TEST[0]}"
+
+
+def difference_of(
+    one: Mapping, other: Mapping, *, ignore: tuple[str, ...] = ()
+) -> tuple[str, Any, Any] | None:
+    """The first key, in alphabetical order, that two configs do not share.
+
+    Args:
+        one: a config, or the dict of its yaml.
+        other: the second one.
+        ignore: dotted keys that may differ, with everything below them.
+
+    Returns:
+        (dotted key, value in `one`, value in `other`), None for a missing value; None if all agree.
+    """
+    first, second = dict(_leaves(one)), dict(_leaves(other))
+    for key in sorted({*first, *second}):
+        if any(key == free or key.startswith(f"{free}.") for free in ignore):
+            continue
+        if first.get(key) != second.get(key):
+            return key, first.get(key), second.get(key)
+    return None
+
+
+def _leaves(node: Mapping, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", list(value) if isinstance(value, tuple) else value
+
+
+def _other_run(part: Part) -> str | None:
+    """Why the part's folder belongs to something else; None if it does not, or is empty."""
+    written = part.folder / "config.yaml"
+    if not written.is_file():
+        return None
+    try:
+        there = yaml.safe_load(written.read_text())
+    except yaml.YAMLError:
+        there = None
+    if not isinstance(there, dict):
+        return f"{written.name} is damaged"
+    changed = difference_of(there, yaml.safe_load(part.cfg.dump()), ignore=_PLACES)
+    if changed:
+        key, before, now = changed
+        return f"{key} was {before}, now it is {now}"
+    if read_record(part).get("teacher") != _digest(part.teacher):
+        return "it had another teacher"
+    return None
+
+
+def _free_name(folder: Path) -> Path:
+    number = 1
+    while (place := folder.with_name(f"{folder.name}.old{number}")).exists():
+        number += 1
+    return place
+
+
+def _digest(path: Path | None) -> str | None:
+    """SHA-256 of a file's content; None for no file."""
+    if path is None:
+        return None
+    if not path.is_file():
+        raise UserError(f"the teacher's weights {path} are gone; train the teacher again")
+    found = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            found.update(block)
+    return found.hexdigest()

@@ -1,0 +1,248 @@
+"""The view of Detectron2's one-stage RetinaNet, and the regions it has none of its own; no losses.
+
+A one-stage detector samples no regions, so a graph needs a stand-in for them. All of it is [ours]:
+
+* Regions of a page are the student's own best predicted boxes, and its ground truth as Detectron2's
+  RoI heads append it in training. Foreground overlaps an object by IoU >= 0.5, as there.
+* Both networks pool them from their FPN by RoIAlign, 7 x 7, from the levels up to stride 32.
+* The class logits of a region are those of the anchor that overlaps it most. Background gets the
+  logit 0, which makes a softmax of independent sigmoid scores: class k has the odds exp(logit k),
+  background the odds 1, and with a single class the softmax is the sigmoid.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from detectron2.modeling.meta_arch.retinanet import RetinaNet, permute_to_N_HWA_K
+from detectron2.modeling.poolers import ROIPooler, assign_boxes_to_levels
+from detectron2.modeling.proposal_generator.proposal_utils import (
+    add_ground_truth_to_proposals,
+    find_top_rpn_proposals,
+)
+from detectron2.structures import Boxes, pairwise_iou
+from torch import Tensor, nn
+
+from graphkd.errors import UserError
+from graphkd.outputs import Dense, Outputs, Regions, Targets
+from graphkd.taps import record
+from graphkd.views.base import View
+
+BOXES_AN_IMAGE = 64
+CANDIDATES_A_LEVEL = 500
+MAX_BOX_OVERLAP = 0.7
+MIN_FOREGROUND_OVERLAP = 0.5
+REGION_SIZE = (7, 7)
+COARSEST_POOLED_STRIDE = 32
+
+
+class DenseView(View):
+    """RetinaNet: FPN features, the dense head's maps, and regions made from the predicted boxes.
+
+    `Regions.deltas` stays None: the head's deltas belong to anchors, not to regions.
+    """
+
+    two_stage = False
+    region_size = REGION_SIZE
+
+    def __init__(self, model: nn.Module):
+        """Checks that the model is one whose modules this view knows.
+
+        Raises:
+            UserError: another meta architecture, or no FPN level that regions can be pooled from.
+        """
+        if not isinstance(model, RetinaNet):
+            raise UserError(f"this view knows RetinaNet, not {type(model).__name__}")
+        super().__init__(model)
+        strides = {level: model.backbone.output_shape()[level].stride for level in self.levels}
+        self.pooled_levels = [
+            level for level, stride in strides.items() if stride <= COARSEST_POOLED_STRIDE
+        ]
+        if not self.pooled_levels:
+            raise UserError(
+                f"MODEL.RETINANET.IN_FEATURES has no level of stride {COARSEST_POOLED_STRIDE} or "
+                f"finer, only {', '.join(self.levels)}; regions are pooled from such levels"
+            )
+        # Without parameters, and no child of the model: nothing of it is trained or saved.
+        self.pooler = ROIPooler(
+            output_size=REGION_SIZE,
+            scales=[1 / strides[level] for level in self.pooled_levels],
+            sampling_ratio=0,
+            pooler_type="ROIAlignV2",
+        )
+
+    @property
+    def channels(self) -> int:
+        return self.model.backbone.output_shape()[self.levels[0]].channels
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        return tuple(self.model.head_in_features)
+
+    @property
+    def num_classes(self) -> int:
+        return self.model.num_classes
+
+    def step(self, batch: list[dict]) -> tuple[dict[str, Tensor], Outputs, Targets]:
+        model = self.model
+        taps = {
+            "backbone": model.backbone,
+            "head": model.head,
+            "anchor_generator": model.anchor_generator,
+        }
+        with record(taps) as tape:
+            losses = model(batch)
+        features = tape["backbone"].output
+        dense = Dense(*map(tuple, tape["head"].output))
+        anchors = tuple(each.tensor for each in tape["anchor_generator"].output)
+        instances = [item["instances"].to(model.device) for item in batch]
+        truth = tuple(each.gt_boxes.tensor for each in instances)
+        classes = tuple(each.gt_classes for each in instances)
+        image_sizes = tuple(tuple(item["image"].shape[-2:]) for item in batch)
+        boxes = self._region_boxes(dense, anchors, image_sizes, truth)
+        matches = [
+            label_boxes(*each, background=self.num_classes)
+            for each in zip(boxes, truth, classes, strict=True)
+        ]
+        outputs = Outputs(
+            features={level: features[level] for level in self.levels},
+            dense=dense,
+            regions=self._regions(features, boxes, dense.logits, anchors),
+        )
+        targets = Targets(
+            boxes=truth,
+            classes=classes,
+            image_sizes=image_sizes,
+            padded_size=tuple(tape["backbone"].args[0].shape[-2:]),
+            num_classes=self.num_classes,
+            region_labels=torch.cat([labels for labels, _ in matches]),
+            region_boxes=torch.cat([matched for _, matched in matches]),
+            region_levels=self._levels_of(boxes),
+            anchors=anchors,
+        )
+        return losses, outputs, targets
+
+    def observe(
+        self, batch: list[dict], boxes: Sequence[Tensor] | None, needs: frozenset[str]
+    ) -> Outputs:
+        model = self.model
+        features = model.backbone(model.preprocess_image(batch).tensor)
+        maps = [features[level] for level in self.levels]
+        predict = "region_predictions" in needs
+        dense = regions = None
+        if predict or "dense" in needs:
+            dense = Dense(*map(tuple, model.head(maps)))
+        if predict:
+            anchors = [each.tensor for each in model.anchor_generator(maps)]
+            regions = self._regions(features, boxes, dense.logits, anchors)
+        elif "region_features" in needs:
+            regions = Regions(tuple(boxes), self._pool(features, boxes))
+        return Outputs(
+            features={level: features[level] for level in self.levels},
+            dense=dense if "dense" in needs else None,
+            regions=regions,
+        )
+
+    def _regions(
+        self,
+        features: dict[str, Tensor],
+        boxes: Sequence[Tensor],
+        logits: Sequence[Tensor],
+        anchors: Sequence[Tensor],
+    ) -> Regions:
+        scores = region_logits(logits, anchors, boxes, num_classes=self.num_classes)
+        return Regions(tuple(boxes), self._pool(features, boxes), scores)
+
+    def _pool(self, features: dict[str, Tensor], boxes: Sequence[Tensor]) -> Tensor:
+        # RoIAlign casts boxes to the maps' type, and 16 bits move a corner by pixels.
+        maps = [features[level].float() for level in self.pooled_levels]
+        return self.pooler(maps, [Boxes(each) for each in boxes])
+
+    @torch.no_grad()
+    def _region_boxes(
+        self,
+        dense: Dense,
+        anchors: Sequence[Tensor],
+        image_sizes: Sequence[tuple[int, int]],
+        truth: Sequence[Tensor],
+    ) -> list[Tensor]:
+        """Per image (R_i, 4): its best predicted boxes, best first, then its ground truth."""
+        images = len(image_sizes)
+        scores, decoded = [], []
+        for logits, deltas, own in zip(dense.logits, dense.deltas, anchors, strict=True):
+            scores.append(permute_to_N_HWA_K(logits, self.num_classes).float().amax(2))
+            moves = permute_to_N_HWA_K(deltas, 4).float().reshape(-1, 4)
+            boxes = self.model.box2box_transform.apply_deltas(moves, own.repeat(images, 1))
+            decoded.append(boxes.reshape(images, -1, 4))
+        proposals = find_top_rpn_proposals(
+            decoded,
+            scores,
+            list(image_sizes),
+            nms_thresh=MAX_BOX_OVERLAP,
+            pre_nms_topk=CANDIDATES_A_LEVEL,
+            post_nms_topk=BOXES_AN_IMAGE,
+            min_box_size=0.0,
+            training=False,  # true would raise on a diverged student before its losses tell
+        )
+        objects = [Boxes(boxes) for boxes in truth]
+        with_truth = add_ground_truth_to_proposals(objects, proposals)
+        return [each.proposal_boxes.tensor for each in with_truth]
+
+    def _levels_of(self, boxes: Sequence[Tensor]) -> Tensor:
+        pooler = self.pooler
+        return assign_boxes_to_levels(
+            [Boxes(each) for each in boxes],
+            pooler.min_level,
+            pooler.max_level,
+            pooler.canonical_box_size,
+            pooler.canonical_level,
+        )
+
+
+def label_boxes(
+    boxes: Tensor, truth: Tensor, classes: Tensor, *, background: int
+) -> tuple[Tensor, Tensor]:
+    """The object every box of one image shows.
+
+    Args:
+        boxes: (R, 4) x1 y1 x2 y2.
+        truth: (G, 4) ground truth.
+        classes: (G,) int64.
+        background: the label of a box that overlaps no object by IoU >= 0.5.
+
+    Returns:
+        (R,) int64 labels, and (R, 4) the ground truth of largest overlap; all background and zeros
+        for G = 0.
+    """
+    if not len(truth):
+        return classes.new_full((len(boxes),), background), torch.zeros_like(boxes)
+    overlap, index = pairwise_iou(Boxes(truth), Boxes(boxes)).max(0)
+    labels = torch.where(overlap >= MIN_FOREGROUND_OVERLAP, classes[index], background)
+    return labels, truth[index]
+
+
+def region_logits(
+    logits: Sequence[Tensor],
+    anchors: Sequence[Tensor],
+    boxes: Sequence[Tensor],
+    *,
+    num_classes: int,
+) -> Tensor:
+    """Class logits of the anchor that overlaps a box most, and 0 for background.
+
+    Args:
+        logits: per level (N, A * K, H, W), of independent sigmoids.
+        anchors: per level (H * W * A, 4).
+        boxes: per image (R_i, 4).
+        num_classes: K.
+
+    Returns:
+        (R, K + 1) float32, background last: a softmax gives class k the odds of its sigmoid score
+        against background. Empty for no boxes.
+    """
+    rows = torch.cat([permute_to_N_HWA_K(each, num_classes) for each in logits], 1).float()
+    places = Boxes(torch.cat(list(anchors)))
+    picked = [
+        rows[image, pairwise_iou(Boxes(own), places).argmax(1)] for image, own in enumerate(boxes)
+    ]
+    classes = torch.cat(picked)
+    return torch.cat([classes, classes.new_zeros(len(classes), 1)], 1)

@@ -1,0 +1,113 @@
+"""The comparison's page is one safe file that says what the rows say, also where there are few."""
+
+import re
+
+import pytest
+
+from graphkd.evaluation.comparison import PLAIN, PLAIN_LONGER, TEACHER, Run, compare_runs
+from graphkd.report.compare import cost_chart, mean_detection_curve, write_compare_report
+from tests.report.test_demo import HOSTILE, Reader
+
+ABOUT = {"command": "graphkd compare a.yaml --seeds 3", "machine": "2 CPU cores", "date": "today"}
+
+
+def make_run(name, seed, ap, *, seconds=10.0, label="text"):
+    classes = {label: ap, "figure": None}
+    return Run(name, seed, ap, ap + 20, ap - 5, classes, 9_870_000, 20, seconds, "w.pth")
+
+
+def some_rows(name="graphkd", label="text"):
+    runs = [make_run(TEACHER, None, 55.7, seconds=None, label=label)]
+    for seed in (1, 2, 3):
+        runs.append(make_run(PLAIN, seed, 30.0 + seed, label=label))
+        runs.append(make_run(PLAIN_LONGER, seed, 33.0 + seed, label=label))
+        runs.append(make_run(name, seed, 34.0 + 1.5 * seed, seconds=13.0, label=label))
+    return compare_runs(runs)
+
+
+def curve(*losses):
+    return [{"iteration": 20 * i, "total_loss": loss} for i, loss in enumerate(losses)]
+
+
+def page(tmp_path, **changes) -> str:
+    arguments = {
+        "rows": some_rows(),
+        "chosen": (),
+        "curves": {PLAIN: curve(3.0, 2.0), "graphkd": curve(3.0, 1.5)},
+        "about": ABOUT,
+        "notes": ["A note."],
+    }
+    path = tmp_path / "compare.html"
+    write_compare_report(path, **{**arguments, **changes})
+    return path.read_text(encoding="utf-8")
+
+
+def test_the_page_fetches_and_runs_nothing(tmp_path):
+    text = page(tmp_path)
+    found = Reader(text)
+    assert found.open == []
+    for tag, attributes in found.tags:
+        assert tag not in ("script", "iframe", "link", "object", "embed", "base", "img")
+        assert not {"src", "href", "action", "data"} & set(attributes)
+        assert not [name for name in attributes if name.startswith("on")]
+    assert "@import" not in text and "url(" not in text and "http" not in text
+
+
+def test_rows_charts_classes_and_facts_are_on_the_page(tmp_path):
+    found = Reader(page(tmp_path))
+    for value in ("37.0 ± 1.5", "57.0", "32.0", "9.87", "1.30", "55.7", *ABOUT.values(), "A note."):
+        assert value in found.text
+    assert re.search(r"\+5\.0 \[\+4\.5, \+5\.5\]", found.text)
+    assert "3 seeds: an interval over so few is too narrow" in found.text
+    for title in ("AP against the cost of a step", "Detection loss", "AP by class"):
+        assert title in found.text
+    assert "AP while training" not in found.text  # no log has AP
+    dots = [a for tag, a in found.tags if tag == "circle"]
+    assert len([a for a in dots if a["class"] == "dot"]) == 3  # plain, plain-same-time, graphkd
+
+
+def test_hostile_names_stay_text(tmp_path):
+    rows = some_rows(name=HOSTILE, label=HOSTILE)
+    text = page(tmp_path, rows=rows, about={HOSTILE: HOSTILE}, notes=[HOSTILE], curves={})
+    found = Reader(text)
+    assert "script" not in {tag for tag, _ in found.tags} and "<b>" not in text
+    assert found.text.count(HOSTILE) > 5
+
+
+def test_a_page_of_nothing(tmp_path):
+    found = Reader(page(tmp_path, rows=[], curves={}, about={}, notes=[]))
+    for sentence in ("No method has finished", "No run has finished yet", "No training log"):
+        assert sentence in found.text
+
+
+def test_the_cost_chart_puts_ap_over_cost():
+    chart = cost_chart(some_rows())
+    places = {mark.name: mark.dots[0][:2] for mark in chart.marks}
+    assert set(places) == {PLAIN, PLAIN_LONGER, "graphkd"}
+    (plain_x, plain_y), (method_x, method_y) = places[PLAIN], places["graphkd"]
+    ticks = dict((float(text), x) for x, text in chart.x_ticks)
+    assert plain_x == pytest.approx(ticks[1.0])
+    assert method_x - ticks[0.0] == pytest.approx(1.3 * (plain_x - ticks[0.0]))
+    heights = {float(text): y for y, text in chart.y_ticks}
+    low, high = min(heights), max(heights)
+    unit = (heights[low] - heights[high]) / (high - low)
+    assert plain_y - method_y == pytest.approx(5.0 * unit)
+    left, top, right, bottom = chart.frame
+    assert all(left <= x <= right and top <= y <= bottom for x, y in places.values())
+    assert cost_chart([]) is None
+    same = compare_runs([make_run(PLAIN, 1, 0.0 + 5)])
+    assert len(cost_chart(same).marks) == 1
+
+
+def test_curves_are_means_of_the_detection_loss_where_all_runs_logged():
+    one = [
+        {"iteration": 0, "total_loss": 3.0, "loss_kd_m": 1.0},
+        {"iteration": 20, "total_loss": 2.0, "loss_kd_m": 0.5, "eval/AP": 8.0},
+        {"iteration": 40, "total_loss": 1.0, "loss_kd_m": 0.5},
+    ]
+    two = [{"iteration": 0, "total_loss": 4.0}, {"iteration": 20, "total_loss": 2.5, "eval/AP": 4}]
+    assert mean_detection_curve([one, two]) == [
+        {"iteration": 0, "total_loss": 3.0},
+        {"iteration": 20, "total_loss": 2.0, "eval/AP": 6.0},
+    ]
+    assert mean_detection_curve([]) == [] == mean_detection_curve([one, []])

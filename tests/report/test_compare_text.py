@@ -1,0 +1,69 @@
+"""The words and the table of a comparison say what its numbers say, gains and losses alike."""
+
+from graphkd.evaluation.comparison import PLAIN, compare_runs
+from graphkd.report.compare_text import (
+    cells,
+    difference_text,
+    headings,
+    markdown,
+    reading_notes,
+    sentences,
+    table,
+)
+from tests.report.test_compare import ABOUT, make_run, some_rows
+
+
+def rows_of(*gains, seeds=3):
+    runs = [make_run(PLAIN, seed, 30.0) for seed in range(seeds)]
+    runs += [make_run("m", seed, 30.0 + gain) for seed, gain in enumerate(gains)]
+    return compare_runs(runs)
+
+
+def test_every_heading_has_its_cell():
+    for chosen in ((), ("text", "figure")):
+        assert {len(cells(row, chosen)) for row in some_rows()} == {len(headings(chosen))}
+    assert "AP of text, figure" in headings(("text", "figure"))
+
+
+def test_a_gain_a_loss_and_doubt_are_said_plainly():
+    (gain,) = sentences(rows_of(1.0, 2.0, 3.0))
+    assert gain.startswith("m: 32.0 AP, +2.0 against the plain student (95 % interval +1.0 to +3.0")
+    assert "no difference" not in gain
+    (loss,) = sentences(rows_of(-1.0, -2.0, -3.0))
+    assert "-2.0 against" in loss
+    (doubt,) = sentences(rows_of(-1.0, 0.0, 3.0))
+    assert "may be no difference at all" in doubt
+
+
+def test_few_seeds_get_no_interval_and_a_warning():
+    rows = rows_of(1.0, 2.0, seeds=2)
+    assert "2 seeds: too few for an interval" in sentences(rows)[0]
+    assert difference_text(rows[-1]) == "+1.5"
+    assert "2 seeds" in reading_notes(rows)[1]
+    assert len(reading_notes(rows_of(*[1.0] * 5, seeds=5))) == 1
+
+
+def test_a_missing_pair_is_told():
+    runs = [make_run(PLAIN, 1, 30.0), make_run("m", 1, 31.0), make_run("m", 2, 35.0)]
+    assert difference_text(compare_runs(runs)[-1]) == "+1.0 (1 pairs)"
+
+
+def test_the_best_method_comes_first_and_the_plain_one_is_no_method():
+    runs = [make_run(PLAIN, 1, 30.0), make_run("worse", 1, 20.0), make_run("better", 1, 40.0)]
+    assert [text.split(":")[0] for text in sentences(compare_runs(runs))] == ["better", "worse"]
+
+
+def test_markdown_holds_table_classes_notes_and_facts():
+    text = markdown(rows=some_rows(), chosen=(), about=ABOUT, notes=["A\n note."])
+    lines = text.splitlines()
+    assert lines[0] == "# Comparison of distillation methods"
+    assert [line for line in lines if line.startswith("| graphkd ") and "37.0 ± 1.5" in line]
+    assert [line.split()[1] for line in lines if line.startswith("| text")] == ["text"]
+    assert "A note." in lines and f"- command: {ABOUT['command']}" in lines
+    assert "\n\n\n" not in text
+
+
+def test_nothing_finished_is_said():
+    text = markdown(rows=[], chosen=(), about={}, notes=[])
+    assert "No method has finished." in text
+    assert "Step cost" in table([])

@@ -1,0 +1,146 @@
+"""Every yaml under configs/ loads, and every run fits its data, its teacher and its losses.
+
+No model is built: tests/modeling builds every student, and a run may change nothing of a student
+but its classes.
+"""
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+from detectron2.config import CfgNode
+
+from graphkd.config import load_cfg
+from graphkd.data.catalog import dataset_classes, text_classes
+from graphkd.engine.build import check_classes, model_classes
+from graphkd.losses.base import LossContext
+from graphkd.losses.build import build_losses
+from graphkd.teacher import load_teacher_cfg
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+PARTS = ("students", "teachers", "datasets", "methods", "schedules")
+FILES = sorted(CONFIGS.rglob("*.yaml"))
+RUNS = [path for path in FILES if path.parent.name not in PARTS]
+TEACHERS = sorted((CONFIGS / "teachers").glob("*.yaml"))
+DATASETS = sorted((CONFIGS / "datasets").glob("*.yaml"))
+ZOO = ("publaynet", "doclaynet", "prima", "hj", "segmonto")
+PAIRS = (
+    *("R50-R18", "R101-R50", "R152-R101", "R101-EB0", "R50-MNv2", "ViT-R50"),
+    *("retinanet_R50-R18", "retinanet_R50-MNv2", "retinanet_R101-EB0"),
+)
+
+
+def names(paths):
+    return pytest.mark.parametrize("path", paths, ids=[str(p.relative_to(CONFIGS)) for p in paths])
+
+
+@cache
+def load(path: Path) -> CfgNode:
+    cfg = load_cfg(path)
+    cfg.freeze()
+    return cfg
+
+
+def levels_of(cfg: CfgNode) -> list[str]:
+    retinanet = cfg.MODEL.META_ARCHITECTURE == "RetinaNet"
+    return list(cfg.MODEL.RETINANET.IN_FEATURES if retinanet else cfg.MODEL.RPN.IN_FEATURES)
+
+
+def teacher_of(path: Path) -> tuple[Path, CfgNode]:
+    """A run's teacher: its yaml, which lies in configs/teachers, and its config."""
+    yaml = CONFIGS.parent / load(path).DISTILL.TEACHER.CONFIG
+    assert yaml in TEACHERS
+    return yaml, load_teacher_cfg(load(path), source=path)
+
+
+@names(FILES)
+def test_it_loads_and_its_first_line_says_what_it_is(path):
+    load(path)
+    assert path.read_text().startswith("# ")
+
+
+@pytest.mark.parametrize("folder", ZOO)
+def test_every_data_set_has_every_pair(folder):
+    assert {path.stem for path in (CONFIGS / folder).glob("*.yaml")} >= set(PAIRS)
+    assert {path.stem for path in CONFIGS.glob("*.yaml")} >= set(PAIRS)
+    for path in (CONFIGS / folder).glob("*.yaml"):
+        assert load(path).DATASETS == load(CONFIGS / "datasets" / f"{folder}.yaml").DATASETS
+
+
+@names(DATASETS)
+def test_class_counts_are_those_of_the_data(path):
+    cfg = load(path)
+    classes = dataset_classes([*cfg.DATASETS.TRAIN, *cfg.DATASETS.VAL, *cfg.DATASETS.TEST])
+    assert cfg.MODEL.ROI_HEADS.NUM_CLASSES == cfg.MODEL.RETINANET.NUM_CLASSES == len(classes)
+
+
+@names(RUNS + TEACHERS)
+def test_the_model_has_the_classes_of_its_data_and_never_trains_on_its_test_set(path):
+    cfg = load(path)
+    assert len(check_classes(cfg, source=path)) == model_classes(cfg)
+    assert not set(cfg.DATASETS.TRAIN) & {*cfg.DATASETS.VAL, *cfg.DATASETS.TEST}
+
+
+@names(RUNS)
+def test_the_teacher_learnt_the_same_classes_on_the_same_pages(path):
+    cfg = load(path)
+    yaml, teacher = teacher_of(path)
+    assert check_classes(teacher, source=yaml) == check_classes(cfg, source=path)
+    assert teacher.DATASETS.TRAIN == cfg.DATASETS.TRAIN
+    assert not teacher.DISTILL.LOSSES
+
+
+@names(RUNS)
+def test_the_losses_take_the_pair(path):
+    cfg, (_, teacher) = load(path), teacher_of(path)
+    classes, text = dataset_classes(cfg.DATASETS.TRAIN), text_classes(cfg.DATASETS.TRAIN[0])
+    context = LossContext(
+        student_channels=cfg.MODEL.FPN.OUT_CHANNELS,
+        teacher_channels=teacher.MODEL.FPN.OUT_CHANNELS,
+        levels=tuple(level for level in levels_of(cfg) if level in levels_of(teacher)),
+        num_classes=len(classes),
+        same_classes=classes == dataset_classes(teacher.DATASETS.TRAIN),
+        text_classes=None if text is None else tuple(map(classes.index, text)),
+        two_stage={each.MODEL.META_ARCHITECTURE for each in (cfg, teacher)} == {"GeneralizedRCNN"},
+    )
+    assert context.levels
+    assert build_losses(cfg.DISTILL.LOSSES, context, source=str(path))
+
+
+@names(RUNS + TEACHERS)
+def test_the_model_is_a_student_file_with_other_classes(path):
+    def plain(cfg: CfgNode) -> CfgNode:
+        model = cfg.MODEL.clone()
+        model.defrost()
+        model.ROI_HEADS.NUM_CLASSES = model.RETINANET.NUM_CLASSES = 0
+        return model
+
+    students = sorted((CONFIGS / "students").glob("[!_]*.yaml"))
+    same = [each.stem for each in students if plain(load(each)) == plain(load(path))]
+    assert len(same) == 1
+    architecture = same[0].split("_")[-1]
+    label = path.stem.split("-")[-1] if path in RUNS else path.stem.split("_")[-2]
+    assert architecture == label, "the file name tells another model"
+
+
+@names(RUNS)
+def test_the_file_name_tells_the_teacher(path):
+    yaml, _ = teacher_of(path)
+    label = path.stem.removeprefix("retinanet_").split("-")[0]
+    assert yaml.stem.split("_")[-2].startswith(label)
+    assert path.stem.startswith("retinanet") == yaml.stem.startswith("retinanet")
+
+
+def test_every_run_and_teacher_has_a_folder_of_its_own():
+    folders = [load(path).OUTPUT_DIR for path in RUNS + TEACHERS]
+    assert len(set(folders)) == len(folders)
+    for path in RUNS + TEACHERS:
+        assert load(path).OUTPUT_DIR == f"output/{path.relative_to(CONFIGS).with_suffix('')}"
+
+
+@names([path for path in RUNS + TEACHERS if path.stem.startswith("retinanet")])
+def test_retinanet_learns_at_half_the_rate(path):
+    pages = load(path).DATASETS.TRAIN[0].split("_")[0]
+    other = load(CONFIGS / "teachers" / f"rcnn_R50_{pages}.yaml").SOLVER
+    assert load(path).SOLVER.BASE_LR == other.BASE_LR / 2
+    assert load(path).SOLVER.MAX_ITER == other.MAX_ITER
