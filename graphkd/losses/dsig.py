@@ -92,11 +92,10 @@ class DSIG(DistillLoss):
             temperature: of the class term.
 
         Raises:
-            ValueError: an option has no such value, or class or box terms with different class
-            lists.
+            ValueError: an option has no such value, or class or box terms with one-stage detectors
+            or different class lists.
         """
         super().__init__()
-        need_two_stage(context)
         self.weights = {
             "foreground": not_negative("foreground_weight", foreground_weight),
             "background": not_negative("background_weight", background_weight)
@@ -113,7 +112,9 @@ class DSIG(DistillLoss):
         self.temperature = positive("temperature", temperature)
         predictions = self.weights["classes"] > 0 or self.weights["boxes"] > 0
         if predictions:
-            need_same_classes(context, remedy="set CLASS_WEIGHT and BOX_WEIGHT to 0")
+            remedy = "set CLASS_WEIGHT and BOX_WEIGHT to 0"
+            need_two_stage(context, remedy=f"{remedy}; `logits` compares one-stage heads")
+            need_same_classes(context, remedy=remedy)
         needs = {"region_features"}
         if predictions or self.sampling["max_background"] > 0:
             needs.add("region_predictions")

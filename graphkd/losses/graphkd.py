@@ -40,7 +40,7 @@ from graphkd.losses.node_sampling import (
     roi_adapter,
     sample_nodes,
 )
-from graphkd.losses.options import fraction, need_two_stage, not_negative, positive
+from graphkd.losses.options import fraction, not_negative, positive
 from graphkd.losses.register import register
 from graphkd.losses.running import RunningScatter
 from graphkd.losses.teacher_graph import TeacherGraph, describe_batch
@@ -116,7 +116,6 @@ class GraphKD(DistillLoss):
             ValueError: an option has no such value, or the data set or pair lacks what it needs.
         """
         super().__init__()
-        need_two_stage(context)
         _one_of("node_type", node_type, NODE_TYPES)
         _one_of("threshold", threshold, THRESHOLDS)
         self.affinity = _one_of("affinity", affinity, ("cosine", "mahalanobis"))

@@ -61,12 +61,18 @@ def difference_text(row: Row) -> str:
     """The mean difference, signed, with its interval and the number of pairs where some lack."""
     if row.difference is None or row.name in (TEACHER, PLAIN):
         return DASH
-    text = f"{row.difference.mean:+.1f}"
+    text = f"{signed(row.difference.mean)}"
     if row.difference.low is not None:
-        text += f" [{row.difference.low:+.1f}, {row.difference.high:+.1f}]"
+        text += f" [{signed(row.difference.low)}, {signed(row.difference.high)}]"
     if row.AP is not None and row.pairs < row.AP.n:
-        text += f" ({row.pairs} pairs)"
+        text += f" ({row.pairs} pair{'s' if row.pairs > 1 else ''})"
     return text
+
+
+def signed(value: float) -> str:
+    """A difference with its sign and one decimal; what rounds to zero has no sign."""
+    text = f"{value:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text
 
 
 def table(rows: Sequence[Row], chosen: Sequence[str] = (), *, style: str = "simple") -> str:
@@ -89,10 +95,10 @@ def sentences(rows: Sequence[Row]) -> list[str]:
 
 def _sentence(row: Row) -> str:
     gain, seeds = row.difference, f"{row.pairs} seed{'s' if row.pairs > 1 else ''}"
-    text = f"{row.name}: {row.AP.mean:.1f} AP, {gain.mean:+.1f} against the plain student"
+    text = f"{row.name}: {row.AP.mean:.1f} AP, {signed(gain.mean)} against the plain student"
     if gain.low is None:
         return f"{text} ({seeds}: too few for an interval)."
-    text += f" (95 % interval {gain.low:+.1f} to {gain.high:+.1f}, {seeds})"
+    text += f" (95 % interval {signed(gain.low)} to {signed(gain.high)}, {seeds})"
     return (
         f"{text}, which may be no difference at all." if gain.low <= 0 <= gain.high else f"{text}."
     )

@@ -17,9 +17,7 @@ def rows(*runs, **options):
 
 def three_seeds():
     plain = [run(PLAIN, seed, ap) for seed, ap in ((1, 10.0), (2, 20.0), (3, 30.0))]
-    method = [
-        run("m", seed, ap, seconds=15.0) for seed, ap in ((3, 33.0), (1, 11.0), (2, 22.0))
-    ]
+    method = [run("m", seed, ap, seconds=15.0) for seed, ap in ((3, 33.0), (1, 11.0), (2, 22.0))]
     return [run(TEACHER, None, 50.0, seconds=None), *plain, *method]
 
 

@@ -46,14 +46,12 @@ def outputs(seed, *, images=2, channels=8, padded=PADDED, regions=6, two_stage=T
         logits=tuple(random(images, ANCHORS * width, *size) for size in sizes),
         deltas=tuple(random(images, ANCHORS * 4, *size) for size in sizes),
     )
-    if not two_stage:
-        return Outputs(features=features, dense=dense)
     total = images * regions
     sampled = Regions(
         boxes=tuple(region_boxes(regions) for _ in range(images)),
         features=random(total, channels, 7, 7),
         logits=random(total, CLASSES + 1),
-        deltas=random(total, CLASSES * 4),
+        deltas=random(total, CLASSES * 4) if two_stage else None,
     )
     return Outputs(features=features, dense=dense, regions=sampled)
 
@@ -110,7 +108,7 @@ def change(item: Outputs, function) -> Outputs:
             sampled,
             features=function(sampled.features),
             logits=function(sampled.logits),
-            deltas=function(sampled.deltas),
+            deltas=None if sampled.deltas is None else function(sampled.deltas),
         )
     features = {name: function(each) for name, each in item.features.items()}
     return Outputs(features=features, dense=dense, regions=sampled)
@@ -123,7 +121,8 @@ def tensors(item: Outputs) -> dict[str, list[torch.Tensor]]:
         parts["dense"] = [*item.dense.logits, *item.dense.deltas]
     if item.regions is not None:
         parts["region_features"] = [item.regions.features]
-        parts["region_predictions"] = [item.regions.logits, item.regions.deltas]
+        predictions = (item.regions.logits, item.regions.deltas)
+        parts["region_predictions"] = [each for each in predictions if each is not None]
     return parts
 
 

@@ -378,7 +378,6 @@ def test_needs_follow_the_options():
         ({}, {"MERGING": True}, "MERGING is no option"),
         ({"text_classes": None}, {}, "which classes are text"),
         ({"same_classes": False}, {"NODE_TYPE": "teacher_class"}, "same class list"),
-        ({"two_stage": False}, {}, "two-stage"),
     ],
 )
 def test_a_users_mistake_is_one_line_that_names_the_file(facts, options, message):

@@ -8,6 +8,7 @@ from graphkd.report.compare_text import (
     markdown,
     reading_notes,
     sentences,
+    signed,
     table,
 )
 from tests.report.test_compare import ABOUT, make_run, some_rows
@@ -43,9 +44,19 @@ def test_few_seeds_get_no_interval_and_a_warning():
     assert len(reading_notes(rows_of(*[1.0] * 5, seeds=5))) == 1
 
 
+def test_nothing_has_no_sign():
+    assert [signed(value) for value in (-0.04, 0.0, 0.04, 0.06, -1.0)] == [
+        "0.0",
+        "0.0",
+        "0.0",
+        "+0.1",
+        "-1.0",
+    ]
+
+
 def test_a_missing_pair_is_told():
     runs = [make_run(PLAIN, 1, 30.0), make_run("m", 1, 31.0), make_run("m", 2, 35.0)]
-    assert difference_text(compare_runs(runs)[-1]) == "+1.0 (1 pairs)"
+    assert difference_text(compare_runs(runs)[-1]) == "+1.0 (1 pair)"
 
 
 def test_the_best_method_comes_first_and_the_plain_one_is_no_method():

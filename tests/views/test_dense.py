@@ -243,7 +243,9 @@ def distilled_step(losses, *parts, batch=BATCH):
     return float(total.detach()), float(sum(gradient.abs().sum() for gradient in gradients))
 
 
-@pytest.mark.parametrize("name", ["fitnets", "logits", "fgd", "rank_mimicking", "pfi"])
+@pytest.mark.parametrize(
+    "name", ["graphkd", "dsig", "fitnets", "logits", "fgd", "rank_mimicking", "pfi"]
+)
 def test_a_distilled_step_teaches_the_student(name):
     total, gradient = distilled_step({name: {}}, *pair())
     assert total > 0 and gradient > 0
@@ -251,22 +253,9 @@ def test_a_distilled_step_teaches_the_student(name):
     assert total >= 0
 
 
-@pytest.mark.parametrize("name", ["graphkd", "dsig"])
-def test_graph_losses_run_on_the_regions_of_a_one_stage_pair(name):
-    """The graph needs boxes, features and the teacher's class logits alone, which the view gives.
-
-    The losses' own refusal of one-stage pairs is switched off here.
-    """
-    view, teacher, context = pair(two_stage=True)
-    total, gradient = distilled_step({name: {}}, view, teacher, context)
-    assert total > 0 and gradient > 0
-    total, _ = distilled_step({name: {}}, view, teacher, context, batch=[page(0, seed=1)])
-    assert total >= 0
-
-
 def test_confident_background_of_the_teacher_becomes_nodes():
     """A teacher that sees objects everywhere makes background regions nodes; an unsure one none."""
-    view, teacher, context = pair(two_stage=True)
+    view, teacher, context = pair()
     nodes = {}
     for bias in (-5.0, 2.0):
         torch.nn.init.constant_(teacher.model.head.cls_score.bias, bias)
@@ -279,7 +268,7 @@ def test_confident_background_of_the_teacher_becomes_nodes():
 
 def test_a_step_in_bfloat16_and_channels_last_is_finite():
     models = [retinanet(seed=seed).to(memory_format=torch.channels_last) for seed in (0, 1)]
-    parts = pair(*models, two_stage=True)
+    parts = pair(*models)
     with torch.autocast("cpu", torch.bfloat16):
         total, gradient = distilled_step({"graphkd": {}, "fitnets": {}}, *parts)
         _, outputs, targets = step(models[0])
@@ -288,11 +277,13 @@ def test_a_step_in_bfloat16_and_channels_last_is_finite():
     torch.testing.assert_close(outputs.regions.boxes[0][-5:], targets.boxes[0])
 
 
-@pytest.mark.parametrize("name", ["gid", "decoupled"])
-def test_losses_of_box_heads_say_that_they_need_one(name):
-    view, teacher, context = pair()
+@pytest.mark.parametrize(
+    "losses", [{"gid": {}}, {"decoupled": {}}, {"dsig": {"CLASS_WEIGHT": 3.0}}], ids=str
+)
+def test_losses_of_box_heads_say_that_they_need_one(losses):
+    (name,) = losses
     with pytest.raises(UserError, match=f"test.yaml.*{name}.*two-stage"):
-        distiller({name: {}}, view, teacher, context)
+        distiller(losses, *pair())
 
 
 def two_stage(seed=0):
@@ -319,11 +310,11 @@ def test_mixed_families_do_not_share_heads_and_regions(name):
 
 
 def test_an_enlarged_teacher_page_allows_region_losses_only():
-    view, teacher, context = pair(two_stage=True)
+    view, teacher, context = pair()
     teacher = replace(teacher, scale=2.0)
     for name in ("fitnets", "rank_mimicking", "pfi"):
         with pytest.raises(UserError, match=f"test.yaml.*{name}.*TEACHER.SCALE to 1"):
-            distiller({name: {}}, view, teacher, replace(context, two_stage=False))
+            distiller({name: {}}, view, teacher, context)
     total, _ = distilled_step({"dsig": {}}, view, teacher, context)
     assert total > 0
 

@@ -1,0 +1,82 @@
+"""A folder belongs to one config and one teacher; what else lies there is moved aside."""
+
+import logging
+
+import pytest
+from detectron2.config import CfgNode
+
+from graphkd.engine.jobs import load_run
+from graphkd.engine.parts import Part, claim, difference_of, read_record
+from graphkd.errors import UserError
+
+
+@pytest.fixture
+def make(pair, tmp_path):
+    """Builds the part of the pair's run in a folder, as a finished run left it."""
+
+    def part(*overrides, teacher=None, name="part"):
+        cfg, source = load_run(str(pair), [*overrides, "OUTPUT_DIR", str(tmp_path / name)])
+        return Part("graphkd", cfg, source, teacher=teacher)
+
+    return part
+
+
+def finish(part):
+    claim(part)
+    (part.folder / "config.yaml").write_text(part.cfg.dump())
+    (part.folder / "result.json").write_text("{}")
+    return part
+
+
+def left_aside(part):
+    return sorted(path.name for path in part.folder.parent.glob(f"{part.folder.name}.old*"))
+
+
+def test_a_finished_part_of_the_same_config_stays(make):
+    part = finish(make())
+    before = read_record(part)
+    assert set(before) == {"machine", "date", "versions", "teacher"}
+    claim(make("DATALOADER.NUM_WORKERS", "2", "DISTILL.TEACHER.WEIGHTS", "elsewhere.pth"))
+    assert part.finished and left_aside(part) == [] and read_record(part) == before
+
+
+def test_another_config_is_moved_aside_and_named(make, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("graphkd"), "propagate", True)  # a run switches it off
+    part = finish(make())
+    claim(make("SOLVER.BASE_LR", "0.5"))
+    assert not part.finished and left_aside(part) == ["part.old1"]
+    assert "SOLVER.BASE_LR was 0.001, now it is 0.5" in caplog.text
+    finish(make("SOLVER.BASE_LR", "0.5"))
+    claim(make())
+    assert left_aside(part) == ["part.old1", "part.old2"]
+
+
+def test_another_teacher_is_noticed_by_its_content(make, tmp_path):
+    weights = tmp_path / "teacher.pth"
+    weights.write_bytes(b"first")
+    part = finish(make(teacher=weights))
+    copy = tmp_path / "copy.pth"
+    copy.write_bytes(b"first")
+    claim(make(teacher=copy))
+    assert part.finished
+    weights.write_bytes(b"other")
+    claim(make(teacher=weights))
+    assert not part.finished and left_aside(part) == ["part.old1"]
+
+
+def test_a_damaged_config_is_moved_aside_and_a_lost_teacher_named(make, tmp_path):
+    part = finish(make())
+    (part.folder / "config.yaml").write_text("MODEL: {DEV")
+    claim(part)
+    assert left_aside(part) == ["part.old1"]
+    with pytest.raises(UserError, match="gone.pth are gone"):
+        claim(make(teacher=tmp_path / "gone.pth", name="new"))
+
+
+def test_the_first_difference_of_two_configs():
+    one = CfgNode({"A": {"B": 1, "C": (1, 2)}, "D": {"E": {}}})
+    assert difference_of(one, {"A": {"B": 1, "C": [1, 2]}, "D": {"E": {}}}) is None
+    other = {"A": {"B": 2, "C": [1]}, "D": {"E": {"F": 3}}}
+    assert difference_of(one, other) == ("A.B", 1, 2)
+    assert difference_of(one, other, ignore=("A",)) == ("D.E", {}, None)
+    assert difference_of(one, other, ignore=("A", "D.E")) is None
