@@ -8,8 +8,8 @@ import os
 import pkgutil
 import sys
 
-# OpenMP threads that spin for long stall each other whenever another process wants a core; this is read
-# when torch loads.
+# OpenMP threads that spin for long stall each other whenever another process wants a core; this is
+# read when torch loads.
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 import graphkd.commands

@@ -29,7 +29,8 @@ def add_graphkd_config(cfg: CfgNode) -> None:
     # Data sets for the AP curve while training (TEST.EVAL_PERIOD); DATASETS.TEST is scored at the
     # end.
     cfg.DATASETS.VAL = ()
-    # Number format under SOLVER.AMP.ENABLED: bfloat16 (CPU and GPU) or float16 (GPU).
+    # Number format under SOLVER.AMP.ENABLED: bfloat16, float16 (GPU alone), or native: bfloat16
+    # where the hardware computes in it, else float32.
     cfg.SOLVER.AMP.DTYPE = "bfloat16"
     # Terms, rates and times are written to the log, metrics.json and TensorBoard every so many
     # steps.

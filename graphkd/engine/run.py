@@ -23,14 +23,13 @@ from graphkd.engine.build import build_distiller, build_student, build_trained, 
 from graphkd.engine.hooks import PeriodicEvaluation, ProgressBar, TrainingClock
 from graphkd.engine.loader import build_train_loader
 from graphkd.engine.log import open_log
+from graphkd.engine.precision import autocast_format
 from graphkd.engine.solver import build_optimizer
 from graphkd.engine.trainer import Trainer
 from graphkd.errors import UserError
 from graphkd.evaluation.coco import evaluate
 from graphkd.evaluation.complexity import parameters
 from graphkd.evaluation.files import write_json
-
-AMP_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -137,7 +136,7 @@ def build_trainer(
         _distributed(model, device),
         optimizer,
         device=device,
-        amp=_amp(cfg),
+        amp=autocast_format(cfg, device),
         output_dir=folder,
         log_period=cfg.LOG_PERIOD,
     )
@@ -217,16 +216,6 @@ def _score(cfg, model: nn.Module, name: str, classes, output_dir: Path | None = 
         return evaluate(model, loader, name, classes=classes, output_dir=output_dir)
     finally:
         model.train(was_training)
-
-
-def _amp(cfg: CfgNode) -> torch.dtype | None:
-    if not cfg.SOLVER.AMP.ENABLED:
-        return None
-    if cfg.SOLVER.AMP.DTYPE not in AMP_TYPES:
-        raise UserError(
-            f"SOLVER.AMP.DTYPE is {cfg.SOLVER.AMP.DTYPE}; known: {', '.join(AMP_TYPES)}"
-        )
-    return AMP_TYPES[cfg.SOLVER.AMP.DTYPE]
 
 
 def _distributed(model: nn.Module, device: torch.device) -> nn.Module:

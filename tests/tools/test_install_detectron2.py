@@ -1,4 +1,6 @@
-"""The installer's patches, on small stand-ins of the files they edit, and what they made installed."""
+"""The installer's patches, on small stand-ins of the files they edit, and what they made
+installed.
+"""
 
 import importlib.util
 
@@ -68,7 +70,10 @@ def test_a_compiled_operator_raises_a_clear_error_when_called():
     from detectron2.layers.rotated_boxes import pairwise_iou_rotated
 
     box = torch.tensor([[0.0, 0, 1, 1, 0]])
-    for operator in (lambda: nms_rotated(box, box[:, 0], 0.5), lambda: pairwise_iou_rotated(box, box)):
+    for operator in (
+        lambda: nms_rotated(box, box[:, 0], 0.5),
+        lambda: pairwise_iou_rotated(box, box),
+    ):
         with pytest.raises(RuntimeError, match="needs Detectron2's compiled operators"):
             operator()
 
