@@ -4,7 +4,10 @@ set -euo pipefail
 
 caller=$PWD
 home=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd)
-export DETECTRON2_DATASETS=${DETECTRON2_DATASETS:-$home/datasets}
+# Commands run in the project's folder, so relative places are those of the caller.
+export DETECTRON2_DATASETS=$(realpath -m "${DETECTRON2_DATASETS:-$home/datasets}")
+environment=$(realpath -m "${GRAPHKD_VENV:-$home/.venv}")
+export GRAPHKD_COMMAND=./start_train.sh
 # Everything that needs installing again when it changes.
 stamp=$(cat "$home/requirements.lock" "$home/tools/install_detectron2.py" | sha256sum | cut -d' ' -f1)
 
@@ -35,19 +38,21 @@ fail() {
 }
 
 has_what_is_needed() {
-  "$1" - >/dev/null 2>&1 <<'CODE'
-import importlib.util as u, sys
-needed = ["torch", "torchvision", "timm", "detectron2", "faster_coco_eval", "reportlab", "pypdfium2",
-          "defusedxml", "jinja2", "cv2", "scipy", "rich"]
-sys.exit(any(u.find_spec(name) is None for name in needed))
+  [ -x "$1" ] && (cd "$home" && "$1" - >/dev/null 2>&1) <<'CODE'
+import importlib.util, sys
+needed = """torch torchvision timm detectron2 faster_coco_eval pycocotools reportlab pypdfium2 defusedxml
+jinja2 matplotlib cv2 numpy scipy PIL rich tqdm yaml fvcore iopath yacs omegaconf hydra cloudpickle
+tabulate termcolor tensorboard""".split()
+missing = any(importlib.util.find_spec(name) is None for name in needed)
+sys.exit(missing or not (3, 10) <= sys.version_info[:2] <= (3, 13))
 CODE
 }
 
-new_enough_python() {
+find_base_python() {
   local candidate
   for candidate in python3.12 python3.11 python3.13 python3.10 python3 python; do
     if "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
-      command -v "$candidate"
+      base=$candidate
       return
     fi
   done
@@ -55,29 +60,33 @@ new_enough_python() {
 }
 
 make_environment() {
-  local folder=$1 base
-  base=$(new_enough_python)
-  echo "start_train.sh: making the environment in $folder (once, a few minutes)" >&2
-  "$base" -m venv "$folder" || fail "$base has no venv module; install it (Debian: python3-venv)"
-  "$folder/bin/python" -m pip install --disable-pip-version-check --quiet -r "$home/requirements.lock" \
+  local pip=("$environment/bin/python" -m pip --disable-pip-version-check)
+  find_base_python
+  echo "start_train.sh: making the environment in $environment (once; about 5 GB, a few minutes)" >&2
+  rm -f "$environment/graphkd.stamp"
+  "$base" -m venv "$environment" || fail "$base cannot make an environment (Debian: install python3-venv)"
+  "${pip[@]}" install --progress-bar on -r "$home/requirements.lock" >&2 \
     || fail "installing requirements.lock failed; see the lines above"
-  "$folder/bin/python" "$home/tools/install_detectron2.py" >&2
-  "$folder/bin/python" -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation \
-    -e "$home" || fail "installing graphkd failed; see the lines above"
-  echo "$stamp" >"$folder/graphkd.stamp"
+  "$environment/bin/python" "$home/tools/install_detectron2.py" >&2 || fail "installing Detectron2 failed"
+  "${pip[@]}" install --quiet --no-deps --no-build-isolation -e "$home" \
+    || fail "installing graphkd failed; see the lines above"
+  echo "$stamp" >"$environment/graphkd.stamp"
 }
 
-find_python() {
+# Sets `python`: the active environment's, or that of the project's own environment.
+choose_python() {
   local active=${VIRTUAL_ENV:-${CONDA_PREFIX:-}}
-  if [ -n "$active" ] && [ -z "${GRAPHKD_VENV:-}" ] && has_what_is_needed "$active/bin/python"; then
-    echo "$active/bin/python"
+  python=$active/bin/python
+  if [ -n "$active" ] && [ -z "${GRAPHKD_VENV:-}" ] && has_what_is_needed "$python"; then
     return
   fi
-  local folder=${GRAPHKD_VENV:-$home/.venv}
-  if [ "$(cat "$folder/graphkd.stamp" 2>/dev/null)" != "$stamp" ]; then
-    make_environment "$folder"
+  python=$environment/bin/python
+  if [ -n "${GRAPHKD_VENV:-}" ] && [ ! -e "$environment/graphkd.stamp" ] && has_what_is_needed "$python"; then
+    return
   fi
-  echo "$folder/bin/python"
+  if [ "$(cat "$environment/graphkd.stamp" 2>/dev/null)" != "$stamp" ] || [ ! -x "$python" ]; then
+    make_environment
+  fi
 }
 
 case ${1:-} in
@@ -87,16 +96,16 @@ case ${1:-} in
     ;;
 esac
 
-# Commands run in the project's folder, so files named from the caller's folder get their full path.
-arguments=()
-for argument in "$@"; do
-  if [ ! -e "$home/$argument" ] && [ -e "$caller/$argument" ]; then
+# Files named from the caller's folder get their full path.
+arguments=("$1")
+for argument in "${@:2}"; do
+  if [[ $argument == */* || $argument == *.* ]] && [ ! -e "$home/$argument" ] && [ -e "$caller/$argument" ]; then
     argument=$(realpath "$caller/$argument")
   fi
   arguments+=("$argument")
 done
 
-python=$(find_python)
+choose_python
 cd "$home"
 export PYTHONPATH=$home${PYTHONPATH:+:$PYTHONPATH}
 if [ "$1" = test ]; then

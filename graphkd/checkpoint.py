@@ -18,7 +18,7 @@ class RunCheckpointer(DetectionCheckpointer):
     """Detectron2's checkpointer, writing to a temporary name that is synced and renamed.
 
     A checkpoint holds `model` (the plain student), `classes`, and beside it `distill` (adapters and
-    running statistics of losses), `optimizer`, `scheduler`, `trainer`.
+    running statistics of losses) and `trainer` (step, optimizer, schedule, random state).
     """
 
     def __init__(self, model: nn.Module, folder: str, *, classes: Sequence[str], **checkpointables):
@@ -29,10 +29,11 @@ class RunCheckpointer(DetectionCheckpointer):
         """Writes `<folder>/<name>.pth`; a killed process or full disk leaves the older files
         whole.
         """
+        data = {"model": self.model.state_dict(), "classes": self.classes, **extra}
+        # Every process takes part: the trainer's state gathers the random state of all.
+        data.update({key: item.state_dict() for key, item in self.checkpointables.items()})
         if not self.save_dir or not self.save_to_disk:
             return
-        data = {"model": self.model.state_dict(), "classes": self.classes, **extra}
-        data.update({key: item.state_dict() for key, item in self.checkpointables.items()})
         path = Path(self.save_dir) / f"{name}.pth"
         temporary = path.with_suffix(".pth.tmp")
         try:
@@ -44,6 +45,9 @@ class RunCheckpointer(DetectionCheckpointer):
         finally:
             temporary.unlink(missing_ok=True)
         self.tag_last_checkpoint(path.name)
+
+    def _log_incompatible_keys(self, incompatible) -> None:
+        _refuse(incompatible)
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Points `last_checkpoint` at a file, in one step."""
@@ -66,12 +70,13 @@ class RunCheckpointer(DetectionCheckpointer):
         candidates = self._newest_first()
         for path in candidates:
             try:
-                torch.load(path, map_location="cpu", weights_only=True)
+                stored = torch.load(path, map_location="cpu", weights_only=True)
             except Exception as error:
                 logger.warning(
                     "%s is damaged (%s); trying the one before", path, type(error).__name__
                 )
                 continue
+            self._check_parts(path, stored)
             self.load(str(path))
             return True
         if candidates:
@@ -79,6 +84,18 @@ class RunCheckpointer(DetectionCheckpointer):
                 f"{self.save_dir}: no checkpoint is readable; train again without --resume"
             )
         return False
+
+    def _check_parts(self, path: Path, stored: dict) -> None:
+        """Refuses a checkpoint of another kind of run, for example a plain one for a distilled."""
+        parts = {"model": self.model, **self.checkpointables}
+        missing = [key for key in parts if key not in stored]
+        if "distill" in stored and "distill" not in parts:
+            missing.append("a run without distillation")
+        if missing:
+            raise UserError(
+                f"{path} does not belong to this run, it lacks {', '.join(missing)}; use another "
+                "OUTPUT_DIR"
+            )
 
     def _newest_first(self) -> list[Path]:
         """Checkpoint files, the tagged one first, then by time."""
@@ -91,14 +108,18 @@ class _StrictCheckpointer(DetectionCheckpointer):
     """Reads every format Detectron2 knows, and stops where Detectron2 would only log."""
 
     def _log_incompatible_keys(self, incompatible) -> None:
-        problems = [
-            *(f"missing {key}" for key in incompatible.missing_keys),
-            *(f"unexpected {key}" for key in incompatible.unexpected_keys),
-            *(f"{k} has shape {a}, the model {b}" for k, a, b in incompatible.incorrect_shapes),
-        ]
-        if problems:
-            more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-            raise UserError(f"the weights do not fit the model: {'; '.join(problems[:3])}{more}")
+        _refuse(incompatible)
+
+
+def _refuse(incompatible) -> None:
+    problems = [
+        *(f"missing {key}" for key in incompatible.missing_keys),
+        *(f"unexpected {key}" for key in incompatible.unexpected_keys),
+        *(f"{k} has shape {a}, the model {b}" for k, a, b in incompatible.incorrect_shapes),
+    ]
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise UserError(f"the weights do not fit the model: {'; '.join(problems[:3])}{more}")
 
 
 def load_weights(

@@ -14,7 +14,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 import graphkd.commands
 from graphkd import __version__
-from graphkd.errors import UserError
+from graphkd.errors import COMMAND, UserError, one_line
 
 EPILOG = """examples:
   graphkd demo                                    generate pages, train teacher, plain and
@@ -27,7 +27,7 @@ EPILOG = """examples:
 def build_parser() -> argparse.ArgumentParser:
     """The parser with one sub-parser a module of `graphkd.commands`."""
     parser = argparse.ArgumentParser(
-        prog="graphkd",
+        prog=COMMAND,
         description="Distil small document-layout detectors from big ones (Detectron2).",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -54,7 +54,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     unknown = [word for word in rest if word.startswith("-")]
     if rest and (unknown or not hasattr(args, "overrides")):
         parser.error(
-            f"unrecognized arguments: {' '.join(rest)} (see graphkd {args.command} --help)"
+            f"unrecognized arguments: {' '.join(rest)} (see {COMMAND} {args.command} --help)"
         )
     if rest:
         args.overrides = [*args.overrides, *rest]
@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return args.run(args)
     except UserError as error:
-        message = " ".join(str(error).split())
+        message = one_line(error)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
@@ -75,7 +75,9 @@ def main(arguments: list[str] | None = None) -> int:
         # The reader (head, less) went away; what is left unread is not an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    print(f"graphkd {args.command}: {message}", file=sys.stderr)
+    except OSError as error:
+        message = one_line(error)
+    print(f"{COMMAND} {args.command}: {message}", file=sys.stderr)
     return 2
 
 

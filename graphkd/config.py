@@ -12,6 +12,11 @@ from detectron2.config import get_cfg as detectron2_cfg
 from graphkd.errors import UserError
 from graphkd.modeling import add_timm_config
 
+# What yaml, yacs and fvcore raise on a wrong key, value or file.
+YAML_MISTAKES = (KeyError, ValueError, TypeError, AttributeError, AssertionError, yaml.YAMLError)
+# The folder of a clone, where configs/ is.
+PROJECT = Path(__file__).resolve().parents[1]
+
 
 def add_graphkd_config(cfg: CfgNode) -> None:
     """Adds this project's keys to a Detectron2 config."""
@@ -50,7 +55,7 @@ def get_cfg() -> CfgNode:
 
 def find_config(path: str | Path, *, near: Path | None = None) -> Path:
     """The config file `path`: as given, else relative to a parent folder of `near` (a run's own
-    yaml).
+    yaml), else to the project's folder.
 
     Raises:
         UserError: the file is nowhere.
@@ -58,8 +63,9 @@ def find_config(path: str | Path, *, near: Path | None = None) -> Path:
     given = Path(path)
     if given.is_file():
         return given
-    if near is not None and not given.is_absolute():
-        for folder in near.resolve().parents:
+    if not given.is_absolute():
+        parents = near.resolve().parents if near is not None else ()
+        for folder in (*parents, PROJECT):
             if (folder / given).is_file():
                 return folder / given
     raise UserError(f"{path}: no such config file")
@@ -79,6 +85,6 @@ def load_cfg(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> C
         cfg.merge_from_list(list(overrides))
     except FileNotFoundError as error:
         raise UserError(f"{path}: its _BASE_ {error.filename} does not exist") from error
-    except (KeyError, ValueError, AssertionError, yaml.YAMLError) as error:
+    except YAML_MISTAKES as error:
         raise UserError(f"{path}: {' '.join(str(error).strip(chr(39)).split())}") from error
     return cfg

@@ -5,6 +5,7 @@ paths.
 import torch
 from torch import Tensor, nn
 
+from graphkd.errors import UserError
 from graphkd.losses.build import ScheduledLoss
 from graphkd.teacher import FrozenTeacher
 from graphkd.views.base import View
@@ -61,6 +62,8 @@ class Distiller(nn.Module):
         log: dict[str, Tensor] = {}
         for key, loss in self.scheduled.items():
             terms = loss.module(student, teacher, targets)
+            if not any(value.requires_grad for value in terms.values()):
+                raise UserError(f"DISTILL.LOSSES.{key} gave no term that teaches the student")
             factor = loss.factor(self.iteration)
             log[f"kd_factor/{key}"] = torch.tensor(factor)
             for term, value in terms.items():

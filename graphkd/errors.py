@@ -1,4 +1,11 @@
-"""The one exception type for a user's mistake; nothing about internal errors."""
+"""The one exception type for a user's mistake, and how it is said; nothing about internal
+errors.
+"""
+
+import os
+
+# What the user types: start_train.sh says its own name here.
+COMMAND = os.environ.get("GRAPHKD_COMMAND", "graphkd")
 
 
 class UserError(Exception):
@@ -7,3 +14,15 @@ class UserError(Exception):
 
     The command line prints it without a stack trace and exits with code 2.
     """
+
+
+def one_line(error: BaseException) -> str:
+    """The message of `error` on one line.
+
+    A loader's worker process hands an error on with its whole trace as text; the message is at its
+    end.
+    """
+    text = str(error)
+    if "Original Traceback" in text:
+        text = text.rpartition("UserError: ")[2]
+    return " ".join(text.split()) or type(error).__name__

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from graphkd.checkpoint import load_weights
 from graphkd.config import find_config, load_cfg
 from graphkd.data.catalog import dataset_classes
-from graphkd.errors import UserError
+from graphkd.errors import COMMAND, UserError
 from graphkd.modeling.network import build_network
 from graphkd.outputs import Outputs
 from graphkd.views import view_of
@@ -125,13 +125,19 @@ def build_teacher(cfg, *, source: Path) -> FrozenTeacher:
     if not weights.is_file():
         raise UserError(
             f"{source}: the teacher has no weights yet ({weights}); train it with "
-            f"`graphkd train {cfg.DISTILL.TEACHER.CONFIG}` or add --with-teacher"
+            f"`{COMMAND} train {cfg.DISTILL.TEACHER.CONFIG}` or add --with-teacher"
         )
     classes = dataset_classes(teacher_cfg.DATASETS.TRAIN)
     model = build_network(teacher_cfg)
+    view = view_of(model)
+    if view.num_classes != len(classes):
+        raise UserError(
+            f"{cfg.DISTILL.TEACHER.CONFIG}: the teacher has {view.num_classes} classes, its data "
+            f"set {teacher_cfg.DATASETS.TRAIN[0]} has {len(classes)}; set NUM_CLASSES to that"
+        )
     load_weights(model, weights, classes=classes)
     return FrozenTeacher(
-        view=view_of(model),
+        view=view,
         classes=classes,
         input_format=teacher_cfg.INPUT.FORMAT,
         student_format=cfg.INPUT.FORMAT,

@@ -47,7 +47,12 @@ def test_house_rules(path):
     if path.name != "__init__.py" or tree.body:
         assert ast.get_docstring(tree), "every file opens with what is in this room"
     assert "sys.path" not in text and "import *" not in text
-    if "commands" not in path.parts and path.name not in {"cli.py", "jobs.py", "demo.py"}:
+    if "commands" not in path.parts and path.name not in {
+        "cli.py",
+        "jobs.py",
+        "demo.py",
+        "launch.py",
+    }:
         calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call)]
         names = {call.func.id for call in calls if isinstance(call.func, ast.Name)}
         assert "print" not in names

@@ -114,3 +114,22 @@ def test_a_class_loss_is_refused_where_class_lists_differ():
     context = loss_context(view_of(student), teacher, CLASSES, None)
     with pytest.raises(UserError, match="different class lists"):
         build_losses({"logits": {}}, context, source="test.yaml")
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"WEIGHT": float("nan")}, "WEIGHT is nan"),
+        ({"WEIGHT": 0}, "WEIGHT is 0"),
+        ({"WEIGHT": "a"}, "WEIGHT is a"),
+        ({"RAMP": -5}, "RAMP is -5"),
+        (None, "must hold options"),
+        ({"MERGE": "no"}, "MERGE must be True or False"),
+        ({"EDGE_TYPE_WEIGHTS": 1}, "graphkd: "),
+    ],
+)
+def test_wrong_loss_options_are_a_users_mistake(options, problem):
+    from graphkd.errors import UserError
+
+    with pytest.raises(UserError, match=problem):
+        distiller({"graphkd": options})

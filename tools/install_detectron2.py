@@ -8,6 +8,8 @@ Detectron2 (0.6 or upstream's main branch, compiled or not) is left alone.
 """
 
 import argparse
+import hashlib
+import importlib.metadata
 import importlib.util
 import re
 import subprocess
@@ -126,7 +128,7 @@ projects = {
 }
 setup(
     name="detectron2",
-    version="0.6",
+    version="VERSION",
     license="Apache-2.0",
     packages=find_packages(include=["detectron2", "detectron2.*"]) + list(projects),
     package_dir=projects,
@@ -161,7 +163,9 @@ def download(folder: Path) -> Path:
     )  # fmt: skip
     (archive,) = folder.glob("*.tar.gz")
     with tarfile.open(archive) as files:
-        files.extractall(folder, filter="data")
+        # Python before 3.10.12 and 3.11.4 has no filters; the archive's hash was checked.
+        safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+        files.extractall(folder, **safe)
     return folder / archive.name.removesuffix(".tar.gz")
 
 
@@ -181,32 +185,46 @@ def apply_patches(package: Path) -> None:
     (package / "_C.py").write_text(COMPILED_STAND_IN)
 
 
-def install() -> None:
-    """Downloads, patches, builds and installs Detectron2 into the running interpreter's
-    environment.
+def version() -> str:
+    """0.6 with a mark of this build, so that changed patches are installed anew."""
+    build = repr((PATCHES, COMPILED_STAND_IN, SETUP)).encode()
+    return f"0.6+graphkd.{hashlib.sha256(build).hexdigest()[:8]}"
+
+
+def installed_version() -> str | None:
+    """Version of the Detectron2 that Python finds here; None for none, "" for one without
+    metadata.
     """
+    if importlib.util.find_spec("detectron2") is None:
+        return None
+    try:
+        return importlib.metadata.version("detectron2")
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def install() -> None:
+    """Downloads, patches, builds and installs Detectron2 into the running interpreter's place."""
     with tempfile.TemporaryDirectory() as folder:
         root = download(Path(folder))
         apply_patches(root / "detectron2")
-        (root / "setup.py").write_text(SETUP)
+        (root / "setup.py").write_text(SETUP.replace("VERSION", version()))
         pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, str(root))
-        pip(
-            "install",
-            "--no-deps",
-            "--no-index",
-            str(Path(folder) / "detectron2-0.6-py3-none-any.whl"),
-        )
+        (wheel,) = Path(folder).glob("detectron2-*.whl")
+        pip("install", "--no-deps", "--no-index", "--force-reinstall", str(wheel))
 
 
 def main() -> None:
     argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     ).parse_args()
-    if importlib.util.find_spec("detectron2"):
-        print("detectron2 is installed already; keeping it")
+    found = installed_version()
+    ours = found is not None and found.startswith("0.6+graphkd.")
+    if found == version() or (found is not None and not ours):
+        print(f"detectron2 {found} is installed already; keeping it")
         return
     install()
-    print("detectron2 0.6 (pure Python) installed")
+    print(f"detectron2 {version()} (pure Python) installed")
 
 
 if __name__ == "__main__":

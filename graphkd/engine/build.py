@@ -34,9 +34,10 @@ def check_classes(cfg: CfgNode, *, source: Path) -> tuple[str, ...]:
     Raises:
         UserError: train, val and test sets disagree, or the model has another number of classes.
     """
+    for key in ("TRAIN", "TEST"):
+        if not cfg.DATASETS[key]:
+            raise UserError(f"{source}: DATASETS.{key} is empty; name a data set")
     names = [*cfg.DATASETS.TRAIN, *cfg.DATASETS.VAL, *cfg.DATASETS.TEST]
-    if not names:
-        raise UserError(f"{source}: DATASETS.TRAIN and DATASETS.TEST are empty; name a data set")
     classes = dataset_classes(names)
     if model_classes(cfg) != len(classes):
         raise UserError(
@@ -57,6 +58,9 @@ def build_student(cfg: CfgNode) -> nn.Module:
 
     student = build_network(cfg)
     if cfg.MODEL.WEIGHTS:
+        local = "://" not in cfg.MODEL.WEIGHTS
+        if local and not Path(cfg.MODEL.WEIGHTS).is_file():
+            raise UserError(f"MODEL.WEIGHTS: {cfg.MODEL.WEIGHTS}: no such weights file")
         DetectionCheckpointer(student).load(cfg.MODEL.WEIGHTS, checkpointables=[])
     return student
 

@@ -21,7 +21,6 @@ from graphkd.engine.trainer import DivergedError
 from graphkd.errors import UserError
 from graphkd.evaluation.comparison import PLAIN, PLAIN_LONGER, TEACHER, Run, compare_runs
 from graphkd.evaluation.complexity import parameters
-from graphkd.evaluation.files import write_json
 from graphkd.teacher import load_teacher_cfg
 
 
@@ -162,11 +161,12 @@ def _score_part(part: Part, weights: Path, classes: tuple[str, ...]) -> run.RunR
     claim(part)
     if part.finished:
         return run.read_result(part.folder)
-    run.prepare(part.cfg, source=part.source)
+    run.take_folder(part.cfg, source=part.source, resume=True)
+    run.prepare(part.cfg)
     model = build_trained(part.cfg, weights, classes=classes)
     scores = run.test(part.cfg, model, classes=classes)
     done = run.RunResult(weights, scores, 0.0, parameters(model))
-    write_json(part.folder / "result.json", {**vars(done), "weights": str(weights)})
+    run.write_result(part.folder, done)
     return done
 
 
@@ -184,7 +184,7 @@ def _check_methods(parts: list[Part]) -> None:
     """Builds every method once, so that a wrong option shows before hours of training."""
     methods = {part.name: part for part in parts if part.teacher}
     for part in methods.values():
-        run.prepare(part.cfg, source=part.source)
+        run.prepare(part.cfg)
         build_distiller(part.cfg, build_student(part.cfg), source=part.source)
 
 

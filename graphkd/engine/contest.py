@@ -10,7 +10,8 @@ import yaml
 from detectron2.config import CfgNode
 
 from graphkd.config import find_config, get_cfg, load_cfg
-from graphkd.engine.parts import Part, difference_of
+from graphkd.engine.folders import difference_of
+from graphkd.engine.parts import Part
 from graphkd.errors import UserError
 from graphkd.evaluation.comparison import NOT_METHODS, PLAIN, PLAIN_LONGER
 from graphkd.teacher import load_teacher_cfg, teacher_weights

@@ -40,16 +40,20 @@ def run_demo(config: str, *, out: Path, overrides: list[str], fresh: bool = Fals
     """
     started = time.perf_counter()
     register_all()
-    if fresh and out.exists():
-        shutil.rmtree(out)
     parts = plan(config, out=out, overrides=overrides)
+    if fresh:
+        for part in parts:
+            shutil.rmtree(part.folder, ignore_errors=True)
     rows = []
     for number, part in enumerate(parts, start=1):
         print(f"[{number}/{len(parts)}] {part.name}: {method_name(part.cfg)}", flush=True)
         result = train_part(part)
         rows.append(result_row(result, role=part.name, method=method_name(part.cfg)))
     write_json(out / "results.json", rows)
-    about = {**_about(config, parts), "total seconds": round(time.perf_counter() - started)}
+    about = {
+        **_about(config, overrides, parts),
+        "total seconds": round(time.perf_counter() - started),
+    }
     report = write_report(parts, rows, out=out, about=about)
     print(format_table(rows))
     for sentence in gain_sentences(rows):
@@ -65,12 +69,17 @@ def plan(config: str, *, out: Path, overrides: list[str]) -> list[Part]:
         raise UserError(f"{config}: DISTILL.LOSSES is empty, there is nothing to compare")
     teacher = load_teacher_cfg(cfg, source=source)
     teacher.OUTPUT_DIR = str(out / "teacher")
+    teacher.DATASETS.TEST = cfg.DATASETS.TEST
     teacher.freeze()
     weights = out / "teacher" / "model_final.pth"
     paths = ["DISTILL.TEACHER.WEIGHTS", str(weights)]
     distilled, _ = load_run(config, [*overrides, "OUTPUT_DIR", str(out / "distilled"), *paths])
     plain = as_plain(cfg, str(out / "student"))
     teacher_source = find_config(cfg.DISTILL.TEACHER.CONFIG, near=source)
+    if check_classes(teacher, source=teacher_source) != check_classes(cfg, source=source):
+        raise UserError(
+            f"{config}: teacher and student have different classes, one table cannot hold both"
+        )
     return [
         Part("teacher", teacher, teacher_source),
         Part("student", plain, source),
@@ -108,7 +117,8 @@ def write_report(parts: list[Part], rows: list[dict], *, out: Path, about: dict)
     return path
 
 
-def _about(config: str, parts: list[Part]) -> dict:
+def _about(config: str, overrides: list[str], parts: list[Part]) -> dict:
     cfg = parts[-1].cfg
-    about = {"command": f"graphkd demo {config}", "seed": cfg.SEED, "data": data_of(cfg)}
+    command = " ".join(["graphkd demo", config, *overrides])
+    about = {"command": command, "seed": cfg.SEED, "data": data_of(cfg)}
     return {**about, **provenance()}

@@ -110,11 +110,16 @@ def eval_job(config: str | None, overrides: list[str], json_file: str | None) ->
     by class.
     """
     if config is None:
-        config = str(newest_run() / "config.yaml")
+        folder = newest_run()
+        config = str(folder / "config.yaml")
+        # The folder may have been moved since its config was written.
+        overrides = [*overrides, "OUTPUT_DIR", str(folder)]
     cfg, source = load_run(config, overrides)
     named = "MODEL.WEIGHTS" in overrides[0::2]
     weights = Path(cfg.MODEL.WEIGHTS if named else Path(cfg.OUTPUT_DIR) / "model_final.pth")
     scores = run.evaluate_weights(cfg, weights, source=source)
+    if not comm.is_main_process():
+        return scores
     print(f"{weights} on {cfg.DATASETS.TEST[0]} ({scores['images']} pages)")
     for key in ("AP", "AP50", "AP75"):
         print(f"  {key:6} {_number(scores[key])}")
@@ -142,7 +147,7 @@ def debug_job(config: str, overrides: list[str], iterations: int) -> list[dict[s
         "output/debug",
     ]
     cfg, source = load_run(config, [*small, *overrides])
-    run.prepare(cfg, source=source)
+    run.prepare(cfg)
     if cfg.DISTILL.LOSSES:
         cfg = _with_any_teacher(cfg, source)
     classes = check_classes(cfg, source=source)

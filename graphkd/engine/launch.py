@@ -1,14 +1,16 @@
 """Starting a job in one process or many: Detectron2's launcher, or inside torchrun."""
 
 import os
+import sys
 from collections.abc import Callable
 
 import torch
 import torch.distributed as dist
 from detectron2.engine import launch as detectron2_launch
 from detectron2.utils import comm
+from torch.multiprocessing import ProcessExitedException
 
-from graphkd.errors import UserError
+from graphkd.errors import UserError, one_line
 
 
 def launch(
@@ -34,7 +36,24 @@ def launch(
         return
     if num_gpus * num_machines > 1 and torch.cuda.device_count() < num_gpus:
         raise UserError(f"--num-gpus {num_gpus}, but this machine has {torch.cuda.device_count()}")
-    detectron2_launch(job, num_gpus, num_machines, machine_rank, dist_url, args)
+    if num_gpus * num_machines == 1:
+        job(*args)
+        return
+    try:
+        detectron2_launch(
+            _run_in_process, num_gpus, num_machines, machine_rank, dist_url, (job, args)
+        )
+    except ProcessExitedException as error:
+        sys.exit(error.exit_code)
+
+
+def _run_in_process(job: Callable, args: tuple) -> None:
+    """A user's mistake ends a spawned process with one line, not with the trace of its launcher."""
+    try:
+        job(*args)
+    except UserError as error:
+        print(one_line(error), file=sys.stderr)
+        sys.exit(2)
 
 
 def join_torchrun() -> None:

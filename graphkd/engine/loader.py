@@ -9,6 +9,8 @@ import torch
 from detectron2.data import get_detection_dataset_dicts
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from graphkd.errors import UserError
+
 Draw = tuple[int, int]
 
 
@@ -89,11 +91,20 @@ def build_train_loader(
         mapper: callable from a data set dict to a mapped one.
         start_step: steps already taken (resume).
         rank: this process.
-        world: number of processes; must divide IMS_PER_BATCH.
+        world: number of processes.
+
+    Raises:
+        UserError: no page, or a batch that does not divide by the processes.
     """
     dicts = get_detection_dataset_dicts(
         cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
     )
+    if not dicts:
+        raise UserError(f"{', '.join(cfg.DATASETS.TRAIN)}: no page to train on")
+    if cfg.SOLVER.IMS_PER_BATCH % world:
+        raise UserError(
+            f"SOLVER.IMS_PER_BATCH {cfg.SOLVER.IMS_PER_BATCH} does not divide by {world} processes"
+        )
     seed = max(cfg.SEED, 0)
     workers = cfg.DATALOADER.NUM_WORKERS
     return DataLoader(

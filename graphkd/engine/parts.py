@@ -7,11 +7,9 @@ import json
 import logging
 import os
 import platform
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import detectron2
 import torch
@@ -20,14 +18,12 @@ from detectron2.config import CfgNode
 
 from graphkd import __version__
 from graphkd.engine import run
+from graphkd.engine.folders import PLACES, difference_of, free_name
 from graphkd.errors import UserError
 from graphkd.evaluation.files import write_json
 
 logger = logging.getLogger(__name__)
 
-# They say where and how fast a run is made, not what comes out; the teacher's weights are compared
-# by their content instead.
-_PLACES = ("OUTPUT_DIR", "MODEL.DEVICE", "DATALOADER.NUM_WORKERS", "DISTILL.TEACHER.WEIGHTS")
 _RECORD = "part.json"
 
 
@@ -55,7 +51,7 @@ class Part:
     @property
     def finished(self) -> bool:
         """Whether its result is there."""
-        return (self.folder / "result.json").is_file()
+        return run.is_finished(self.folder)
 
 
 def train_part(part: Part) -> run.RunResult:
@@ -77,7 +73,7 @@ def claim(part: Part) -> None:
     """
     reason = _other_run(part)
     if reason:
-        place = _free_name(part.folder)
+        place = free_name(part.folder)
         logger.warning("%s: %s; the run there is moved to %s", part.folder, reason, place.name)
         part.folder.rename(place)
     if not part.finished:
@@ -106,36 +102,6 @@ def data_of(cfg: CfgNode) -> str:
     return f"{', '.join(cfg.DATASETS.TRAIN)}, scored on {cfg.DATASETS.TEST[0]}"
 
 
-def difference_of(
-    one: Mapping, other: Mapping, *, ignore: tuple[str, ...] = ()
-) -> tuple[str, Any, Any] | None:
-    """The first key, in alphabetical order, that two configs do not share.
-
-    Args:
-        one: a config, or the dict of its yaml.
-        other: the second one.
-        ignore: dotted keys that may differ, with everything below them.
-
-    Returns:
-        (dotted key, value in `one`, value in `other`), None for a missing value; None if all agree.
-    """
-    first, second = dict(_leaves(one)), dict(_leaves(other))
-    for key in sorted({*first, *second}):
-        if any(key == free or key.startswith(f"{free}.") for free in ignore):
-            continue
-        if first.get(key) != second.get(key):
-            return key, first.get(key), second.get(key)
-    return None
-
-
-def _leaves(node: Mapping, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", list(value) if isinstance(value, tuple) else value
-
-
 def _other_run(part: Part) -> str | None:
     """Why the part's folder belongs to something else; None if it does not, or is empty."""
     written = part.folder / "config.yaml"
@@ -147,20 +113,13 @@ def _other_run(part: Part) -> str | None:
         there = None
     if not isinstance(there, dict):
         return f"{written.name} is damaged"
-    changed = difference_of(there, yaml.safe_load(part.cfg.dump()), ignore=_PLACES)
+    changed = difference_of(there, yaml.safe_load(part.cfg.dump()), ignore=PLACES)
     if changed:
         key, before, now = changed
         return f"{key} was {before}, now it is {now}"
     if read_record(part).get("teacher") != _digest(part.teacher):
         return "it had another teacher"
     return None
-
-
-def _free_name(folder: Path) -> Path:
-    number = 1
-    while (place := folder.with_name(f"{folder.name}.old{number}")).exists():
-        number += 1
-    return place
 
 
 def _digest(path: Path | None) -> str | None:

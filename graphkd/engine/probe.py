@@ -29,7 +29,8 @@ def probe(contest: Contest, name: str) -> float:
     kept = part.folder / "step.json"
     if kept.is_file():
         return json.loads(kept.read_text())["seconds"]
-    run.prepare(cfg, source=part.source)
+    run.take_folder(cfg, source=part.source, resume=True)
+    run.prepare(cfg)
     classes = check_classes(cfg, source=part.source)
     student = build_student(cfg)
     model = build_distiller(cfg, student, source=part.source) if cfg.DISTILL.LOSSES else student

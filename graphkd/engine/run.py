@@ -20,6 +20,7 @@ from graphkd.checkpoint import RunCheckpointer
 from graphkd.data.catalog import register_all
 from graphkd.data.mapper import PageMapper
 from graphkd.engine.build import build_distiller, build_student, build_trained, check_classes
+from graphkd.engine.folders import check_same_run, set_aside
 from graphkd.engine.hooks import PeriodicEvaluation, ProgressBar, TrainingClock
 from graphkd.engine.loader import build_train_loader
 from graphkd.engine.log import open_log
@@ -29,7 +30,9 @@ from graphkd.engine.trainer import Trainer
 from graphkd.errors import UserError
 from graphkd.evaluation.coco import evaluate
 from graphkd.evaluation.complexity import parameters
-from graphkd.evaluation.files import write_json
+from graphkd.evaluation.files import write_json, write_text
+
+RESULT = "result.json"
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,8 @@ class RunResult:
     parameters: int
 
 
-def prepare(cfg: CfgNode, *, source: Path) -> None:
-    """Registers data sets, chooses the device, opens the run's folder and log, seeds the random
+def prepare(cfg: CfgNode) -> None:
+    """Registers data sets, checks the device, opens the run's folder and log, seeds the random
     state.
 
     Raises:
@@ -64,12 +67,22 @@ def prepare(cfg: CfgNode, *, source: Path) -> None:
     folder = Path(cfg.OUTPUT_DIR)
     folder.mkdir(parents=True, exist_ok=True)
     open_log(folder / f"log{comm.get_rank() or ''}.txt")
-    if comm.is_main_process():
-        (folder / "config.yaml").write_text(cfg.dump())
-        about = {"source": str(source), "machine": platform.machine(), "torch": torch.__version__}
-        write_json(folder / "about.json", about)
     if cfg.SEED >= 0:
         seed_all_rng(cfg.SEED + comm.get_rank())
+
+
+def take_folder(cfg: CfgNode, *, source: Path, resume: bool) -> None:
+    """Makes OUTPUT_DIR this run's own: moved aside, or checked, if there was one before."""
+    folder = Path(cfg.OUTPUT_DIR)
+    if comm.is_main_process():
+        if resume:
+            check_same_run(cfg, folder)
+        else:
+            set_aside(folder)
+        write_text(folder / "config.yaml", cfg.dump())
+        about = {"source": str(source), "machine": platform.machine(), "torch": torch.__version__}
+        write_json(folder / "about.json", about)
+    comm.synchronize()
 
 
 def train(
@@ -89,13 +102,13 @@ def train(
     Raises:
         UserError: whatever does not fit before the first step, or a diverged loss.
     """
-    prepare(cfg, source=source)
-    folder = Path(cfg.OUTPUT_DIR)
-    finished = folder / "result.json"
-    if resume and finished.is_file():
-        return read_result(folder)
-    finished.unlink(missing_ok=True)
+    register_all()
     classes = check_classes(cfg, source=source)
+    folder = Path(cfg.OUTPUT_DIR)
+    take_folder(cfg, source=source, resume=resume)
+    if resume and is_finished(folder):
+        return read_result(folder)
+    prepare(cfg)
     student = build_student(cfg)
     model = build_distiller(cfg, student, source=source) if cfg.DISTILL.LOSSES else student
     trainer, checkpointer, clock = build_trainer(
@@ -105,14 +118,25 @@ def train(
     scores = test(cfg, student, classes=classes)
     result = RunResult(folder / "model_final.pth", scores, clock.seconds, parameters(student))
     if comm.is_main_process():
-        write_json(finished, {**vars(result), "weights": str(result.weights)})
+        write_result(folder, result)
     return result
 
 
+def write_result(folder: Path, result: RunResult) -> None:
+    """Marks the run in `folder` as finished."""
+    write_json(folder / RESULT, {**vars(result), "weights": str(result.weights)})
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a run ended in `folder` and its weights are still there."""
+    return (folder / RESULT).is_file() and read_result(folder).weights.is_file()
+
+
 def read_result(folder: Path) -> RunResult:
-    """The result of a finished run."""
-    values = json.loads((folder / "result.json").read_text())
-    return RunResult(**{**values, "weights": Path(values["weights"])})
+    """The result of a finished run; its weights are those in the folder, if there are any."""
+    values = json.loads((folder / RESULT).read_text())
+    own = folder / "model_final.pth"
+    return RunResult(**{**values, "weights": own if own.is_file() else Path(values["weights"])})
 
 
 def build_trainer(
@@ -140,7 +164,7 @@ def build_trainer(
         output_dir=folder,
         log_period=cfg.LOG_PERIOD,
     )
-    state = {"optimizer": optimizer, "trainer": trainer}
+    state = {"trainer": trainer}
     if model is not student:
         state["distill"] = model.losses
     checkpointer = RunCheckpointer(student, str(folder), classes=classes, **state)
@@ -149,10 +173,9 @@ def build_trainer(
     trainer.register_hooks(_evaluation(cfg, student, classes))
     if resume and checkpointer.resume():
         trainer.start_iter = trainer.iter + 1
-    else:
+    elif comm.is_main_process():
         (folder / "metrics.json").unlink(missing_ok=True)
-    if comm.is_main_process():
-        trainer.register_hooks(_main_process_hooks(cfg, checkpointer, title))
+    trainer.register_hooks(_last_hooks(cfg, checkpointer, title))
     loader = build_train_loader(
         cfg,
         PageMapper(cfg, is_train=True),
@@ -174,7 +197,14 @@ def _evaluation(cfg: CfgNode, student: nn.Module, classes: tuple[str, ...]) -> l
     return [PeriodicEvaluation(score, period=cfg.TEST.EVAL_PERIOD)]
 
 
-def _main_process_hooks(cfg: CfgNode, checkpointer: RunCheckpointer, title: str) -> list[HookBase]:
+def _last_hooks(cfg: CfgNode, checkpointer: RunCheckpointer, title: str) -> list[HookBase]:
+    """Checkpoints on every process, since all give their random state; the rest on the main one."""
+    main = comm.is_main_process()
+    saving = hooks.PeriodicCheckpointer(
+        checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=2 if main else None
+    )
+    if not main:
+        return [saving]
     folder = Path(cfg.OUTPUT_DIR)
     writers = [
         CommonMetricPrinter(cfg.SOLVER.MAX_ITER),
@@ -183,7 +213,7 @@ def _main_process_hooks(cfg: CfgNode, checkpointer: RunCheckpointer, title: str)
     ]
     return [
         hooks.PeriodicWriter(writers, period=cfg.LOG_PERIOD),
-        hooks.PeriodicCheckpointer(checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=2),
+        saving,
         ProgressBar(title, total=cfg.SOLVER.MAX_ITER),
     ]
 
@@ -204,8 +234,11 @@ def evaluate_weights(cfg: CfgNode, weights: Path, *, source: Path) -> dict:
     Raises:
         UserError: the weights do not fill the model exactly.
     """
-    prepare(cfg, source=source)
+    register_all()
     classes = check_classes(cfg, source=source)
+    if not weights.is_file():
+        raise UserError(f"{weights}: no such weights file; train the config first")
+    prepare(cfg)
     return test(cfg, build_trained(cfg, weights, classes=classes), classes=classes)
 
 

@@ -116,11 +116,11 @@ def graph_view(
     labels = targets.region_labels[graph.regions].tolist()
     return GraphView(
         image=image,
-        boxes=graph.boxes.numpy() / distiller.teacher.scale * scale,
+        boxes=graph.boxes.cpu().numpy() / distiller.teacher.scale * scale,
         node_types=[TYPE_NAMES[kind] for kind in graph.region_types.tolist()],
         groups=graph.groups.tolist(),
-        edges=graph.edges.numpy(),
-        assignment=graph.assignment.numpy(),
+        edges=graph.edges.cpu().numpy(),
+        assignment=graph.assignment.cpu().numpy(),
         classes=[classes[k] if k < len(classes) else "background" for k in labels],
     )
 

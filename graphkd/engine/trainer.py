@@ -2,6 +2,7 @@
 logging.
 """
 
+import logging
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 
 from graphkd.engine.rng import rng_state, set_rng_state
 from graphkd.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 
 class DivergedError(UserError):
@@ -95,14 +98,32 @@ class Trainer(SimpleTrainer):
         gathered = comm.gather(dict(zip(scalars, values, strict=True), data_time=data_time))
         if not comm.is_main_process():
             return
-        mean = {key: sum(one[key] for one in gathered) / len(gathered) for key in gathered[0]}
+        mean = _mean_by_key(gathered)
         total = sum(mean[key] for key in losses)
         self.storage.put_scalars(**mean, total_loss=total)
 
     def state_dict(self) -> dict:
-        return {**super().state_dict(), "rng": rng_state(), "scaler": self.scaler.state_dict()}
+        """All processes take part; the result of the main one is complete."""
+        states = comm.gather(rng_state())
+        return {**super().state_dict(), "rng": states, "scaler": self.scaler.state_dict()}
 
     def load_state_dict(self, state_dict: dict) -> None:
         super().load_state_dict(state_dict)
-        set_rng_state(state_dict["rng"])
         self.scaler.load_state_dict(state_dict["scaler"])
+        states = state_dict["rng"]
+        if len(states) != comm.get_world_size():
+            logger.warning(
+                "the checkpoint is of %d processes, this run has %d: regions will be sampled "
+                "otherwise than without the interruption",
+                len(states),
+                comm.get_world_size(),
+            )
+            return
+        set_rng_state(states[comm.get_rank()])
+
+
+def _mean_by_key(rows: list[dict[str, float]]) -> dict[str, float]:
+    """Means over the processes that have a number: one whose pages have no node lacks some."""
+    keys = dict.fromkeys(key for row in rows for key in row)
+    found = {key: [row[key] for row in rows if key in row] for key in keys}
+    return {key: sum(values) / len(values) for key, values in found.items()}

@@ -2,7 +2,9 @@
 
 import importlib
 import inspect
+import math
 import pkgutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from detectron2.utils.registry import Registry
@@ -59,10 +61,10 @@ def build_losses(losses_cfg, context: LossContext, *, source: str) -> dict[str, 
         value.
     """
     import_methods()
-    return {name: _build(name, dict(node), context, source) for name, node in losses_cfg.items()}
+    return {name: _build(name, node, context, source) for name, node in losses_cfg.items()}
 
 
-def _build(name: str, options: dict, context: LossContext, source: str) -> ScheduledLoss:
+def _build(name: str, node: object, context: LossContext, source: str) -> ScheduledLoss:
     if name not in LOSSES:
         known = ", ".join(sorted(key for key, _ in LOSSES))
         raise UserError(f"{source}: DISTILL.LOSSES.{name} is no method; known: {known}")
@@ -74,7 +76,19 @@ def _build(name: str, options: dict, context: LossContext, source: str) -> Sched
         )
     unread = set(cls.needs) - set(NEEDS)
     assert not unread, f"{name} needs unknown parts {unread}"
-    weight, ramp = float(options.pop("WEIGHT", 1.0)), int(options.pop("RAMP", 0))
+    if not isinstance(node, Mapping):
+        raise UserError(f"{source}: DISTILL.LOSSES.{name} must hold options, {{}} for none")
+    options = dict(node)
+    weight, ramp = options.pop("WEIGHT", 1.0), options.pop("RAMP", 0)
+    if not _is_number(weight) or not 0 < weight < math.inf:
+        raise UserError(
+            f"{source}: DISTILL.LOSSES.{name}.WEIGHT is {weight}; give a number above 0, or remove "
+            "the method"
+        )
+    if not _is_number(ramp) or ramp < 0:
+        raise UserError(
+            f"{source}: DISTILL.LOSSES.{name}.RAMP is {ramp}; give iterations, 0 for none"
+        )
     allowed = [key.upper() for key in inspect.signature(cls.__init__).parameters][2:]
     for key in options:
         if key not in allowed:
@@ -82,6 +96,10 @@ def _build(name: str, options: dict, context: LossContext, source: str) -> Sched
             raise UserError(f"{source}: DISTILL.LOSSES.{name}.{key} is no option; known: {known}")
     try:
         module = cls(context, **{key.lower(): value for key, value in options.items()})
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise UserError(f"{source}: DISTILL.LOSSES.{name}: {error}") from error
-    return ScheduledLoss(module=module, weight=weight, ramp=ramp)
+    return ScheduledLoss(module=module, weight=float(weight), ramp=int(ramp))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -121,6 +121,8 @@ class GraphKD(DistillLoss):
         self.affinity = _one_of("affinity", affinity, ("cosine", "mahalanobis"))
         self.weight_by = _one_of("weight_by", weight_by, ("none", "mahalanobis"))
         self.distance = _one_of("distance", distance, ("euclidean", "mahalanobis"))
+        if not isinstance(merge, bool):
+            raise ValueError(f"MERGE must be True or False, not {merge}")
         self.merging = merge and node_type != "none"
         self.plan_options = {
             "neighbours": int(positive("neighbours", neighbours)),

@@ -1,15 +1,28 @@
-"""Building a detector as Detectron2 does, laid out for speed; no backbones."""
+"""Building a detector as Detectron2 does, laid out for speed and exact under autocast; no
+backbones.
+"""
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
+from detectron2.modeling.poolers import ROIPooler
 from torch import nn
 
 
 def build_network(cfg: CfgNode) -> nn.Module:
-    """Detectron2's `build_model` with convolution weights channels-last.
+    """Detectron2's `build_model` with convolution weights channels-last and exact RoI corners.
 
-    The layout changes neither names nor values. It makes a training step of the small detectors
-    1.2 to 1.4 times as fast on a CPU, and is the one that tensor cores want.
+    Neither changes names, values or float32 results. The layout makes a training step of the small
+    detectors 1.2 to 1.4 times as fast on a CPU, and is the one that tensor cores want.
     """
-    return build_model(cfg).to(memory_format=torch.channels_last)
+    model = build_model(cfg).to(memory_format=torch.channels_last)
+    for module in model.modules():
+        if isinstance(module, ROIPooler):
+            module.register_forward_pre_hook(_pool_in_float32)
+    return model
+
+
+def _pool_in_float32(pooler: nn.Module, args: tuple) -> tuple:
+    """Detectron2 casts boxes to the maps' format; bfloat16 would move a corner at 301 px to 300."""
+    maps, *rest = args
+    return ([features.float() for features in maps], *rest)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from detectron2.modeling import GeneralizedRCNN
 from detectron2.modeling.poolers import assign_boxes_to_levels
-from detectron2.modeling.roi_heads import StandardROIHeads
+from detectron2.modeling.roi_heads import CascadeROIHeads, StandardROIHeads
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
@@ -30,13 +30,12 @@ class RCNNView(View):
         Raises:
             UserError: another meta architecture or another kind of RoI heads.
         """
-        if not isinstance(model, GeneralizedRCNN) or not isinstance(
-            model.roi_heads, StandardROIHeads
-        ):
-            heads = type(getattr(model, "roi_heads", model)).__name__
+        heads = getattr(model, "roi_heads", None)
+        known = isinstance(heads, StandardROIHeads) and not isinstance(heads, CascadeROIHeads)
+        if not isinstance(model, GeneralizedRCNN) or not known:
             raise UserError(
-                "distillation of regions needs GeneralizedRCNN with StandardROIHeads, "
-                f"this is {heads}"
+                "distillation of regions needs GeneralizedRCNN with StandardROIHeads, not "
+                f"{type(model).__name__} with {type(heads).__name__}"
             )
         super().__init__(model)
 

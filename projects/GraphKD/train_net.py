@@ -7,7 +7,7 @@ from detectron2.engine import default_argument_parser
 
 from graphkd.engine.jobs import eval_job, train_job
 from graphkd.engine.launch import launch
-from graphkd.errors import UserError
+from graphkd.errors import UserError, one_line
 
 
 def main() -> int:
@@ -30,7 +30,7 @@ def main() -> int:
             args=job_args,
         )
     except UserError as error:
-        print(f"train_net.py: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"train_net.py: {one_line(error)}", file=sys.stderr)
         return 2
     return 0
 

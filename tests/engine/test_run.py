@@ -140,3 +140,37 @@ def test_a_gpu_that_is_not_there_is_one_line(pair, tmp_path):
 def test_bfloat16_trains(trained, pair, tmp_path):
     result = train(pair, tmp_path, "SOLVER.AMP.ENABLED", "True", "SOLVER.MAX_ITER", "2")
     assert load(result.weights)["model"]["backbone.fpn_output2.weight"].dtype == torch.float32
+
+
+def test_evaluation_leaves_the_runs_config_alone(trained, pair):
+    written = trained.weights.parent / "config.yaml"
+    before = written.read_text()
+    cfg, source = load_run(str(pair), ["TEST.DETECTIONS_PER_IMAGE", "7"])
+    run.evaluate_weights(cfg, trained.weights, source=source)
+    assert written.read_text() == before
+
+
+def test_resuming_another_config_is_refused(trained, pair, tmp_path):
+    folder = trained.weights.parent
+    cfg, source = load_run(str(pair), ["SOLVER.MAX_ITER", "9"])
+    with pytest.raises(UserError, match="SOLVER.MAX_ITER 6, now it is 9"):
+        run.train(cfg, source=source, resume=True)
+    assert "MAX_ITER: 6" in (folder / "config.yaml").read_text()
+
+
+def test_training_anew_moves_the_earlier_run_aside(trained, pair, tmp_path):
+    first = train(pair, tmp_path / "run", "SOLVER.MAX_ITER", "2")
+    second = train(pair, tmp_path / "run", "SOLVER.MAX_ITER", "2")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.old1"]
+    old, new = load(tmp_path / "run.old1" / "model_final.pth"), load(second.weights)
+    assert all(torch.equal(value, new["model"][key]) for key, value in old["model"].items())
+    assert first.weights == second.weights
+
+
+def test_a_plain_checkpoint_does_not_resume_a_distilled_run(trained, pair, tmp_path):
+    result = train(pair, tmp_path, plain=True)
+    folder = tmp_path / "distilled"
+    folder.mkdir()
+    (folder / "model_0000001.pth").write_bytes(result.weights.read_bytes())
+    with pytest.raises(UserError, match="lacks distill"):
+        train(pair, folder, resume=True)

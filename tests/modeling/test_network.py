@@ -1,0 +1,27 @@
+import torch
+from detectron2.modeling import build_model
+from detectron2.structures import Boxes
+
+from graphkd.modeling.network import build_network
+from tests.small import small_cfg
+
+
+def test_values_are_those_of_detectron2():
+    torch.manual_seed(0)
+    plain = build_model(small_cfg()).state_dict()
+    torch.manual_seed(0)
+    ours = build_network(small_cfg()).state_dict()
+    assert list(plain) == list(ours)
+    assert all(torch.equal(value, ours[key]) for key, value in plain.items())
+
+
+def test_corners_stay_exact_under_bfloat16():
+    pooler = build_network(small_cfg()).roi_heads.box_pooler
+    maps = [torch.rand(1, 8, 256 // 2**level, 256 // 2**level) for level in range(4)]
+    boxes = [Boxes(torch.tensor([[301.0, 301.0, 340.0, 330.0]]))]
+    rounded = [Boxes(torch.tensor([[300.0, 300.0, 340.0, 330.0]]))]
+    halves = [features.bfloat16() for features in maps]
+    widened = [features.float() for features in halves]
+    pooled = pooler(halves, boxes)
+    assert torch.equal(pooled, pooler(widened, boxes))
+    assert not torch.allclose(pooled, pooler(widened, rounded))
