@@ -1,0 +1,53 @@
+"""What train, eval and debugtrain print and leave behind, on the tiny pair."""
+
+import json
+import math
+
+import pytest
+
+from graphkd.cli import main
+from graphkd.engine.jobs import newest_run
+from graphkd.errors import UserError
+
+
+@pytest.fixture
+def home(pair, tmp_path, monkeypatch):
+    """An empty working folder in which the pair's outputs are below output/."""
+    monkeypatch.chdir(tmp_path)
+    return ["OUTPUT_DIR", "output/run"]
+
+
+def test_train_with_teacher_then_eval_the_newest_run(pair, home, capsys):
+    assert main(["train", str(pair), "--with-teacher", *home]) == 0
+    assert "output/run/model_final.pth" in capsys.readouterr().out
+    assert main(["eval", "--json", "scores.json"]) == 0
+    printed = capsys.readouterr().out
+    assert "output/run/model_final.pth on graphkd_test_test (4 pages)" in printed
+    with open("scores.json") as stream:
+        assert set(json.load(stream)["per_class"]) == {"text", "figure"}
+    with open("output/run/result.json") as stream:
+        trained = json.load(stream)["scores"]["AP"]
+    assert f"{trained:5.1f}" in printed
+
+
+def test_plain_training_gets_a_folder_of_its_own(pair, home, capsys):
+    assert main(["train", str(pair), "--plain", "SOLVER.MAX_ITER", "1", *home]) == 0
+    assert newest_run().name == "run-plain"
+    assert "plain" in capsys.readouterr().out
+
+
+def test_debugtrain_runs_without_a_trained_teacher_and_shows_every_term(pair, home, capsys):
+    none = ["DISTILL.TEACHER.CONFIG", str(pair.parent / "untrained.yaml")]
+    text = (pair.parent / "teacher.yaml").read_text().replace("/teacher", "/untrained")
+    (pair.parent / "untrained.yaml").write_text(text)
+    assert main(["debugtrain", str(pair), "--iterations", "2", *none]) == 0
+    printed = capsys.readouterr().out
+    assert "this check uses random ones" in printed
+    values = dict(line.split() for line in printed.splitlines() if line.startswith("  "))
+    assert math.isfinite(float(values["loss_kd_graphkd_edges"]))
+    assert "kd_share/graphkd_edges" in values
+
+
+def test_no_run_is_a_clear_error(home):
+    with pytest.raises(UserError, match="no finished run under output/"):
+        newest_run()
