@@ -1,5 +1,6 @@
 """What every distillation loss is; no loss of any method here."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -35,7 +36,7 @@ class LossContext:
     shared_regions: bool = True
 
 
-class DistillLoss(nn.Module):
+class DistillLoss(nn.Module, ABC):
     """One distillation method: tensors of both networks in, named loss terms out.
 
     A subclass is registered with `LOSSES`, takes `context` and then keyword-only options without
@@ -43,13 +44,16 @@ class DistillLoss(nn.Module):
     the student, never in it.
 
     Attributes:
-        needs: which parts of `Outputs` it reads, out of `NEEDS`; nothing else is computed for it.
+        needs: which parts of `Outputs` it reads, out of `NEEDS`; nothing else is computed for it. An
+            instance may narrow its class' needs to those of its options.
+        log: detached scalars of the last step for the run's log; a method without any has none.
         needs_same_classes: whether class lists must agree; checked when the loss is built.
     """
 
     needs: frozenset[str] = frozenset()
     needs_same_classes: bool = False
 
+    @abstractmethod
     def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:
         """Returns named scalar terms, float32 and finite; 0 with a gradient path where nothing
         applies.
@@ -58,4 +62,3 @@ class DistillLoss(nn.Module):
         Detached scalars for the log (not summed into the loss) go into `self.log`, a dict of plain
         tensors.
         """
-        raise NotImplementedError

@@ -5,22 +5,12 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from graphkd.data.layouts import DOCLAYNET_CLASSES, PUBLAYNET_CLASSES
+
 Box = tuple[float, float, float, float]
 
-CLASSES_11 = (
-    "Caption",
-    "Footnote",
-    "Formula",
-    "List-item",
-    "Page-footer",
-    "Page-header",
-    "Picture",
-    "Section-header",
-    "Table",
-    "Text",
-    "Title",
-)
-CLASSES_5 = ("text", "title", "list", "table", "figure")
+CLASSES_11 = DOCLAYNET_CLASSES
+CLASSES_5 = PUBLAYNET_CLASSES
 
 TO_5 = {
     "Caption": "text",
