@@ -44,8 +44,8 @@ class DistillLoss(nn.Module, ABC):
     the student, never in it.
 
     Attributes:
-        needs: which parts of `Outputs` it reads, out of `NEEDS`; nothing else is computed for it. An
-            instance may narrow its class' needs to those of its options.
+        needs: which parts of `Outputs` it reads, out of `NEEDS`; nothing else is computed for it.
+            An instance may narrow its class' needs to those of its options.
         log: detached scalars of the last step for the run's log; a method without any has none.
         needs_same_classes: whether class lists must agree; checked when the loss is built.
     """

@@ -1,4 +1,6 @@
-"""The demo end to end on the tiny pair: its table, its files, its pictures, and doing nothing twice."""
+"""The demo end to end on the tiny pair: its table, its files, its pictures, and doing nothing
+twice.
+"""
 
 import json
 
