@@ -6,6 +6,7 @@ import pytest
 
 import graphkd.commands
 from graphkd.cli import main
+from graphkd.errors import COMMAND
 
 COMMANDS = [info.name for info in pkgutil.iter_modules(graphkd.commands.__path__)]
 
@@ -31,7 +32,7 @@ sys.exit("torch" in sys.modules)
 def test_a_users_mistake_is_one_line_and_code_2(capsys):
     assert main(["train", "configs/none.yaml"]) == 2
     error = capsys.readouterr().err
-    assert error == "graphkd train: configs/none.yaml: no such config file\n"
+    assert error == f"{COMMAND} train: configs/none.yaml: no such config file\n"
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_a_teacher_without_weights_names_the_command(root, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     assert main(["train", str(root / "configs/tiny/R18-MNv4s.yaml")]) == 2
     error = capsys.readouterr().err
-    assert "graphkd train configs/teachers/rcnn_tiny_R18_pages.yaml" in error
+    assert f"{COMMAND} train configs/teachers/rcnn_tiny_R18_pages.yaml" in error
     assert "--with-teacher" in error
 
 
