@@ -109,6 +109,21 @@ def teacher_weights(cfg, teacher_cfg) -> Path:
     return Path(cfg.DISTILL.TEACHER.WEIGHTS or Path(teacher_cfg.OUTPUT_DIR) / "model_final.pth")
 
 
+def require_weights(cfg, teacher_cfg, *, source: Path) -> Path:
+    """The teacher's weights file.
+
+    Raises:
+        UserError: it is not there; the message names the command that makes it.
+    """
+    weights = teacher_weights(cfg, teacher_cfg)
+    if not weights.is_file():
+        raise UserError(
+            f"{source}: the teacher has no weights yet ({weights}); train it with "
+            f"`{COMMAND} train {cfg.DISTILL.TEACHER.CONFIG}` or add --with-teacher"
+        )
+    return weights
+
+
 def build_teacher(cfg, *, source: Path) -> FrozenTeacher:
     """Builds the teacher of a run from its own yaml and loads its weights completely.
 
@@ -121,12 +136,7 @@ def build_teacher(cfg, *, source: Path) -> FrozenTeacher:
         them.
     """
     teacher_cfg = load_teacher_cfg(cfg, source=source)
-    weights = teacher_weights(cfg, teacher_cfg)
-    if not weights.is_file():
-        raise UserError(
-            f"{source}: the teacher has no weights yet ({weights}); train it with "
-            f"`{COMMAND} train {cfg.DISTILL.TEACHER.CONFIG}` or add --with-teacher"
-        )
+    weights = require_weights(cfg, teacher_cfg, source=source)
     classes = dataset_classes(teacher_cfg.DATASETS.TRAIN)
     model = build_network(teacher_cfg)
     view = view_of(model)

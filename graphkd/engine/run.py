@@ -31,6 +31,7 @@ from graphkd.errors import UserError
 from graphkd.evaluation.coco import evaluate
 from graphkd.evaluation.complexity import parameters
 from graphkd.evaluation.files import write_json, write_text
+from graphkd.teacher import load_teacher_cfg, require_weights
 
 RESULT = "result.json"
 
@@ -104,6 +105,9 @@ def train(
     """
     register_all()
     classes = check_classes(cfg, source=source)
+    if cfg.DISTILL.LOSSES:
+        # Before an earlier run's folder is touched.
+        require_weights(cfg, load_teacher_cfg(cfg, source=source), source=source)
     folder = Path(cfg.OUTPUT_DIR)
     take_folder(cfg, source=source, resume=resume)
     if resume and is_finished(folder):

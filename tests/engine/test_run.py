@@ -174,3 +174,10 @@ def test_a_plain_checkpoint_does_not_resume_a_distilled_run(trained, pair, tmp_p
     (folder / "model_0000001.pth").write_bytes(result.weights.read_bytes())
     with pytest.raises(UserError, match="lacks distill"):
         train(pair, folder, resume=True)
+
+
+def test_a_missing_teacher_leaves_an_earlier_run_where_it_is(trained, pair, tmp_path):
+    first = train(pair, tmp_path / "run", "SOLVER.MAX_ITER", "1")
+    with pytest.raises(UserError, match="no weights yet"):
+        train(pair, tmp_path / "run", "DISTILL.TEACHER.WEIGHTS", "gone.pth")
+    assert first.weights.is_file() and len(list(tmp_path.iterdir())) == 1
