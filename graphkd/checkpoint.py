@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -17,19 +17,33 @@ logger = logging.getLogger(__name__)
 class RunCheckpointer(DetectionCheckpointer):
     """Detectron2's checkpointer, writing to a temporary name that is synced and renamed.
 
-    A checkpoint holds `model` (the plain student), `classes`, and beside it `distill` (adapters and
+    A checkpoint holds `model` (the plain student), `classes`, `config` (yaml), and beside it `distill` (adapters and
     running statistics of losses) and `trainer` (step, optimizer, schedule, random state).
     """
 
-    def __init__(self, model: nn.Module, folder: str, *, classes: Sequence[str], **checkpointables):
+    def __init__(
+        self,
+        model: nn.Module,
+        folder: str,
+        *,
+        classes: Sequence[str],
+        config: str,
+        **checkpointables,
+    ):
         super().__init__(model, folder, **checkpointables)
         self.classes = list(classes)
+        self.config = config
 
     def save(self, name: str, **extra) -> None:
         """Writes `<folder>/<name>.pth`; a killed process or full disk leaves the older files
         whole.
         """
-        data = {"model": self.model.state_dict(), "classes": self.classes, **extra}
+        data = {
+            "model": self.model.state_dict(),
+            "classes": self.classes,
+            "config": self.config,
+            **extra,
+        }
         # Every process takes part: the trainer's state gathers the random state of all.
         data.update({key: item.state_dict() for key, item in self.checkpointables.items()})
         if not self.save_dir or not self.save_to_disk:
@@ -120,6 +134,23 @@ def _refuse(incompatible) -> None:
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise UserError(f"the weights do not fit the model: {'; '.join(problems[:3])}{more}")
+
+
+def load_state(model: nn.Module, state: Mapping[str, torch.Tensor], *, source: str) -> None:
+    """Fills `model` completely from tensors by name.
+
+    Args:
+        model: a plain Detectron2 model.
+        state: parameter and buffer name -> tensor.
+        source: file they come from, for messages.
+
+    Raises:
+        UserError: missing, unexpected or misshapen keys.
+    """
+    try:
+        _refuse(_StrictCheckpointer(model)._load_model({"model": dict(state)}))
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from error
 
 
 def load_weights(

@@ -11,17 +11,17 @@ from graphkd.errors import UserError
 CLASSES = ["text", "figure"]
 
 
-def saved(folder, value=1.0, name="model_0000001", classes=CLASSES):
+def saved(folder, value=1.0, name="model_0000001", classes=CLASSES, config=""):
     model = nn.Linear(2, 2)
     nn.init.constant_(model.weight, value)
-    RunCheckpointer(model, str(folder), classes=classes).save(name, iteration=1)
+    RunCheckpointer(model, str(folder), classes=classes, config="").save(name, iteration=1)
     return folder / f"{name}.pth"
 
 
 def test_round_trip(tmp_path):
     path = saved(tmp_path)
     model = nn.Linear(2, 2)
-    load_weights(model, path, classes=CLASSES)
+    load_weights(model, path, classes=CLASSES, config="")
     assert (model.weight == 1.0).all()
 
 
@@ -71,25 +71,25 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path, capl
     model = nn.Linear(2, 2)
     logging.getLogger("graphkd").propagate = True
     with caplog.at_level(logging.WARNING):
-        assert RunCheckpointer(model, str(tmp_path), classes=CLASSES).resume()
+        assert RunCheckpointer(model, str(tmp_path), classes=CLASSES, config="").resume()
     assert (model.weight == 1.0).all()
     assert "model_0000002.pth is damaged" in caplog.text
 
 
 def test_resume_without_a_checkpoint_starts_anew(tmp_path):
-    assert not RunCheckpointer(nn.Linear(2, 2), str(tmp_path), classes=CLASSES).resume()
+    assert not RunCheckpointer(nn.Linear(2, 2), str(tmp_path), classes=CLASSES, config="").resume()
 
 
 def test_only_damaged_checkpoints_are_an_error(tmp_path):
     (tmp_path / "model_0000001.pth").write_bytes(b"x")
     with pytest.raises(UserError, match="no checkpoint is readable"):
-        RunCheckpointer(nn.Linear(2, 2), str(tmp_path), classes=CLASSES).resume()
+        RunCheckpointer(nn.Linear(2, 2), str(tmp_path), classes=CLASSES, config="").resume()
 
 
 def test_a_failed_save_leaves_the_older_file_whole(tmp_path):
     path = saved(tmp_path, 1.0)
     before = path.read_bytes()
-    checkpointer = RunCheckpointer(nn.Linear(2, 2), str(tmp_path), classes=CLASSES)
+    checkpointer = RunCheckpointer(nn.Linear(2, 2), str(tmp_path), classes=CLASSES, config="")
     with pytest.raises(Exception, match="pickle|local"):
         checkpointer.save("model_0000001", broken=lambda: None)
     assert path.read_bytes() == before

@@ -31,6 +31,7 @@ from graphkd.errors import UserError
 from graphkd.evaluation.coco import evaluate
 from graphkd.evaluation.complexity import parameters
 from graphkd.evaluation.files import write_json, write_text
+from graphkd.modelfile import inference_config
 from graphkd.teacher import load_teacher_cfg, require_weights
 
 RESULT = "result.json"
@@ -171,7 +172,9 @@ def build_trainer(
     state = {"trainer": trainer}
     if model is not student:
         state["distill"] = model.losses
-    checkpointer = RunCheckpointer(student, str(folder), classes=classes, **state)
+    checkpointer = RunCheckpointer(
+        student, str(folder), classes=classes, config=inference_config(cfg), **state
+    )
     # The clock comes first, so that evaluation and checkpoints do not count as training.
     trainer.register_hooks([clock, hooks.LRScheduler(optimizer, scheduler)])
     trainer.register_hooks(_evaluation(cfg, student, classes))

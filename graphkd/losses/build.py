@@ -17,7 +17,7 @@ LOSSES.__doc__ = (
     "Distillation methods by the name used under DISTILL.LOSSES; called as f(context, **options)."
 )
 
-COMMON_KEYS = ("WEIGHT", "RAMP")
+COMMON_KEYS = {"WEIGHT": 1.0, "RAMP": 0}
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _build(name: str, node: object, context: LossContext, source: str) -> Schedu
     if not isinstance(node, Mapping):
         raise UserError(f"{source}: DISTILL.LOSSES.{name} must hold options, {{}} for none")
     options = dict(node)
-    weight, ramp = options.pop("WEIGHT", 1.0), options.pop("RAMP", 0)
+    weight, ramp = (options.pop(key, default) for key, default in COMMON_KEYS.items())
     if not _is_number(weight) or not 0 < weight < math.inf:
         raise UserError(
             f"{source}: DISTILL.LOSSES.{name}.WEIGHT is {weight}; give a number above 0, or remove "
