@@ -64,7 +64,7 @@ class GraphKD(DistillLoss):
         node_type: str = "covariance",
         threshold: str = "calibrated",
         fixed_threshold: float = 0.0,
-        text_is_high: bool = True,
+        text_is_high: bool = False,
         decay: float = 0.99,
         merge: bool = True,
         neighbours: int = 8,

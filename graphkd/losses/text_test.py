@@ -1,8 +1,8 @@
 """Decides which nodes are text, from the teacher's features, the labels or the teacher's classes;
 no merging, no loss.
 
-Evidence: text and non-text are sorted by feature covariance [paper]; text has the higher covariance
-[2nd]; threshold, sign and guards [ours].
+Evidence: text and non-text are sorted by feature covariance [paper]; statistic, threshold, sign and
+guards [ours].
 """
 
 import logging
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from graphkd.graph.nodes import BACKGROUND, NONTEXT, TEXT
-from graphkd.graph.text import covariance_contrast, otsu_threshold
+from graphkd.graph.text import covariance_spread, otsu_threshold
 from graphkd.losses.base import LossContext
 from graphkd.losses.node_sampling import SampledNodes
 from graphkd.losses.running import RunningScores
@@ -99,7 +99,7 @@ class TextTest(nn.Module):
     def _by_covariance(
         self, features: Tensor, nodes: SampledNodes, foreground: Tensor, *, update: bool
     ) -> Tensor:
-        raw = covariance_contrast(features)
+        raw = covariance_spread(features)
         levels = nodes.levels.clamp(0, self.running.moments.shape[1] - 1)
         if update:
             self.running.update_moments(raw, levels, foreground)

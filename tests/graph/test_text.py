@@ -10,7 +10,7 @@ from scipy.stats import mannwhitneyu
 
 from graphkd.graph.text import (
     BINS,
-    covariance_contrast,
+    covariance_spread,
     fit_threshold,
     otsu_threshold,
     score_histogram,
@@ -27,31 +27,40 @@ def normal(seed, count):
     return torch.randn(count, generator=torch.Generator().manual_seed(seed))
 
 
-def test_contrast_of_two_cells_by_hand():
+def test_spread_of_two_cells_by_hand():
     features = torch.tensor([1.0, 3.0]).view(1, 1, 1, 2)
-    # cells -1 and 1 around the mean 2: variance 2, squared mean 4
-    assert covariance_contrast(features).item() == pytest.approx(math.log(2 / 4), abs=1e-5)
+    # centred cells -1 and 1: eigenvalues 2 and 0, their mean 1, so det = 2.1 * 0.1
+    assert covariance_spread(features).item() == pytest.approx(math.log(0.21), abs=1e-5)
 
 
-@given(st.integers(0, 1000), st.floats(0.1, 50))
+@given(st.integers(0, 1000), st.floats(0.1, 50), st.floats(-5, 5))
 @settings(max_examples=30, deadline=None)
-def test_contrast_is_the_covariance_norm_and_has_no_unit(seed, scale):
+def test_spread_is_that_of_the_covariance_and_has_no_unit(seed, scale, shift):
     draw = torch.Generator().manual_seed(seed)
-    features = torch.randn(3, 5, 4, 3, generator=draw, dtype=torch.float64) + 1
+    features = torch.randn(3, 15, 4, 3, generator=draw, dtype=torch.float64)
     direct = []
     for region in features:
-        cells = region.flatten(1)
-        mean = cells.mean(1)
-        direct.append(torch.log(torch.cov(cells).norm() / (mean.square().sum() / 5)))
+        values = torch.linalg.eigvalsh(torch.cov(region.flatten(1)))
+        # 15 channels for 12 cells: three eigenvalues more, all 0
+        mean = values.sum() / 12
+        direct.append((values / mean + 0.1).log().sum() - 3 * math.log(0.1))
     expected = torch.stack(direct)
-    assert torch.allclose(covariance_contrast(features, eps=0), expected)
-    assert torch.allclose(covariance_contrast(features * scale, eps=0), expected)
+    assert torch.allclose(covariance_spread(features), expected)
+    assert torch.allclose(covariance_spread(features * scale + shift), expected)
 
 
-def test_contrast_is_finite_for_constant_and_zero_features():
+def test_spread_grows_with_the_number_of_directions():
+    draw = torch.Generator().manual_seed(0)
+    lines = torch.randn(1, 8, 7, 1, generator=draw).expand(1, 8, 7, 7)
+    everywhere = torch.randn(1, 8, 7, 7, generator=draw)
+    assert covariance_spread(lines) < covariance_spread(everywhere) - 1
+
+
+def test_spread_is_finite_for_constant_and_zero_features():
     for value in (0.0, 3.0):
-        assert covariance_contrast(torch.full((2, 4, 3, 3), value)).isfinite().all()
-    assert covariance_contrast(torch.zeros(0, 4, 3, 3)).shape == (0,)
+        lowest = covariance_spread(torch.full((2, 4, 3, 3), value))
+        assert torch.allclose(lowest, torch.full((2,), 9 * math.log(0.1)), atol=1e-4)
+    assert covariance_spread(torch.zeros(0, 4, 3, 3)).shape == (0,)
 
 
 def test_separated_scores_give_a_threshold_in_the_gap_and_the_sign():

@@ -37,7 +37,7 @@ class Page:
 def make_page(
     seed, *, texts=8, figures=5, background=3, easy=4, student_width=8, teacher_width=8, size=5
 ) -> Page:
-    """A page whose texts vary strongly over their cells and whose other regions hardly do.
+    """A page whose texts vary in every direction over their cells and other regions along one.
 
     Half of the texts are one paragraph's class and half the other's; `background` regions look like
     objects to the teacher, `easy` ones do not.
@@ -51,12 +51,12 @@ def make_page(
     labels = torch.full((total,), CLASSES)
     labels[:texts] = torch.arange(texts) % 2
     labels[texts : texts + figures] = 2 + torch.arange(figures) % 2
-    spread = torch.full((total, 1, 1, 1), 0.2)
-    spread[:texts] = 0.8
+    along_one = random(total, teacher_width, 1, 1) * random(total, 1, size, size)
+    varied = 0.8 * along_one + 0.05 * random(total, teacher_width, size, size)
+    varied[:texts] = 0.8 * random(texts, teacher_width, size, size)
     looks = torch.randn(CLASSES + 1, teacher_width, generator=torch.Generator().manual_seed(9))
     own = 0.5 * random(total, teacher_width)
-    teacher = (looks[labels] + own)[:, :, None, None]
-    teacher = teacher + spread * random(total, teacher_width, size, size)
+    teacher = (looks[labels] + own)[:, :, None, None] + varied
     logits = random(total, CLASSES + 1)
     logits[:, -1] = torch.where(torch.arange(total) < total - easy, -3.0, 8.0)
     corner = 300 * torch.rand(total, 2, generator=draw)
