@@ -20,6 +20,7 @@ usage: start_train.sh COMMAND [ARGUMENTS]
   train CONFIG  train a teacher, a plain student or a distilled student
   eval [CONFIG] COCO AP of a trained model (default: the newest run under output/)
   debugtrain CONFIG   a few iterations with batch 1
+  predict INPUT -o OUT    regions of images, folders and PDFs
   ...           every other command of `graphkd`; `start_train.sh COMMAND --help` tells more
 
 The first call makes a Python environment in .venv (about 5 GB); GRAPHKD_VENV names another place. An
@@ -41,7 +42,7 @@ has_what_is_needed() {
   [ -x "$1" ] && (cd "$home" && "$1" - >/dev/null 2>&1) <<'CODE'
 import importlib.util, sys
 needed = """torch torchvision timm detectron2 faster_coco_eval pycocotools reportlab pypdfium2 defusedxml
-jinja2 matplotlib cv2 numpy scipy PIL rich tqdm yaml fvcore iopath yacs omegaconf hydra cloudpickle
+onnxruntime safetensors jinja2 matplotlib cv2 numpy scipy PIL rich tqdm yaml fvcore iopath yacs omegaconf hydra cloudpickle
 tabulate termcolor tensorboard""".split()
 missing = any(importlib.util.find_spec(name) is None for name in needed)
 sys.exit(missing or not (3, 10) <= sys.version_info[:2] <= (3, 13))
@@ -96,17 +97,22 @@ case ${1:-} in
     ;;
 esac
 
-# Files named from the caller's folder get their full path.
+# Commands on a user's own files run where the user is; the others run in the project's folder, and
+# files named from the caller's folder get their full path.
+case $1 in
+  predict | export | report | graph) place=$caller ;;
+  *) place=$home ;;
+esac
 arguments=("$1")
 for argument in "${@:2}"; do
-  if [[ $argument == */* || $argument == *.* ]] && [ ! -e "$home/$argument" ] && [ -e "$caller/$argument" ]; then
+  if [ "$place" = "$home" ] && [[ $argument == */* || $argument == *.* ]] && [ ! -e "$home/$argument" ] && [ -e "$caller/$argument" ]; then
     argument=$(realpath "$caller/$argument")
   fi
   arguments+=("$argument")
 done
 
 choose_python
-cd "$home"
+cd "$place"
 export PYTHONPATH=$home${PYTHONPATH:+:$PYTHONPATH}
 if [ "$1" = test ]; then
   exec "$python" -m pytest "${arguments[@]:1}"

@@ -1,0 +1,159 @@
+"""`graphkd predict`: regions of pictures and PDFs as json, COCO, PAGE XML and drawn pictures."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+HELP = "find the regions of pages: pictures, folders of them and PDFs"
+
+WEIGHTS = (".pth", ".safetensors", ".onnx")
+
+EPILOG = """examples:
+  graphkd predict scans -o found                       a folder, with the detector that comes along
+  graphkd predict student.onnx book.pdf -o found --pages 1-20 --dpi 200
+  graphkd predict --weights output/R50-R18/model_final.pth a.jpg b.pdf -o found --draw
+  graphkd predict m.safetensors scans -o found --format json,page --score-class title=0.3,table=0.6
+
+Exit code: 0 every page was read, 1 some or all were not (see OUT/failed.json), 2 a mistake in the
+command stopped it.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    parser.epilog = EPILOG
+    add = parser.add_argument
+    add(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="pictures, folders, PDFs; a first one ending in .pth, .safetensors or .onnx is the "
+        "weights file (default: the detector that comes with graphkd)",
+    )
+    add("-o", "--out", type=Path, required=True, help="folder for the results, new or empty")
+    add("--overwrite", action="store_true", help="replace this command's earlier results in OUT")
+    add("--weights", type=Path, metavar="FILE", help=".pth, .safetensors or .onnx file")
+    add("--config", type=Path, metavar="YAML", help="the run's config, for a .pth without one")
+    add("--trust", action="store_true", help="unpickle a .pth in full; this can run any code in it")
+    add("--device", help="cpu, cuda or cuda:1 (default: the GPU if there is one; ONNX: cpu)")
+    add("--format", default="json,coco", help="any of json,coco,page (default json,coco)")
+    add("--draw", action="store_true", help="also draw the boxes on the pages (OUT/pictures)")
+    add("--score", type=float, help="lowest shown score in 0..1 (default: the file's, else 0.5)")
+    add(
+        "--score-class",
+        action="append",
+        default=[],
+        metavar="CLASS=SCORE,..",
+        help="lowest shown score of single classes",
+    )
+    add("--pages", metavar="1-3,7", help="pages of PDFs and TIFFs of several pages (default all)")
+    add("--dpi", type=int, default=150, help="at which PDF pages are drawn (default 150)")
+    add("--batch", type=int, default=1, help="neighbours of one size at once (default 1)")
+    add("--recursive", action="store_true", help="also take the folders in folders")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Detects, writes and says how many; returns 1 where a page could not be read."""
+    from graphkd.predict.model import load_model
+    from graphkd.predict.output import Output, check_folder, clear_folder
+    from graphkd.predict.ranges import parse_ranges
+    from graphkd.predict.sources import find_files
+    from graphkd.predict.thresholds import choose_thresholds, parse_by_class
+
+    _check_numbers(args)
+    weights, inputs = split_inputs(args.inputs, args.weights)
+    formats = _formats(args.format)
+    by_class = parse_by_class(args.score_class)
+    wanted = parse_ranges(args.pages) if args.pages is not None else None
+    files = find_files(inputs, recursive=args.recursive, outside=args.out)
+    check_folder(args.out, overwrite=args.overwrite)
+    model = load_model(weights, config=args.config, trust=args.trust, device=args.device)
+    shown = choose_thresholds(
+        model.classes, stored=model.thresholds, score=args.score, by_class=by_class
+    )
+    if any(0 < score < model.floor for score in shown.values()):
+        note = f"note: {model.name} itself gives no score below {model.floor:g}"
+        print(note, file=sys.stderr)
+    clear_folder(args.out)
+    record = {
+        "weights": model.name,
+        "classes": list(model.classes),
+        "thresholds": shown,
+        "dpi": args.dpi,
+        "card": model.card,
+    }
+    output = Output(args.out, formats=formats, classes=model.classes, draw=args.draw, record=record)
+    finished = False
+    try:
+        _work(model, files, output, shown=shown, wanted=wanted, args=args)
+        finished = True
+    finally:
+        output.close(finished=finished)
+    print(f"{output.pages} pages, {output.regions} regions: {args.out}")
+    if output.failures:
+        count = len(output.failures)
+        print(f"{count} not read: see {args.out / 'failed.json'}", file=sys.stderr)
+    return 1 if output.failures else 0
+
+
+def split_inputs(words: list[str], weights: Path | None) -> tuple[Path | None, list[str]]:
+    """The weights file, if one is named, and the inputs.
+
+    Raises:
+        UserError: two weights files, or no input beside them.
+    """
+    from graphkd.errors import UserError
+
+    if Path(words[0]).suffix in WEIGHTS:
+        if weights is not None:
+            raise UserError(f"two weights files are named: {weights} and {words[0]}")
+        weights, words = Path(words[0]), words[1:]
+    if not words:
+        raise UserError("name at least one picture, folder or PDF after the weights")
+    return weights, words
+
+
+def _work(model, files, output, *, shown, wanted, args) -> None:
+    """Reads, detects and writes page after page under a progress bar."""
+    from tqdm import tqdm
+
+    from graphkd.predict.sources import Failure, RawPage, read_file
+
+    with tqdm(total=len(files), desc="pages", unit=" pages", disable=None) as bar:
+
+        def readable() -> Iterator[RawPage]:
+            for path in files:
+                first = True
+                for item in read_file(path, dpi=args.dpi, wanted=wanted):
+                    bar.total += item.pages - 1 if first else 0
+                    first = False
+                    if isinstance(item, Failure):
+                        output.fail(item)
+                        tqdm.write(f"not read: {item}", file=sys.stderr)
+                        bar.update(1)
+                    else:
+                        yield item
+
+        for raw, page in model.detect(readable(), shown=shown, batch=args.batch):
+            output.add(raw, page)
+            bar.update(1)
+
+
+def _formats(text: str) -> tuple[str, ...]:
+    from graphkd.errors import UserError
+    from graphkd.predict.output import FORMATS
+
+    formats = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    unknown = [part for part in formats if part not in FORMATS]
+    if unknown:
+        raise UserError(f"--format {unknown[0]!r}: choose from {', '.join(FORMATS)}")
+    return formats
+
+
+def _check_numbers(args: argparse.Namespace) -> None:
+    from graphkd.errors import UserError
+
+    for name in ("dpi", "batch"):
+        if getattr(args, name) < 1:
+            raise UserError(f"--{name} is at least 1, not {getattr(args, name)}")

@@ -1,0 +1,129 @@
+"""Detectors in `.onnx` files, run by onnxruntime alone: neither torch nor Detectron2 is loaded."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from graphkd.errors import UserError
+from graphkd.predict.detector import Found, Prepared
+
+FORMAT = 1
+_KEY = "graphkd"
+_INPUT = "images"
+_OUTPUTS = ("boxes", "scores", "classes", "image_index")
+
+
+class OnnxDetector:
+    """An exported detector; resizing and normalisation are inside the file. See `Detector`."""
+
+    def __init__(self, path: Path, *, device: str):
+        self._session = _open(path, device)
+        header = _header(path, self._session)
+        self.name = path.name
+        self.classes = tuple(header["classes"])
+        self.thresholds = dict(header.get("thresholds") or {})
+        self.card = dict(header.get("card") or {})
+        self.floor = float(header.get("score_floor") or 0.0)
+
+    def prepare(self, pixels: np.ndarray) -> Prepared:
+        """The page as it is; only pages of one size can share a batch."""
+        return Prepared(pixels.shape[:2], pixels)
+
+    def detect(self, batch: Sequence[Prepared]) -> list[Found]:
+        """Finds regions; see `Detector.detect`.
+
+        Raises:
+            UserError: the file cannot be run, or says what it must not.
+        """
+        images = np.stack([page.content for page in batch])
+        try:
+            boxes, scores, classes, index = self._session.run(_OUTPUTS, {_INPUT: images})
+        except Exception as error:  # onnxruntime has an exception type for each status
+            raise UserError(f"{self.name}: it cannot be run ({_short(error)})") from error
+        if classes.size and not 0 <= classes.min() <= classes.max() < len(self.classes):
+            raise UserError(f"{self.name}: it gives a class that it has no name for; export again")
+        height, width = batch[0].shape
+        boxes = np.clip(boxes, 0, np.array([width, height, width, height], boxes.dtype))
+        return [
+            Found(boxes[index == page], scores[index == page], classes[index == page])
+            for page in range(len(batch))
+        ]
+
+
+def load_onnx(path: Path, *, device: str | None) -> OnnxDetector:
+    """Reads an `.onnx` file of this project.
+
+    Args:
+        path: the file.
+        device: None and "cpu" mean the CPU; "cuda" needs the package onnxruntime-gpu.
+
+    Raises:
+        UserError: no such file, another kind of file, onnxruntime missing or without that device.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such weights file")
+    return OnnxDetector(path, device=device or "cpu")
+
+
+def _open(path: Path, device: str) -> Any:
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        raise UserError(
+            "an .onnx file needs the package onnxruntime: pip install onnxruntime"
+        ) from error
+    kind, _, number = device.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdecimal()):
+        raise UserError(f"--device {device}: name cpu, cuda or cuda:1")
+    provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}[kind]
+    if provider not in onnxruntime.get_available_providers():
+        raise UserError(
+            "this onnxruntime cannot use a GPU; install onnxruntime-gpu or name --device cpu"
+        )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = _threads()
+    options.log_severity_level = 3  # errors; warnings about shapes are of no use to a user
+    settings = {"device_id": number or "0"} if kind == "cuda" else {}
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, [(provider, settings)])
+    except Exception as error:  # onnxruntime has an exception type for each status
+        raise UserError(f"{path}: not a readable ONNX file ({_short(error)})") from error
+    if session.get_providers()[0] != provider:  # onnxruntime falls back to the CPU by itself
+        raise UserError(f"--device {device}: onnxruntime cannot use this GPU; name --device cpu")
+    return session
+
+
+def _threads() -> int:
+    """As many as OMP_NUM_THREADS says, else one a usable core."""
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    if said.isdecimal() and int(said) > 0:
+        return int(said)
+    usable = getattr(os, "sched_getaffinity", None)
+    return len(usable(0)) if usable else os.cpu_count() or 1
+
+
+def _header(path: Path, session: Any) -> dict[str, Any]:
+    text = session.get_modelmeta().custom_metadata_map.get(_KEY, "null")
+    try:
+        header = json.loads(text)
+    except ValueError:
+        header = None
+    if not isinstance(header, dict) or not header.get("classes"):
+        raise UserError(f"{path}: it names no classes; write it with `graphkd export`")
+    if header.get("format") != FORMAT:
+        raise UserError(
+            f"{path}: format {header.get('format')}, this version reads {FORMAT}; update graphkd"
+        )
+    inputs = {value.name for value in session.get_inputs()}
+    outputs = {value.name for value in session.get_outputs()}
+    if inputs != {_INPUT} or not outputs.issuperset(_OUTPUTS):
+        raise UserError(f"{path}: its inputs or outputs are not those of a graphkd detector")
+    return header
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,151 @@
+"""The folder of results: taken once, filled page by page, closed with a record; no detector."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from graphkd import __version__
+from graphkd.errors import UserError
+from graphkd.evaluation.files import write_json, write_text
+from graphkd.predict.coco import CocoWriter
+from graphkd.predict.names import Names
+from graphkd.predict.page_xml import page_xml
+from graphkd.predict.results import Page
+from graphkd.predict.sources import Failure, RawPage
+
+FORMATS = ("json", "coco", "page")
+RECORD = "predict.json"
+# Everything that a run writes, as folder -> endings; nothing else is ever removed.
+_OURS = {"pages": ".json", "page_xml": ".xml", "pictures": ".jpg"}
+_FILES = ("coco.json", "coco_results.json", "failed.json", RECORD)
+_FORMAT = 1
+
+
+class Output:
+    """Results of one run in one folder.
+
+    Every page is on disk, whole, before the next one is looked at; the COCO files, the list of
+    failures and the record are written when it is closed, also after an interruption.
+
+    Attributes:
+        pages: written so far.
+        regions: on these pages.
+        failures: what could not be read.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        formats: Sequence[str],
+        classes: Sequence[str],
+        draw: bool,
+        record: Mapping[str, Any],
+    ):
+        self._folder, self._formats, self._draw = folder, tuple(formats), draw
+        self._record = dict(record)
+        self._names = Names()
+        self._coco = CocoWriter(folder, classes) if "coco" in formats else None
+        self._classes = tuple(classes)
+        self.pages = self.regions = 0
+        self.failures: list[Failure] = []
+        self._write_record(finished=False)
+
+    def add(self, raw: RawPage, page: Page) -> None:
+        """Writes one page in every form that was asked for."""
+        name = self._names.take(raw.source, raw.number, raw.pages)
+        if "json" in self._formats:
+            write_json(self._folder / "pages" / f"{name}.json", page.to_dict())
+        if "page" in self._formats:
+            write_text(self._folder / "page_xml" / f"{name}.xml", page_xml(page).decode())
+        if self._draw:
+            self._write_picture(raw, page, name)
+        if self._coco is not None:
+            self._coco.add(page, name, several=raw.pages > 1 or raw.number > 1)
+        self.pages += 1
+        self.regions += len(page.regions)
+
+    def fail(self, failure: Failure) -> None:
+        """Notes a file or page that cannot be read."""
+        self.failures.append(failure)
+        self._write_failures()
+
+    def close(self, *, finished: bool) -> None:
+        """Writes what describes the whole run; `finished` False after an interruption."""
+        if self._coco is not None:
+            self._coco.finish()
+            self._coco.close()
+        self._write_record(finished=finished)
+
+    def _write_picture(self, raw: RawPage, page: Page, name: str) -> None:
+        import numpy as np
+
+        from graphkd.report.colours import class_colours
+        from graphkd.report.content import Boxes
+        from graphkd.report.pictures import draw_predictions
+
+        boxes = Boxes(
+            np.array([region.box for region in page.regions]),
+            [region.label for region in page.regions],
+            [region.score for region in page.regions],
+        )
+        picture = draw_predictions(raw.pixels, boxes, colours=class_colours(self._classes))
+        path = self._folder / "pictures" / f"{name}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        temporary = path.with_name(f".{path.name}.tmp")
+        picture.save(temporary, "JPEG", quality=88, subsampling=0)  # thin lines keep their colour
+        temporary.replace(path)
+
+    def _write_failures(self) -> None:
+        entries = [
+            {"source": failure.source, "page": failure.number, "reason": failure.reason}
+            for failure in self.failures
+        ]
+        write_json(self._folder / "failed.json", entries)
+
+    def _write_record(self, *, finished: bool) -> None:
+        counts = {"pages": self.pages, "regions": self.regions, "failed": len(self.failures)}
+        write_json(
+            self._folder / RECORD,
+            {
+                "format": _FORMAT,
+                "graphkd": __version__,
+                **self._record,
+                **counts,
+                "finished": finished,
+            },
+        )
+
+
+def check_folder(folder: Path, *, overwrite: bool) -> None:
+    """Refuses a folder that holds anything but, with `overwrite`, this command's earlier results.
+
+    Raises:
+        UserError: it is a file, holds results and `overwrite` is not said, or holds other files.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: it is a file; name a folder for the results")
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if not (folder / RECORD).is_file():
+        raise UserError(
+            f"{folder}: it is not empty and holds no earlier results of this command; "
+            "name another folder"
+        )
+    if not overwrite:
+        raise UserError(
+            f"{folder}: it holds earlier results; name another folder, or --overwrite them"
+        )
+
+
+def clear_folder(folder: Path) -> None:
+    """Makes the folder; removes an earlier run's results in it and leaves every other file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, ending in _OURS.items():
+        inside = folder / name
+        for path in inside.glob(f"*{ending}") if inside.is_dir() else ():
+            path.unlink()
+        if inside.is_dir() and not any(inside.iterdir()):
+            inside.rmdir()
+    for name in _FILES:
+        (folder / name).unlink(missing_ok=True)

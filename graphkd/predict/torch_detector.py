@@ -1,0 +1,101 @@
+"""Detectors in `.pth` and `.safetensors` files, run by Detectron2 exactly as evaluation runs them;
+no thresholds.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import transforms as T
+from detectron2.evaluation import inference_context
+from detectron2.structures import Instances
+from PIL import Image
+
+from graphkd.data.mapper import PageMapper
+from graphkd.errors import UserError
+from graphkd.modelfile import ModelFile, build_detector, read_model
+from graphkd.predict.detector import Found, Prepared
+
+
+class TorchDetector:
+    """A Detectron2 model with the page preparation of its config; see `Detector`."""
+
+    def __init__(self, stored: ModelFile, *, device: str):
+        self.name = stored.path.name
+        self.classes = stored.classes
+        self.thresholds = stored.thresholds
+        self.card = stored.card
+        self.floor = _floor(stored.cfg)
+        self._model = build_detector(stored, device=device)
+        mapper = PageMapper(stored.cfg, is_train=False)
+        self._augmentations, self._format = mapper.augmentations, mapper.image_format
+        if self._format not in ("RGB", "BGR", "L"):
+            raise UserError(f"{stored.path}: INPUT.FORMAT {self._format!r} is not RGB, BGR or L")
+        # Detectron2 pads a batch to multiples of this; the same pads mean the same results.
+        backbone = getattr(self._model, "backbone", None)
+        self._divisor = max(1, getattr(backbone, "size_divisibility", 0))
+
+    def prepare(self, pixels: np.ndarray) -> Prepared:
+        """Resizes a page as evaluation does; its shape is that after padding."""
+        augmented = T.AugInput(_in_format(pixels, self._format))
+        self._augmentations(augmented)
+        height, width = augmented.image.shape[:2]
+        content = {
+            "image": torch.as_tensor(np.ascontiguousarray(augmented.image.transpose(2, 0, 1))),
+            "height": pixels.shape[0],
+            "width": pixels.shape[1],
+        }
+        return Prepared((-(-height // self._divisor), -(-width // self._divisor)), content)
+
+    def detect(self, batch: Sequence[Prepared]) -> list[Found]:
+        """Finds regions; see `Detector.detect`.
+
+        Raises:
+            UserError: the GPU's memory does not hold the batch.
+        """
+        try:
+            with inference_context(self._model), torch.no_grad():
+                outputs = self._model([page.content for page in batch])
+        except torch.cuda.OutOfMemoryError as error:
+            raise UserError("the GPU's memory is too small; lower --batch") from error
+        return [_found(output["instances"].to("cpu")) for output in outputs]
+
+
+def load_torch(
+    path: Path, *, config: Path | str | None, trust: bool, device: str | None
+) -> TorchDetector:
+    """Reads a `.pth` or `.safetensors` file; `device` None means the GPU where there is one.
+
+    Raises:
+        UserError: see `graphkd.modelfile`.
+    """
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.device(device)
+    except RuntimeError:
+        raise UserError(f"--device {device}: name cpu, cuda or cuda:1") from None
+    return TorchDetector(read_model(path, config=config, trust=trust), device=device)
+
+
+def _in_format(pixels: np.ndarray, format: str) -> np.ndarray:
+    if format == "L":
+        return np.asarray(Image.fromarray(pixels).convert("L"))[:, :, None]
+    return pixels[:, :, ::-1] if format == "BGR" else pixels
+
+
+def _found(instances: Instances) -> Found:
+    return Found(
+        instances.pred_boxes.tensor.numpy(),
+        instances.scores.numpy(),
+        instances.pred_classes.numpy(),
+    )
+
+
+def _floor(cfg: CfgNode) -> float:
+    """The config's own cut of low scores, by the kind of detector."""
+    kind = cfg.MODEL.META_ARCHITECTURE
+    node = cfg.MODEL.get("ROI_HEADS" if kind == "GeneralizedRCNN" else kind.upper())
+    return float(node.SCORE_THRESH_TEST) if node is not None else 0.0

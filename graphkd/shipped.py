@@ -1,0 +1,26 @@
+"""The small student that comes with the package, checked against its hash; no reading of models."""
+
+import hashlib
+from pathlib import Path
+
+from graphkd.errors import UserError
+
+WEIGHTS = Path(__file__).parent / "weights" / "student.safetensors"
+SHA256 = ""
+
+
+def default_weights() -> Path:
+    """The shipped student's file; how it was trained stands in `student.md` beside it.
+
+    Raises:
+        UserError: it is missing from this installation, or is not the file that was shipped.
+    """
+    if not WEIGHTS.is_file():
+        raise UserError(f"{WEIGHTS}: the shipped student is missing; install graphkd again")
+    found = hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
+    if found != SHA256:
+        raise UserError(
+            f"{WEIGHTS}: not the shipped student (SHA-256 {found[:12]}..., expected "
+            f"{SHA256[:12]}...); install graphkd again, or name your own weights"
+        )
+    return WEIGHTS

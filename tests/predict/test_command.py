@@ -1,0 +1,207 @@
+"""`graphkd predict` end to end: files, names, exit codes, interruption, earlier results."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import graphkd.predict.sources
+from graphkd.cli import main
+from graphkd.errors import COMMAND
+from tests.predict.files import pdf, picture
+
+
+@pytest.fixture
+def predict(onnx_file, tmp_path):
+    """Runs the command with the tiny ONNX file and OUT = tmp_path / "out"; gives the exit code."""
+
+    def call(*words, out=tmp_path / "out"):
+        return main(["predict", str(onnx_file), *map(str, words), "-o", str(out)])
+
+    return call
+
+
+def load(path):
+    return json.loads(path.read_text())
+
+
+def test_every_form_of_result(predict, tmp_path, capsys):
+    picture(tmp_path / "a" / "page.png", red=255)
+    picture(tmp_path / "b" / "page.png", red=0)
+    book = pdf(tmp_path / "book.pdf", pages=3, size=(144, 72))
+    inputs = [tmp_path / "a", tmp_path / "b", book]
+    options = ["--draw", "--format", "json,coco,page", "--score", "0.2", "--dpi", "72"]
+    assert predict(*inputs, *options) == 0
+    out = tmp_path / "out"
+    assert capsys.readouterr().out == f"5 pages, 3 regions: {out}\n"
+    names = ["book_p0001", "book_p0002", "book_p0003", "page", "page~2"]
+    for folder, ending in (("pages", "json"), ("page_xml", "xml"), ("pictures", "jpg")):
+        assert sorted(path.name for path in (out / folder).iterdir()) == [
+            f"{name}.{ending}" for name in names
+        ]
+    first = load(out / "pages" / "page.json")
+    assert first["source"] == str(tmp_path / "a" / "page.png")
+    assert first["regions"] == [
+        {
+            "class": "text",
+            "score": 1.0,
+            "box": [1, 2, 30, 40],
+            "box_fraction": [0.016667, 0.025, 0.5, 0.5],
+        }
+    ]
+    assert load(out / "pages" / "page~2.json")["regions"] == []
+    assert [image["name"] for image in load(out / "coco.json")["images"]] == [
+        "page",
+        "page~2",
+        *names[:3],
+    ]
+    record = load(out / "predict.json")
+    assert record["finished"] and (record["pages"], record["regions"]) == (5, 3)
+    assert record["weights"] == "tiny.onnx" and record["thresholds"]["figure"] == 0.2
+    assert not (out / "failed.json").exists()
+
+
+def test_drawn_boxes_lie_where_they_were_found(predict, tmp_path):
+    assert predict(picture(tmp_path / "a.png", red=255), "--draw") == 0
+    drawn = np.asarray(Image.open(tmp_path / "out" / "pictures" / "a.jpg")).astype(int)
+    assert drawn.shape == (80, 60, 3)
+    assert drawn[30, 30, 0] < 80 and drawn[70, 50, 0] > 200  # blue frame, red page
+
+
+def test_formats_can_be_left_out(predict, tmp_path):
+    assert predict(picture(tmp_path / "a.png"), "--format", "page") == 0
+    found = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert found == ["page_xml", "predict.json"]
+
+
+def test_a_damaged_page_does_not_stop_the_others(predict, tmp_path, capsys):
+    folder = tmp_path / "in"
+    picture(folder / "1.png")
+    (folder / "2.png").write_text("words")
+    pdf(folder / "3.pdf", password="secret")
+    picture(folder / "4.png")
+    assert predict(folder) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == f"not read: {folder / '2.png'}: not an image that can be read"
+    assert lines[1] == f"not read: {folder / '3.pdf'}: it is encrypted and needs a password"
+    assert lines[2].startswith("2 not read: see ") and len(lines) == 3
+    failed = load(tmp_path / "out" / "failed.json")
+    assert failed[0] == {
+        "source": str(folder / "2.png"),
+        "page": None,
+        "reason": "not an image that can be read",
+    }
+    assert len(failed) == 2
+    assert len(list((tmp_path / "out" / "pages").iterdir())) == 2
+    assert load(tmp_path / "out" / "predict.json")["failed"] == 2
+
+
+def test_nothing_but_damaged_pages(predict, tmp_path):
+    (tmp_path / "a.png").write_text("words")
+    assert predict(tmp_path / "a.png") == 1
+    assert load(tmp_path / "out" / "coco.json")["images"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["gone.png"], "gone.png: no such file or folder"),
+        (["{page}", "--score", "2"], "a score is a number in 0..1"),
+        (["{page}", "--score-class", "titel=0.3"], "no class named 'titel'; the model knows"),
+        (["{page}", "--pages", "x"], "--pages 'x'"),
+        (["{page}", "--format", "json,xml"], "--format 'xml': choose from json, coco, page"),
+        (["{page}", "--batch", "0"], "--batch is at least 1"),
+        (["{page}", "--dpi", "0"], "--dpi is at least 1"),
+        (["{page}", "--weights", "m.pth"], "two weights files are named"),
+        ([], "name at least one picture"),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_leaves_no_folder(
+    predict, tmp_path, capsys, words, message
+):
+    page = picture(tmp_path / "a.png")
+    assert predict(*[word.format(page=page) for word in words]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"{COMMAND} predict: ") and error.count("\n") == 1
+    assert message in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_as_an_option(onnx_file, tmp_path):
+    page, out = picture(tmp_path / "a.png"), tmp_path / "out"
+    assert main(["predict", "--weights", str(onnx_file), str(page), "-o", str(out)]) == 0
+    assert load(out / "predict.json")["pages"] == 1
+
+
+def test_other_files_are_never_touched(predict, tmp_path, capsys):
+    page, out = picture(tmp_path / "a.png"), tmp_path / "out"
+    out.mkdir()
+    (out / "coco.json").write_text("precious")
+    for words in ([page], [page, "--overwrite"]):
+        assert predict(*words) == 2
+        assert "holds no earlier results" in capsys.readouterr().err
+    assert (out / "coco.json").read_text() == "precious"
+
+
+def test_earlier_results_go_only_when_told(predict, tmp_path, capsys):
+    out = tmp_path / "out"
+    (tmp_path / "bad.png").write_text("words")
+    assert predict(picture(tmp_path / "a.png"), tmp_path / "bad.png", "--draw") == 1
+    (out / "mine.txt").write_text("precious")
+    (out / "pages" / "mine.txt").write_text("precious")
+    other = picture(tmp_path / "b.png")
+    assert predict(other) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert predict(tmp_path / "gone.png", "--overwrite") == 2  # a mistake removes nothing
+    assert (out / "pages" / "a.json").exists()
+    assert predict(other, "--overwrite") == 0
+    left = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+    assert left == [
+        "coco.json",
+        "coco_results.json",
+        "mine.txt",
+        "pages/b.json",
+        "pages/mine.txt",
+        "predict.json",
+    ]
+
+
+def test_results_survive_an_interruption(predict, tmp_path, monkeypatch, capsys):
+    pages = [picture(tmp_path / "in" / f"{n}.png") for n in range(5)]
+    read = graphkd.predict.sources.read_file
+
+    def interrupted(path, **options):
+        if path == pages[3]:
+            raise KeyboardInterrupt
+        return read(path, **options)
+
+    monkeypatch.setattr(graphkd.predict.sources, "read_file", interrupted)
+    assert predict(tmp_path / "in") == 130
+    out = tmp_path / "out"
+    assert sorted(path.name for path in (out / "pages").iterdir()) == ["0.json", "1.json", "2.json"]
+    assert len(load(out / "coco.json")["images"]) == 3
+    record = load(out / "predict.json")
+    assert record["pages"] == 3 and record["finished"] is False
+
+
+def test_the_output_inside_the_input_is_not_read(predict, tmp_path):
+    picture(tmp_path / "in" / "a.png")
+    out = tmp_path / "in" / "out"
+    for again in ([], ["--overwrite"]):
+        assert predict(tmp_path / "in", "--recursive", "--draw", *again, out=out) == 0
+        assert load(out / "predict.json")["pages"] == 1
+
+
+def test_a_threshold_below_the_models_own_is_noted(predict, tmp_path, capsys):
+    assert predict(picture(tmp_path / "a.png"), "--score", "0.01") == 0
+    assert "no score below 0.05" in capsys.readouterr().err
+
+
+def test_without_weights_the_shipped_detector_works(onnx_file, tmp_path, monkeypatch):
+    import graphkd.shipped
+
+    monkeypatch.setattr(graphkd.shipped, "default_weights", lambda: onnx_file)
+    page, out = picture(tmp_path / "a.png"), tmp_path / "out"
+    assert main(["predict", str(page), "-o", str(out)]) == 0
+    assert load(out / "predict.json")["weights"] == "tiny.onnx"
