@@ -3,6 +3,7 @@ training.
 """
 
 import itertools
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,12 @@ from torch import nn
 
 from graphkd.data.mapper import PageMapper, read_for
 from graphkd.engine.build import build_distiller, build_student
-from graphkd.graph.nodes import TYPE_NAMES
+from graphkd.graph.build import describe, plan_nodes, pool_edges
+from graphkd.graph.edges import cosine_affinity
+from graphkd.graph.nodes import NONTEXT, TEXT, TYPE_NAMES
+from graphkd.modelfile import ModelFile, build_detector
 from graphkd.report.content import Boxes, GraphView, PageView
+from graphkd.views import view_of
 
 SHOWN_SCORE = 0.5
 
@@ -122,6 +127,65 @@ def graph_view(
         edges=graph.edges.cpu().numpy(),
         assignment=graph.assignment.cpu().numpy(),
         classes=[classes[k] if k < len(classes) else "background" for k in labels],
+    )
+
+
+@torch.no_grad()
+def detected_graph(
+    stored: ModelFile,
+    page: dict,
+    *,
+    text_classes: Collection[str],
+    score: float | None = None,
+    device: str = "cpu",
+) -> GraphView | None:
+    """The graph of what a detector finds on one page, with its own features.
+
+    Nodes are its detections: text where the predicted class is, text regions merged as the
+    `graphkd` loss does it; edges are cosines of the RoI features. There is no background node.
+
+    Args:
+        stored: the detector.
+        page: a data set dict; `file_name` alone will do.
+        text_classes: names of the classes that are text.
+        score: detections below it are left out; by default the file's threshold of each class, 0.5
+            where it names none.
+        device: where the model runs.
+
+    Returns:
+        None where nothing is found.
+
+    Raises:
+        UserError: a page that cannot be read, or a detector of a family that has no view.
+    """
+    model = build_detector(stored, device=device)
+    view = view_of(model)
+    mapped = PageMapper(stored.cfg, is_train=False)(page)
+    found = model([mapped])[0]["instances"]
+    names = [stored.classes[k] for k in found.pred_classes.tolist()]
+    limits = [stored.thresholds.get(n, SHOWN_SCORE) if score is None else score for n in names]
+    kept = found.scores.cpu() >= torch.tensor(limits)
+    if not kept.any():
+        return None
+    boxes = found.pred_boxes.tensor[kept.to(found.scores.device)]
+    names = [name for name, keep in zip(names, kept.tolist(), strict=True) if keep]
+    height, width = mapped["image"].shape[-2:]
+    growth = boxes.new_tensor([width / mapped["width"], height / mapped["height"]] * 2)
+    needs = frozenset({"region_features"})
+    features = view.observe([mapped], [boxes * growth], needs).regions.features
+    types = torch.tensor([TEXT if name in text_classes else NONTEXT for name in names])
+    affinity = cosine_affinity(features.flatten(1).float()).cpu()
+    boxes = boxes.cpu()
+    plan = plan_nodes(torch.arange(len(boxes)), types, boxes, affinity)
+    graph = describe(plan, boxes, pool_edges(affinity, plan))
+    return GraphView(
+        image=read_for(page, format="RGB"),
+        boxes=boxes.numpy(),
+        node_types=[TYPE_NAMES[kind] for kind in types.tolist()],
+        groups=graph.groups.tolist(),
+        edges=graph.edges.numpy(),
+        assignment=graph.assignment.numpy(),
+        classes=names,
     )
 
 

@@ -10,6 +10,7 @@ from graphkd.evaluation.statistics import Difference, Summary, paired_difference
 
 TEACHER, PLAIN, PLAIN_LONGER = "teacher", "plain", "plain-same-time"
 NOT_METHODS = (TEACHER, PLAIN, PLAIN_LONGER)
+LEAST_TEACHER_AP = 1.0
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Row:
         chosen: mean AP over the classes that were asked for.
         difference: AP minus the plain student's at the same seed.
         pairs: seeds in `difference`.
-        share: mean AP in percent of the teacher's.
+        share: mean AP in percent of the teacher's, see `share_of_teacher`.
         parameters: of the model.
         iterations: training steps a run.
         seconds: training time a run, mean.
@@ -120,7 +121,7 @@ def _row(
     summary = summarise([run.AP for run in scored]) if scored else None
     pairs = [(run.AP, base[run.seed].AP) for run in scored if _pairs(run, base)]
     any_run = next(iter(runs.values()))
-    share = 100 * summary.mean / teacher.AP if summary and teacher and teacher.AP else None
+    share = share_of_teacher(summary and summary.mean, teacher and teacher.AP)
     return Row(
         name=name,
         seeds=[run.seed for run in scored],
@@ -140,6 +141,15 @@ def _row(
             label: _mean(run.per_class.get(label) for run in scored) for label in any_run.per_class
         },
     )
+
+
+def share_of_teacher(ap: float | None, teacher_ap: float | None) -> float | None:
+    """AP in percent of the teacher's; None where one is unknown, or the teacher's is below 1 AP and
+    the quotient would be a large number about nothing.
+    """
+    if ap is None or teacher_ap is None or teacher_ap < LEAST_TEACHER_AP:
+        return None
+    return 100 * ap / teacher_ap
 
 
 def _pairs(run: Run, base: dict[int | None, Run]) -> bool:

@@ -10,7 +10,9 @@ from graphkd.evaluation.comparison import NOT_METHODS, TEACHER, Row
 from graphkd.evaluation.files import write_text
 from graphkd.report.chart import Chart, Mark, line_chart
 from graphkd.report.compare_text import cells, class_names, headings, reading_notes, sentences
+from graphkd.report.content import Details
 from graphkd.report.curves import ap_series, loss_series
+from graphkd.report.details import detail_parts
 from graphkd.report.rendering import render
 from graphkd.report.table import tenths
 
@@ -23,6 +25,7 @@ def write_compare_report(
     curves: Mapping[str, list[dict]],
     about: Mapping[str, str],
     notes: Sequence[str],
+    details: Details | None = None,
 ) -> None:
     """Writes the comparison as one HTML page that needs no network and no scripts, atomically.
 
@@ -33,6 +36,7 @@ def write_compare_report(
         curves: name -> log of the model, as `mean_detection_curve` gives it.
         about: how the numbers were made.
         notes: further sentences for the reader.
+        details: confusion matrices and worst pages, where somebody looked at the predictions.
     """
     best = max((row.AP.mean for row in rows if row.AP), default=0.0)
     placed = {row.name: list(curves.get(row.name, [])) for row in rows}
@@ -57,6 +61,7 @@ def write_compare_report(
         charts=[chart for chart in charts if chart is not None],
         classes=_class_bars(rows),
         models=[row.name for row in rows if row.per_class],
+        details=detail_parts(details),
         about=about,
     )
     write_text(Path(path), text)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from tabulate import tabulate
 
-from graphkd.evaluation.comparison import PLAIN, TEACHER, Row
+from graphkd.evaluation.comparison import LEAST_TEACHER_AP, PLAIN, TEACHER, Row
 from graphkd.report.table import DASH, tenths
 
 _FEWEST_SEEDS = 5
@@ -105,15 +105,22 @@ def _sentence(row: Row) -> str:
 
 
 def reading_notes(rows: Sequence[Row]) -> list[str]:
-    """How to read the table, and a warning where there are few seeds."""
+    """How to read the table, and warnings of a teacher that learnt nothing and of few seeds."""
+    notes = [_AP_NOTE]
+    best = next((row.AP.mean for row in rows if row.name == TEACHER and row.AP), None)
+    if best is not None and best < LEAST_TEACHER_AP:
+        notes.append(
+            f"The teacher reaches {best:.1f} AP, too little for a share of it to mean anything: "
+            "train it longer before you compare what it teaches."
+        )
     most = max((row.pairs for row in rows), default=0)
     if 0 < most < _FEWEST_SEEDS:
         few = (
             f"{most} seed{'s' if most > 1 else ''}: an interval over so few is too narrow. Take "
             f"{_FEWEST_SEEDS} or more before you trust a gap of a few AP."
         )
-        return [_AP_NOTE, few]
-    return [_AP_NOTE]
+        notes.append(few)
+    return notes
 
 
 def markdown(

@@ -15,11 +15,14 @@ class Boxes:
         boxes: (n, 4) x1 y1 x2 y2 in pixels of the page's image; n may be 0.
         classes: n class names.
         scores: n scores in 0..1, or None for ground truth.
+        paired: n times whether the box has a partner on the other side (a prediction of its object,
+            an object of its prediction); None where nobody looked.
     """
 
     boxes: np.ndarray
     classes: list[str]
     scores: list[float] | None = None
+    paired: list[bool] | None = None
 
     def __post_init__(self) -> None:
         """Make the boxes an (n, 4) float array and check the lengths."""
@@ -29,6 +32,8 @@ class Boxes:
             raise ValueError(f"{len(array)} boxes but {len(self.classes)} classes")
         if self.scores is not None and len(self.scores) != len(array):
             raise ValueError(f"{len(array)} boxes but {len(self.scores)} scores")
+        if self.paired is not None and len(self.paired) != len(array):
+            raise ValueError(f"{len(array)} boxes but {len(self.paired)} marks")
         if not np.isfinite(array).all():
             raise ValueError("a box holds NaN or infinity")
 
@@ -109,6 +114,56 @@ class GraphView:
         rows = {frozenset(np.flatnonzero(row).tolist()) for row in self.assignment}
         if len(members) != len(self.assignment) or rows != set(map(frozenset, members.values())):
             raise ValueError("groups and assignment disagree about which regions form a node")
+
+
+@dataclass(frozen=True)
+class RunView:
+    """One trained model and the numbers of its training; None stands for what is not known.
+
+    Attributes:
+        name: what the report calls it.
+        method: of distillation, "none" for plain training.
+        scores: AP and its kin in 0..100, `per_class`; empty where it was never scored.
+        parameters: of the model.
+        steps: training steps.
+        seconds: spent in them.
+        curves: rows as `read_curves()` gives them; empty for no log.
+    """
+
+    name: str
+    method: str
+    scores: dict
+    parameters: int | None = None
+    steps: int | None = None
+    seconds: float | None = None
+    curves: list[dict] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Details:
+    """What predictions on single pages tell, beyond AP.
+
+    Attributes:
+        classes: K class names in order.
+        score: predictions below it were left out.
+        matrices: model name -> (K + 1, K + 1) counts as `confusion()` gives them, summed over the
+            pages.
+        pages: the worst ones, worst first.
+        ranking: one sentence, which pages these are.
+    """
+
+    classes: tuple[str, ...]
+    score: float
+    matrices: dict[str, np.ndarray] = field(default_factory=dict)
+    pages: list[PageView] = field(default_factory=list)
+    ranking: str = ""
+
+    def __post_init__(self) -> None:
+        """Check the size of the matrices."""
+        side = len(self.classes) + 1
+        for name, counts in self.matrices.items():
+            if counts.shape != (side, side):
+                raise ValueError(f"{name}: {counts.shape} counts for {side - 1} classes")
 
 
 def check_image(image: np.ndarray) -> None:

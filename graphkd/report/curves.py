@@ -5,7 +5,7 @@ A log is Detectron2's metrics.json: one JSON object a line, each with its iterat
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from graphkd.errors import UserError
@@ -96,6 +96,47 @@ def share_series(rows: list[dict]) -> list[Series]:
         for place, term in enumerate(ranked)
         if columns[term]
     ]
+
+
+def detection_series(rows: list[dict]) -> list[Series]:
+    """Give the detector's own loss terms (`loss_...`), in alphabetical order."""
+    keys = sorted(
+        {key for row in rows for key in row if key.startswith("loss_") and _TERM not in key}
+    )
+    series = [
+        Series(key.removeprefix("loss_"), _column(rows, key), place)
+        for place, key in enumerate(keys)
+    ]
+    return [line for line in series if line.points]
+
+
+def term_series(rows: list[dict]) -> list[Series]:
+    """Give each distillation term as it enters the loss, in order and colours of their shares."""
+    keys = list(dict.fromkeys(key for row in rows for key in row if key.startswith(_TERM)))
+    order = {line.name: place for place, line in enumerate(share_series(rows))}
+    keys.sort(key=lambda key: order.get(key.removeprefix(_TERM), len(order)))
+    series = [
+        Series(key.removeprefix(_TERM), _column(rows, key), _FIRST_TERM_COLOUR + place)
+        for place, key in enumerate(keys)
+    ]
+    return [line for line in series if line.points]
+
+
+def rate_series(curves: dict[str, list[dict]]) -> list[Series]:
+    """Give each run's learning rate in thousandths; runs with the same one share a line."""
+    series: list[Series] = []
+    for colour, (run, rows) in enumerate(curves.items()):
+        points = [(x, 1000 * y) for x, y in _column(rows, "lr")]
+        same = next((i for i, line in enumerate(series) if line.points == points), None)
+        if points and same is None:
+            series.append(Series(run, points, colour))
+        elif points:
+            series[same] = replace(series[same], name=f"{series[same].name}, {run}")
+    return series
+
+
+def _column(rows: list[dict], key: str) -> list[tuple[float, float]]:
+    return _points(rows, lambda row: row.get(key))
 
 
 def _points(rows: list[dict], value_of) -> list[tuple[float, float]]:

@@ -1,30 +1,18 @@
 """The demo page: one HTML file that shows a distillation run, without network or scripts."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from graphkd.evaluation.files import write_text
 from graphkd.report.chart import Chart, line_chart, stacked_chart
 from graphkd.report.colours import class_colours
-from graphkd.report.content import Boxes, GraphView, PageView
+from graphkd.report.content import GraphView, PageView
 from graphkd.report.curves import ap_series, loss_series, share_series
-from graphkd.report.graph import STRONGEST, graph_legend, graph_svg
-from graphkd.report.pictures import data_uri
+from graphkd.report.graph import STRONGEST, graph_parts
+from graphkd.report.panels import page_panels
 from graphkd.report.rendering import render
 from graphkd.report.table import DASH, cells, gain_sentences, number
-
-
-@dataclass(frozen=True)
-class _Panel:
-    """One picture of a page: a caption, and per box its place, colour and texts."""
-
-    id: str
-    name: str
-    boxes: list[dict]
 
 
 def write_demo_report(
@@ -59,11 +47,9 @@ def write_demo_report(
         sentences=gain_sentences(rows),
         seconds_label=seconds_label,
         charts=_charts(curves),
-        pages=[_page(i, page, colours) for i, page in enumerate(pages)],
+        pages=[page_panels(i, page, colours) for i, page in enumerate(pages)],
         colours=colours,
-        graph=None if graph is None else graph_svg(graph),
-        graph_legend=[] if graph is None else graph_legend(graph),
-        graph_merged=graph is not None and len(set(graph.groups)) < len(graph.groups),
+        graph=None if graph is None else graph_parts(graph),
         strongest=STRONGEST,
         about={str(key): _text(value) for key, value in about.items()},
     )
@@ -87,43 +73,6 @@ def _row(row: dict, rows: Sequence[dict]) -> dict:
     ap = number(row.get("AP"))
     share = 100 * ap / max(known) if ap and known else 0
     return {**cells(row), "weights": str(row.get("weights") or DASH), "share": round(share, 1)}
-
-
-def _page(index: int, page: PageView, colours: dict[str, str]) -> dict:
-    height, width = page.image.shape[:2]
-    parts = {"Ground truth": page.truth, **page.predictions}
-    return {
-        "id": f"page-{index}",
-        "title": page.title,
-        "width": width,
-        "height": height,
-        "picture": data_uri(page.image),
-        "unit": max(width, height) / 100,
-        "panels": [
-            _Panel(f"page-{index}-{place}", name, _boxes(boxes, colours))
-            for place, (name, boxes) in enumerate(parts.items())
-        ],
-    }
-
-
-def _boxes(boxes: Boxes, colours: dict[str, str]) -> list[dict]:
-    """Big boxes first, so that small ones inside them stay on top and can be hovered."""
-    x1, y1, x2, y2 = boxes.boxes.T
-    order = np.argsort(-(x2 - x1) * (y2 - y1), kind="stable")
-    shown = []
-    for i in order:
-        score = "" if boxes.scores is None else f" {boxes.scores[i]:.2f}"
-        shown.append(
-            {
-                "x": round(float(x1[i]), 1),
-                "y": round(float(y1[i]), 1),
-                "width": round(float(max(x2[i] - x1[i], 0)), 1),
-                "height": round(float(max(y2[i] - y1[i], 0)), 1),
-                "colour": colours[boxes.classes[i]],
-                "label": f"{boxes.classes[i]}{score}",
-            }
-        )
-    return shown
 
 
 def _text(value: Any) -> str:

@@ -108,6 +108,15 @@ def graph_svg(view: GraphView, *, strongest: int = STRONGEST) -> Markup:
     )
 
 
+def graph_parts(view: GraphView, *, strongest: int = STRONGEST) -> dict:
+    """What the page templates show of a graph: the SVG, its legend, whether something merged."""
+    return {
+        "svg": graph_svg(view, strongest=strongest),
+        "legend": graph_legend(view),
+        "merged": len(set(view.groups)) < len(view.groups),
+    }
+
+
 def graph_legend(view: GraphView) -> list[tuple[str, str, int]]:
     """Return (type, its name, number of nodes) of every node type, absent ones too."""
     types = [

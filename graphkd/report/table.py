@@ -6,6 +6,8 @@ from typing import Any
 
 from tabulate import tabulate
 
+from graphkd.evaluation.comparison import share_of_teacher
+
 DASH = "–"
 _COLUMNS = ("Role", "Method", "Parameters (M)", "AP", "AP50", "AP75", "Training (s)")
 _ROUNDS_TO_ZERO = 0.05
@@ -89,9 +91,10 @@ def _gain(row: dict, before: float, teacher: dict | None, *, name: bool) -> str:
 
 def _share_of_teacher(row: dict, teacher: dict | None) -> str:
     best = number(teacher.get("AP")) if teacher else None
-    if not best:
+    share = share_of_teacher(number(row["AP"]), best)
+    if share is None:
         return ""
-    sentence = f" That is {100 * number(row['AP']) / best:.0f} % of the teacher's {best:.1f} AP"
+    sentence = f" That is {share:.0f} % of the teacher's {best:.1f} AP"
     small, big = number(row.get("params")), number(teacher.get("params"))
     if small and big:
         sentence += f", with {100 * small / big:.0f} % of its parameters"

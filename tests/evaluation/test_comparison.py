@@ -3,7 +3,7 @@
 import pytest
 
 from graphkd.errors import UserError
-from graphkd.evaluation.comparison import PLAIN, TEACHER, Run, compare_runs
+from graphkd.evaluation.comparison import PLAIN, TEACHER, Run, compare_runs, share_of_teacher
 
 
 def run(name, seed, ap, *, seconds=10.0, iterations=20, per_class=None):
@@ -49,6 +49,24 @@ def test_unmeasured_runs_count_nowhere():
     assert found["m"].AP is None and found["m"].difference is None and found["m"].seeds == []
     assert found["m"].step_cost is None and found["m"].per_class == {"text": None, "figure": None}
     assert found["n"].share is None
+
+
+@pytest.mark.parametrize(
+    ("ap", "teacher_ap", "share"),
+    [
+        (22.0, 50.0, 44.0),
+        (2.0, 1.0, 200.0),
+        (0.0, 50.0, 0.0),
+        (2.0, 0.99, None),
+        (2.0, 0.0, None),
+        (2.0, None, None),
+        (None, 50.0, None),
+    ],
+)
+def test_no_share_of_a_teacher_below_1_ap(ap, teacher_ap, share):
+    assert share_of_teacher(ap, teacher_ap) == share
+    found = rows(run(TEACHER, None, teacher_ap), run("m", 1, ap))
+    assert found["m"].share == share
 
 
 def test_another_base_and_no_runs():

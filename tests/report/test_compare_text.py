@@ -1,6 +1,6 @@
 """The words and the table of a comparison say what its numbers say, gains and losses alike."""
 
-from graphkd.evaluation.comparison import PLAIN, compare_runs
+from graphkd.evaluation.comparison import PLAIN, TEACHER, compare_runs
 from graphkd.report.compare_text import (
     cells,
     difference_text,
@@ -11,6 +11,7 @@ from graphkd.report.compare_text import (
     signed,
     table,
 )
+from graphkd.report.table import DASH
 from tests.report.test_compare import ABOUT, make_run, some_rows
 
 
@@ -42,6 +43,17 @@ def test_few_seeds_get_no_interval_and_a_warning():
     assert difference_text(rows[-1]) == "+1.5"
     assert "2 seeds" in reading_notes(rows)[1]
     assert len(reading_notes(rows_of(*[1.0] * 5, seeds=5))) == 1
+
+
+def test_a_teacher_that_learnt_nothing_gets_no_share_but_a_word():
+    def rows(ap):
+        return compare_runs([make_run(TEACHER, None, ap), make_run("m", 1, 3.0)])
+
+    column = headings().index("% of teacher")
+    assert [cells(row)[column] for row in rows(0.002)] == [DASH, DASH]
+    assert [cells(row)[column] for row in rows(2.0)] == ["100", "150"]
+    assert "teacher reaches 0.0 AP" in reading_notes(rows(0.002))[1]
+    assert len(reading_notes(rows(2.0))) == 1
 
 
 def test_nothing_has_no_sign():

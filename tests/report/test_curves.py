@@ -5,7 +5,15 @@ import json
 import pytest
 
 from graphkd.errors import UserError
-from graphkd.report.curves import ap_series, loss_series, read_curves, share_series
+from graphkd.report.curves import (
+    ap_series,
+    detection_series,
+    loss_series,
+    rate_series,
+    read_curves,
+    share_series,
+    term_series,
+)
 
 
 def write(path, rows):
@@ -77,3 +85,26 @@ def test_shares_are_percent_largest_first_and_aligned():
     assert (big.name, big.points) == ("big", [(0, 25.0), (2, 50.0)])
     assert (small.name, small.points) == ("small", [(0, 5.0), (2, 0.0)])
     assert share_series([{"iteration": 0, "total_loss": 1.0}]) == []
+
+
+def test_terms_have_the_colours_of_their_shares():
+    rows = [
+        {"iteration": i, "loss_kd_a": 1.0, "loss_kd_b": 2.0, "kd_share/a": 0.1, "kd_share/b": 0.4}
+        | {"loss_cls": 0.5, "loss_box_reg": 0.25, "total_loss": 3.75}
+        for i in (0, 20)
+    ]
+    terms, shares = term_series(rows), share_series(rows)
+    assert [(line.name, line.colour) for line in terms] == [("b", 3), ("a", 4)]
+    assert [(line.name, line.colour) for line in shares] == [("b", 3), ("a", 4)]
+    assert terms[0].points == [(0, 2.0), (20, 2.0)]
+    own = detection_series(rows)
+    assert [(line.name, line.points[0][1]) for line in own] == [("box_reg", 0.25), ("cls", 0.5)]
+    assert term_series([]) == detection_series([]) == []
+
+
+def test_runs_of_one_learning_rate_share_a_line():
+    rate = [{"iteration": 0, "lr": 0.002}, {"iteration": 20, "lr": 0.001}]
+    other = [{"iteration": 0, "lr": 0.02}]
+    series = rate_series({"teacher": other, "student": rate, "distilled": rate, "old": []})
+    assert [line.name for line in series] == ["teacher", "student, distilled"]
+    assert series[1].points == [(0, 2.0), (20, 1.0)]

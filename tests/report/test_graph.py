@@ -71,6 +71,22 @@ def test_svg_is_well_formed_and_complete():
     assert any("text x 3 · 3 regions merged" in t or "2 regions merged" in t for t in titles)
 
 
+def test_hovering_a_node_shows_its_edges_and_its_words():
+    view = sample.graph()
+    plan = layout(view)
+    root = ElementTree.fromstring(str(graph_svg(view)))
+    style = root.find(f"{SVG}style").text
+    drawn = [e.get("class").split() for e in root.iter(f"{SVG}path") if e.get("class")]
+    tips = [e for e in root.iter(f"{SVG}text")]
+    assert len(drawn) == len(plan.edges) and len(tips) == len(plan.nodes)
+    for i, node in enumerate(plan.nodes):
+        assert sum(f"e{i}" in classes for classes in drawn) == node.degree
+        assert f".n{i}:hover) .e{i} {{ opacity: 1" in style
+        assert f".n{i}:hover) .tip{i} {{ display: block" in style
+        lines = [line.text for line in tips[i].iter(f"{SVG}tspan")]
+        assert " · ".join(lines) == node.title and tips[i].get("class") == f"tip tip{i}"
+
+
 def test_legend_counts_merged_nodes():
     assert graph_legend(tiny()) == [
         ("text", "text", 1),

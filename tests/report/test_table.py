@@ -51,8 +51,8 @@ def test_nothing_is_claimed_without_both_students(role):
     assert gain_sentences([row for row in sample.rows() if row["role"] != role]) == []
 
 
-def test_a_teacher_without_ap_is_left_out():
-    for ap in (None, 0.0, float("nan")):
+def test_a_teacher_without_ap_or_below_1_is_left_out():
+    for ap in (None, 0.0, 0.002, 0.99, float("nan")):
         (sentence,) = gain_sentences(with_ap(teacher=ap))
         assert "teacher" not in sentence
 

@@ -1,0 +1,51 @@
+"""`graphkd report`: one HTML page of a run, a demo or a comparison."""
+
+import argparse
+
+HELP = "Make one HTML page of a run, demo or comparison: curves, confusion, worst pages, graph."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="RUN", help="folder that a training or comparison wrote")
+    parser.add_argument("-o", "--out", metavar="FILE", help="HTML file (default: RUN/report.html)")
+    parser.add_argument(
+        "--score",
+        type=float,
+        default=0.5,
+        help="leave out predictions below it when single pages are judged (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--pages", type=int, default=8, help="worst pages to show (default: %(default)s)"
+    )
+    parser.add_argument("--no-graph", action="store_true", help="draw no graph: runs no model")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    parser.epilog = """examples:
+  graphkd report output/R18-MNv4s
+  graphkd report output/compare -o compare-report.html --pages 12
+  graphkd report output/demo --score 0.3 --no-graph
+
+The page needs no network and holds its pictures. What is missing (teacher, data set, predictions)
+is told in it. In a demo's folder the page is details.html, beside the demo's own report.html.
+"""
+
+
+def run(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from graphkd.engine.run_report import Options, default_path, make_report
+    from graphkd.errors import UserError
+
+    if not 0 <= args.score <= 1:
+        raise UserError(f"--score is {args.score:g}; it must be in 0..1")
+    if args.pages < 0:
+        raise UserError(f"--pages is {args.pages}; it must be 0 or more")
+    folder = Path(args.folder)
+    out = Path(args.out) if args.out else default_path(folder)
+    if out.suffix not in (".html", ".htm"):
+        raise UserError(f"{out}: a report is an .html file")
+    options = Options(args.score, args.pages, not args.no_graph, args.device)
+    notes = make_report(folder, out, options, say=lambda text: print(text, flush=True))
+    for note in notes:
+        print(note)
+    print(f"report: {out}")
+    return 0
