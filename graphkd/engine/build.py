@@ -6,7 +6,7 @@ from pathlib import Path
 from detectron2.config import CfgNode
 from torch import nn
 
-from graphkd.checkpoint import load_weights
+from graphkd.checkpoint import load_initial, load_weights
 from graphkd.data.catalog import dataset_classes, text_classes
 from graphkd.distiller import Distiller
 from graphkd.engine.rng import preserved_rng
@@ -54,21 +54,19 @@ def build_student(cfg: CfgNode) -> nn.Module:
     A backbone's ImageNet weights leave the heads as they are, so these weights are not loaded
     strictly; Detectron2 logs what it skips.
     """
-    from detectron2.checkpoint import DetectionCheckpointer
-
     student = build_network(cfg)
     if cfg.MODEL.WEIGHTS:
-        local = "://" not in cfg.MODEL.WEIGHTS
-        if local and not Path(cfg.MODEL.WEIGHTS).is_file():
-            raise UserError(f"MODEL.WEIGHTS: {cfg.MODEL.WEIGHTS}: no such weights file")
-        DetectionCheckpointer(student).load(cfg.MODEL.WEIGHTS, checkpointables=[])
+        try:
+            load_initial(student, cfg.MODEL.WEIGHTS, trust=cfg.TRUST_PICKLES)
+        except UserError as error:
+            raise UserError(f"MODEL.WEIGHTS: {error}") from error
     return student
 
 
 def build_trained(cfg: CfgNode, weights: Path | str, *, classes: tuple[str, ...]) -> nn.Module:
     """The model of `cfg` filled completely from `weights`, in eval mode."""
     model = build_network(cfg)
-    load_weights(model, weights, classes=classes)
+    load_weights(model, weights, classes=classes, trust=cfg.TRUST_PICKLES)
     return model.eval()
 
 
@@ -92,6 +90,8 @@ def loss_context(
             f"student levels {', '.join(view.levels)} and teacher levels "
             f"{', '.join(teacher.view.levels)} have none in common"
         )
+    # Heads of unlike families are never compared; `check_needs` says so.
+    unlike = view.two_stage != teacher.view.two_stage
     return LossContext(
         student_channels=view.channels,
         teacher_channels=teacher.view.channels,
@@ -101,6 +101,8 @@ def loss_context(
         text_classes=None if text is None else tuple(classes.index(name) for name in text),
         two_stage=view.two_stage and teacher.view.two_stage,
         shared_regions=view.region_size == teacher.view.region_size,
+        same_anchors=unlike or view.anchors == teacher.view.anchors,
+        same_box_codes=unlike or view.box_codes == teacher.view.box_codes,
     )
 
 

@@ -24,6 +24,8 @@ class LossContext:
             say.
         two_stage: whether student and teacher have a box head on RoI features.
         shared_regions: whether both detectors pool region features of the same height and width.
+        same_anchors: whether both place the same anchors on the levels they share.
+        same_box_codes: whether box deltas mean the same in both heads.
     """
 
     student_channels: int
@@ -34,6 +36,8 @@ class LossContext:
     text_classes: tuple[int, ...] | None
     two_stage: bool = True
     shared_regions: bool = True
+    same_anchors: bool = True
+    same_box_codes: bool = True
 
 
 class DistillLoss(nn.Module, ABC):

@@ -19,7 +19,13 @@ from graphkd.losses.base import DistillLoss, LossContext
 from graphkd.losses.logits import region_terms
 from graphkd.losses.maps import level_adapters, level_pairs
 from graphkd.losses.node_sampling import node_features, roi_adapter, sample_nodes
-from graphkd.losses.options import need_same_classes, need_two_stage, not_negative, positive
+from graphkd.losses.options import (
+    need_same_box_codes,
+    need_same_classes,
+    need_two_stage,
+    not_negative,
+    positive,
+)
 from graphkd.losses.register import register
 from graphkd.outputs import Outputs, Regions, Targets
 
@@ -115,6 +121,8 @@ class DSIG(DistillLoss):
             remedy = "set CLASS_WEIGHT and BOX_WEIGHT to 0"
             need_two_stage(context, remedy=f"{remedy}; `logits` compares one-stage heads")
             need_same_classes(context, remedy=remedy)
+        if self.weights["boxes"] > 0:
+            need_same_box_codes(context, remedy="set BOX_WEIGHT to 0")
         needs = {"region_features"}
         if predictions or self.sampling["max_background"] > 0:
             needs.add("region_predictions")

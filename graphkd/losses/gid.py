@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from graphkd.losses.base import DistillLoss, LossContext
 from graphkd.losses.maps import channel_adapter
-from graphkd.losses.options import fraction, need_two_stage, not_negative, positive
+from graphkd.losses.options import fraction, need_same_box_codes, need_two_stage, not_negative, positive
 from graphkd.losses.reduce import deltas_of_class, softened_kl
 from graphkd.losses.register import register
 from graphkd.outputs import Outputs, Regions, Targets
@@ -112,6 +112,7 @@ class GID(DistillLoss):
         """
         super().__init__()
         need_two_stage(context)
+        need_same_box_codes(context, remedy="remove it")
         if not context.shared_regions:
             raise ValueError("needs region features of equal height and width in both detectors")
         if not isinstance(top, int) or top < 1:

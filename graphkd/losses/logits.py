@@ -4,7 +4,12 @@ from torch import Tensor
 
 from graphkd.losses.base import DistillLoss, LossContext
 from graphkd.losses.maps import dense_pair
-from graphkd.losses.options import not_negative, positive
+from graphkd.losses.options import (
+    need_same_anchors,
+    need_same_box_codes,
+    not_negative,
+    positive,
+)
 from graphkd.losses.reduce import (
     bernoulli_kl,
     deltas_of_class,
@@ -93,6 +98,10 @@ class Logits(DistillLoss):
         self.needs = frozenset({"region_predictions" if context.two_stage else "dense"})
         self.temperature = positive("temperature", temperature)
         self.regression_weight = not_negative("regression_weight", regression_weight)
+        if self.regression_weight > 0:
+            need_same_box_codes(context, remedy="set REGRESSION_WEIGHT to 0")
+        if not context.two_stage:
+            need_same_anchors(context)
 
     def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:
         """Returns `classes` and `boxes`."""

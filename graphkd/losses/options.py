@@ -53,6 +53,24 @@ def need_same_classes(context: LossContext, *, remedy: str) -> None:
         )
 
 
+def need_same_anchors(context: LossContext) -> None:
+    """Raises ValueError where the detectors' anchors differ, so that places do not correspond."""
+    if not context.same_anchors:
+        raise ValueError(
+            "compares anchors one by one, but those of teacher and student differ; remove it or "
+            "give both the same MODEL.ANCHOR_GENERATOR"
+        )
+
+
+def need_same_box_codes(context: LossContext, *, remedy: str) -> None:
+    """Raises ValueError with `remedy` where equal box deltas mean different boxes."""
+    if not context.same_box_codes:
+        raise ValueError(
+            "compares box deltas, but BBOX_REG_WEIGHTS or class-agnostic boxes differ between "
+            f"teacher and student; {remedy}"
+        )
+
+
 def _number(name: str, value: float) -> float:
     # yaml reads 5e-5 as a string and true as a bool: take the first, refuse the second
     if isinstance(value, bool):

@@ -5,7 +5,7 @@ from torch import Tensor, linalg, stack
 from graphkd.errors import UserError
 from graphkd.losses.base import DistillLoss, LossContext
 from graphkd.losses.maps import LevelPair, crop_to_common, level_adapters, level_pairs
-from graphkd.losses.options import need_same_classes
+from graphkd.losses.options import need_same_anchors, need_same_classes
 from graphkd.losses.register import register
 from graphkd.outputs import Outputs, Targets
 
@@ -50,6 +50,7 @@ class PFI(DistillLoss):
             kernel: 1 or 3, width of the convolution from student to teacher channels.
         """
         super().__init__()
+        need_same_anchors(context)
         if not context.two_stage:
             need_same_classes(context, remedy="remove it or train the teacher on the same classes")
         self.adapters = level_adapters(context, kernel=kernel)

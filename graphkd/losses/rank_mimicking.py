@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from graphkd.losses.base import DistillLoss, LossContext
 from graphkd.losses.maps import anchor_grids, dense_pair
-from graphkd.losses.options import fraction, need_same_classes
+from graphkd.losses.options import fraction, need_same_anchors, need_same_classes
 from graphkd.losses.register import register
 from graphkd.outputs import Outputs, Targets
 
@@ -73,6 +73,7 @@ class RankMimicking(DistillLoss):
             overlap: IoU from which an anchor is a positive of an object, 0..1.
         """
         super().__init__()
+        need_same_anchors(context)
         if not context.two_stage:
             need_same_classes(context, remedy="remove it or train the teacher on the same classes")
         self.width = 1 if context.two_stage else context.num_classes

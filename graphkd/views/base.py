@@ -1,11 +1,22 @@
-"""What a view of a detector family must offer; no module names of any family."""
+"""What a view of a detector family must offer, and what holds for any of them: the FPN and the
+levels of a pooler; no module names of a head.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+from detectron2.modeling.anchor_generator import DefaultAnchorGenerator
+from detectron2.modeling.poolers import ROIPooler, assign_boxes_to_levels
+from detectron2.structures import Boxes
 from torch import Tensor, nn
 
 from graphkd.outputs import Outputs, Targets
+
+
+def anchor_layout(generator: DefaultAnchorGenerator) -> tuple:
+    """Per level (stride, cell anchors as nested tuples)."""
+    cells = [tuple(map(tuple, cell.tolist())) for cell in generator.cell_anchors]
+    return (generator.offset, *zip(generator.strides, cells, strict=True))
 
 
 class View(ABC):
@@ -49,9 +60,9 @@ class View(ABC):
         """
 
     @property
-    @abstractmethod
     def channels(self) -> int:
         """Width of the FPN levels."""
+        return self.model.backbone.output_shape()[self.levels[0]].channels
 
     @property
     @abstractmethod
@@ -65,5 +76,38 @@ class View(ABC):
 
     @property
     @abstractmethod
+    def anchors(self) -> tuple:
+        """What says where anchors are: per level its stride and cell anchors; equal for detectors
+        whose anchors correspond one to one.
+        """
+
+    @property
+    @abstractmethod
+    def box_codes(self) -> tuple:
+        """What says how the head's deltas become boxes; equal where equal deltas mean equal
+        boxes.
+        """
+
+    @property
+    @abstractmethod
     def num_classes(self) -> int:
         """K, without background."""
+
+    def run_backbone(self, batch: list[dict]) -> dict[str, Tensor]:
+        """All maps of the backbone on a raw batch, which the model normalises and pads itself."""
+        return self.model.backbone(self.model.preprocess_image(batch).tensor)
+
+    def features_of(self, maps: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The maps of `levels` among those of the backbone."""
+        return {level: maps[level] for level in self.levels}
+
+
+def pooled_levels(pooler: ROIPooler, boxes: Sequence[Tensor]) -> Tensor:
+    """(R,) index of the level, among the pooler's own, that each box (R_i, 4) is pooled from."""
+    return assign_boxes_to_levels(
+        [Boxes(each) for each in boxes],
+        pooler.min_level,
+        pooler.max_level,
+        pooler.canonical_box_size,
+        pooler.canonical_level,
+    )

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import torch
 from detectron2.modeling.meta_arch.retinanet import RetinaNet, permute_to_N_HWA_K
-from detectron2.modeling.poolers import ROIPooler, assign_boxes_to_levels
+from detectron2.modeling.poolers import ROIPooler
 from detectron2.modeling.proposal_generator.proposal_utils import (
     add_ground_truth_to_proposals,
     find_top_rpn_proposals,
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from graphkd.errors import UserError
 from graphkd.outputs import Dense, Outputs, Regions, Targets
 from graphkd.taps import record
-from graphkd.views.base import View
+from graphkd.views.base import View, anchor_layout, pooled_levels
 
 BOXES_AN_IMAGE = 64
 CANDIDATES_A_LEVEL = 500
@@ -71,12 +71,16 @@ class DenseView(View):
         )
 
     @property
-    def channels(self) -> int:
-        return self.model.backbone.output_shape()[self.levels[0]].channels
-
-    @property
     def levels(self) -> tuple[str, ...]:
         return tuple(self.model.head_in_features)
+
+    @property
+    def anchors(self) -> tuple:
+        return anchor_layout(self.model.anchor_generator)
+
+    @property
+    def box_codes(self) -> tuple:
+        return tuple(self.model.box2box_transform.weights)
 
     @property
     def num_classes(self) -> int:
@@ -91,7 +95,7 @@ class DenseView(View):
         }
         with record(taps) as tape:
             losses = model(batch)
-        features = tape["backbone"].output
+        maps = tape["backbone"].output
         dense = Dense(*map(tuple, tape["head"].output))
         anchors = tuple(each.tensor for each in tape["anchor_generator"].output)
         instances = [item["instances"].to(model.device) for item in batch]
@@ -104,9 +108,9 @@ class DenseView(View):
             for each in zip(boxes, truth, classes, strict=True)
         ]
         outputs = Outputs(
-            features={level: features[level] for level in self.levels},
+            features=self.features_of(maps),
             dense=dense,
-            regions=self._regions(features, boxes, dense.logits, anchors),
+            regions=self._regions(maps, boxes, dense.logits, anchors),
         )
         targets = Targets(
             boxes=truth,
@@ -116,7 +120,7 @@ class DenseView(View):
             num_classes=self.num_classes,
             region_labels=torch.cat([labels for labels, _ in matches]),
             region_boxes=torch.cat([matched for _, matched in matches]),
-            region_levels=self._levels_of(boxes),
+            region_levels=pooled_levels(self.pooler, boxes),
             anchors=anchors,
         )
         return losses, outputs, targets
@@ -125,22 +129,18 @@ class DenseView(View):
         self, batch: list[dict], boxes: Sequence[Tensor] | None, needs: frozenset[str]
     ) -> Outputs:
         model = self.model
-        features = model.backbone(model.preprocess_image(batch).tensor)
-        maps = [features[level] for level in self.levels]
+        maps = self.run_backbone(batch)
+        features = self.features_of(maps)
         predict = "region_predictions" in needs
         dense = regions = None
         if predict or "dense" in needs:
-            dense = Dense(*map(tuple, model.head(maps)))
+            dense = Dense(*map(tuple, model.head(list(features.values()))))
         if predict:
-            anchors = [each.tensor for each in model.anchor_generator(maps)]
-            regions = self._regions(features, boxes, dense.logits, anchors)
+            anchors = [each.tensor for each in model.anchor_generator(list(features.values()))]
+            regions = self._regions(maps, boxes, dense.logits, anchors)
         elif "region_features" in needs:
-            regions = Regions(tuple(boxes), self._pool(features, boxes))
-        return Outputs(
-            features={level: features[level] for level in self.levels},
-            dense=dense if "dense" in needs else None,
-            regions=regions,
-        )
+            regions = Regions(tuple(boxes), self._pool(maps, boxes))
+        return Outputs(features, dense if "dense" in needs else None, regions)
 
     def _regions(
         self,
@@ -186,16 +186,6 @@ class DenseView(View):
         objects = [Boxes(boxes) for boxes in truth]
         with_truth = add_ground_truth_to_proposals(objects, proposals)
         return [each.proposal_boxes.tensor for each in with_truth]
-
-    def _levels_of(self, boxes: Sequence[Tensor]) -> Tensor:
-        pooler = self.pooler
-        return assign_boxes_to_levels(
-            [Boxes(each) for each in boxes],
-            pooler.min_level,
-            pooler.max_level,
-            pooler.canonical_box_size,
-            pooler.canonical_level,
-        )
 
 
 def label_boxes(

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import torch
 from detectron2.modeling import GeneralizedRCNN
-from detectron2.modeling.poolers import assign_boxes_to_levels
 from detectron2.modeling.roi_heads import CascadeROIHeads, StandardROIHeads
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from graphkd.errors import UserError
 from graphkd.outputs import Dense, Outputs, Regions, Targets
 from graphkd.taps import record
-from graphkd.views.base import View
+from graphkd.views.base import View, anchor_layout, pooled_levels
 
 
 class RCNNView(View):
@@ -40,17 +39,22 @@ class RCNNView(View):
         super().__init__(model)
 
     @property
-    def channels(self) -> int:
-        shapes = self.model.backbone.output_shape()
-        return shapes[self.levels[0]].channels
-
-    @property
     def levels(self) -> tuple[str, ...]:
         return tuple(self.model.proposal_generator.in_features)
 
     @property
     def region_size(self) -> tuple[int, int]:
         return tuple(self.model.roi_heads.box_pooler.output_size)
+
+    @property
+    def anchors(self) -> tuple:
+        return anchor_layout(self.model.proposal_generator.anchor_generator)
+
+    @property
+    def box_codes(self) -> tuple:
+        predictor = self.model.roi_heads.box_predictor
+        per_class = predictor.bbox_pred.out_features > len(predictor.box2box_transform.weights)
+        return (per_class, *predictor.box2box_transform.weights)
 
     @property
     def num_classes(self) -> int:
@@ -71,7 +75,7 @@ class RCNNView(View):
         pooled, predicted = tape["roi_heads.box_pooler"], tape["roi_heads.box_predictor"]
         boxes = [b.tensor for b in pooled.args[1]]
         outputs = Outputs(
-            features={level: tape["backbone"].output[level] for level in self.levels},
+            features=self.features_of(tape["backbone"].output),
             dense=Dense(*map(tuple, tape["proposal_generator.rpn_head"].output)),
             regions=Regions(tuple(boxes), pooled.output, *predicted.output),
         )
@@ -86,7 +90,7 @@ class RCNNView(View):
             num_classes=self.num_classes,
             region_labels=torch.cat([i.gt_classes for i in sampled]),
             region_boxes=torch.cat([_matched_boxes(i) for i in sampled]),
-            region_levels=self._levels_of(boxes),
+            region_levels=pooled_levels(model.roi_heads.box_pooler, boxes),
             anchors=tuple(a.tensor for a in anchors),
         )
         return losses, outputs, targets
@@ -94,15 +98,15 @@ class RCNNView(View):
     def observe(
         self, batch: list[dict], boxes: Sequence[Tensor] | None, needs: frozenset[str]
     ) -> Outputs:
-        model = self.model
-        features = model.backbone(model.preprocess_image(batch).tensor)
+        maps = self.run_backbone(batch)
+        features = self.features_of(maps)
         dense = regions = None
         if "dense" in needs:
-            maps = [features[level] for level in self.levels]
-            dense = Dense(*map(tuple, model.proposal_generator.rpn_head(maps)))
+            rpn_head = self.model.proposal_generator.rpn_head
+            dense = Dense(*map(tuple, rpn_head(list(features.values()))))
         if needs & {"region_features", "region_predictions"}:
-            regions = self._regions(features, boxes, predict="region_predictions" in needs)
-        return Outputs({level: features[level] for level in self.levels}, dense, regions)
+            regions = self._regions(maps, boxes, predict="region_predictions" in needs)
+        return Outputs(features, dense, regions)
 
     def _regions(
         self, features: dict[str, Tensor], boxes: Sequence[Tensor], *, predict: bool
@@ -114,16 +118,6 @@ class RCNNView(View):
         if predict:
             logits, deltas = heads.box_predictor(heads.box_head(pooled))
         return Regions(tuple(boxes), pooled, logits, deltas)
-
-    def _levels_of(self, boxes: Sequence[Tensor]) -> Tensor:
-        pooler = self.model.roi_heads.box_pooler
-        return assign_boxes_to_levels(
-            [Boxes(b) for b in boxes],
-            pooler.min_level,
-            pooler.max_level,
-            pooler.canonical_box_size,
-            pooler.canonical_level,
-        )
 
 
 def _matched_boxes(sampled: Instances) -> Tensor:

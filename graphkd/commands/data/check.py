@@ -1,0 +1,136 @@
+"""`graphkd data check`: findings of a data set and a repaired copy; the work is done in
+graphkd.data.
+"""
+
+import argparse
+from pathlib import Path
+
+from graphkd.commands.data.shown import ProgressBar, console
+
+HELP = "check a data set, optionally repair a copy"
+EPILOG = """exit code: 0 clean, 1 problems were found, 2 the command was wrong
+
+examples:
+  graphkd data check segmonto_train
+  graphkd data check my.json --images scans --json report.json
+  graphkd data check my.json --images scans --fix my_clean"""
+
+_DONE = {
+    "error": "file refused",
+    "skip": "page left out",
+    "drop": "box left out",
+    "repair": "put right",
+    "warn": "look at it",
+    "note": "nothing",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", metavar="NAME|FILE.json", help="registered name or COCO json")
+    parser.add_argument(
+        "--images", metavar="DIR", help="folder of the images (default: beside the json)"
+    )
+    parser.add_argument("--json", metavar="REPORT.json", help="write all findings to this file")
+    parser.add_argument("--fix", metavar="OUT", help="write a repaired copy to this new folder")
+    parser.add_argument(
+        "--boxes",
+        choices=("xywh", "corners"),
+        help="how boxes are meant: x,y,width,height (as COCO says) or x1,y1,x2,y2",
+    )
+    parser.add_argument("--fast", action="store_true", help="look at headers, decode no image")
+    parser.add_argument("--all", action="store_true", help="show every finding, notes too")
+
+
+def run(args: argparse.Namespace) -> int:
+    from graphkd.data.check.fix import write_fixed
+    from graphkd.data.check.report import check
+    from graphkd.errors import UserError
+
+    json_file, images, classes = _target(args)
+    if args.fix and Path(args.fix).exists() and any(Path(args.fix).iterdir()):
+        raise UserError(f"{args.fix} is already there and not empty; name a new folder")
+    with ProgressBar("checking images", _count_images(json_file)) as advance:
+        report = check(
+            json_file,
+            images,
+            classes=classes,
+            decode=not args.fast,
+            corners=args.boxes == "corners",
+            advance=advance,
+        )
+    if args.boxes == "xywh":
+        problems = report.cleaned.problems
+        report.cleaned.problems = [p for p in problems if p.kind != "boxes_look_like_corners"]
+    _print_report(report, show_all=args.all)
+    if args.json:
+        from graphkd.evaluation.files import write_json
+
+        write_json(Path(args.json), report.to_dict())
+    if args.fix:
+        with ProgressBar("writing the copy", len(report.cleaned.pages)) as advance:
+            rest = write_fixed(report.cleaned, args.fix, advance=advance)
+        print(f"repaired copy: {args.fix}/annotations.json and {args.fix}/images")
+        for problem in rest:
+            print(f"  still: {problem.line()}")
+        if not rest:
+            print("  it checks clean")
+    return 0 if report.clean else 1
+
+
+def _target(args: argparse.Namespace) -> tuple[Path, Path, tuple[str, ...] | None]:
+    """Json, image folder and expected classes of a registered name or a file."""
+    from graphkd.data.catalog import locate
+    from graphkd.errors import UserError
+
+    if not args.target.lower().endswith(".json"):
+        found = locate(args.target)
+        return found[0], Path(args.images) if args.images else found[1], found[2]
+    json_file = Path(args.target)
+    if not json_file.is_file():
+        raise UserError(f"{json_file}: no such file")
+    beside = json_file.parent / "images"
+    images = Path(args.images) if args.images else beside if beside.is_dir() else json_file.parent
+    if not images.is_dir():
+        raise UserError(f"{images}: no such folder; --images is the folder of the page images")
+    return json_file, images, None
+
+
+def _print_report(report, *, show_all: bool) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from graphkd.data.check.problems import KINDS, count_by_kind
+
+    terminal, cleaned = console(), report.cleaned
+    shown: dict[str, int] = {}
+    for problem in cleaned.problems:
+        shown[problem.kind] = shown.get(problem.kind, 0) + 1
+        if show_all or (problem.level != "note" and shown[problem.kind] <= 10):
+            line = f"{problem.level:6} {problem.kind}: {problem.line()}"
+            terminal.print(Text(line), soft_wrap=True)
+    counts = count_by_kind(cleaned.problems)
+    if counts:
+        table = Table()
+        for column in ("kind", "count", "what is done", "meaning"):
+            table.add_column(column)
+        for kind, count in counts.items():
+            table.add_row(kind, str(count), _DONE[KINDS[kind][0]], KINDS[kind][1])
+        terminal.print(table)
+    boxes = sum(len(page.annotations) for page in cleaned.pages)
+    print(
+        f"{report.json_file}: {len(cleaned.pages)} of {report.pages} pages and "
+        f"{boxes} of {report.boxes} boxes are usable; "
+        f"{'clean' if report.clean else 'problems were found'}"
+    )
+
+
+def _count_images(json_file: Path) -> int | None:
+    """A total for the bar; None for big files, which are not read twice."""
+    from graphkd.data.check import NotCoco, read_document
+
+    if json_file.stat().st_size > 50_000_000:
+        return None
+    try:
+        return len(read_document(json_file)["images"])
+    except NotCoco:
+        return None
