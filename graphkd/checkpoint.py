@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,15 +11,33 @@ from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
 from graphkd.errors import UserError
+from graphkd.weights import PICKLES, read_weights, require_trust
 
 logger = logging.getLogger(__name__)
 
 
-class RunCheckpointer(DetectionCheckpointer):
+class _SafeCheckpointer(DetectionCheckpointer):
+    """Detectron2's checkpointer, reading files without running code from them."""
+
+    trust = False
+
+    def load(self, path: str, *args, **kwargs) -> dict:
+        require_trust(path, trust=self.trust)
+        return super().load(path, *args, **kwargs)
+
+    def _load_file(self, filename: str) -> dict:
+        if filename.endswith(PICKLES):
+            require_trust(filename, trust=self.trust)
+            return super()._load_file(filename)
+        return read_weights(filename, trust=self.trust)
+
+
+class RunCheckpointer(_SafeCheckpointer):
     """Detectron2's checkpointer, writing to a temporary name that is synced and renamed.
 
-    A checkpoint holds `model` (the plain student), `classes`, `config` (yaml), and beside it `distill` (adapters and
-    running statistics of losses) and `trainer` (step, optimizer, schedule, random state).
+    A checkpoint holds `model` (the plain student), `classes`, `config` (yaml), and beside it
+    `distill` (adapters and running statistics of losses) and `trainer` (step, optimizer, schedule,
+    random state).
     """
 
     def __init__(
@@ -37,6 +56,9 @@ class RunCheckpointer(DetectionCheckpointer):
     def save(self, name: str, **extra) -> None:
         """Writes `<folder>/<name>.pth`; a killed process or full disk leaves the older files
         whole.
+
+        Raises:
+            UserError: the disk is full or does not take the file.
         """
         data = {
             "model": self.model.state_dict(),
@@ -49,49 +71,46 @@ class RunCheckpointer(DetectionCheckpointer):
         if not self.save_dir or not self.save_to_disk:
             return
         path = Path(self.save_dir) / f"{name}.pth"
-        temporary = path.with_suffix(".pth.tmp")
         try:
-            with open(temporary, "wb") as file:
-                torch.save(data, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        self.tag_last_checkpoint(path.name)
-
-    def _log_incompatible_keys(self, incompatible) -> None:
-        _refuse(incompatible)
+            _write(path, data)
+            self.tag_last_checkpoint(path.name)
+        except OSError as error:
+            raise UserError(
+                f"{path}: the checkpoint was not written ({error.strerror or error}); older ones "
+                "are whole: make room on the disk and go on with --resume"
+            ) from error
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        """Points `last_checkpoint` at a file, in one step."""
+        """Points `last_checkpoint` at a file, in one step; Detectron2's own tools read it."""
         tag = Path(self.save_dir) / "last_checkpoint"
         temporary = tag.with_suffix(".tmp")
-        temporary.write_text(last_filename_basename)
-        os.replace(temporary, tag)
+        try:
+            temporary.write_text(last_filename_basename)
+            os.replace(temporary, tag)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def resume(self) -> bool:
         """Loads the newest readable checkpoint of the folder with everything in it.
 
-        A damaged newest file is skipped with a warning in favour of the one before.
+        A damaged newest file (cut off, or a flipped bit) is skipped with a warning in favour of
+        the one before.
 
         Returns:
             Whether there was one.
 
         Raises:
-            UserError: there are checkpoints, but none is readable.
+            UserError: there are checkpoints, but none is readable, or they are of another run.
         """
-        candidates = self._newest_first()
+        candidates = checkpoints_of(Path(self.save_dir))[::-1]
         for path in candidates:
             try:
-                stored = torch.load(path, map_location="cpu", weights_only=True)
-            except Exception as error:
-                logger.warning(
-                    "%s is damaged (%s); trying the one before", path, type(error).__name__
-                )
+                stored = read_weights(path)
+            except UserError as error:
+                logger.warning("%s; trying the one before", error)
                 continue
             self._check_parts(path, stored)
-            self.load(str(path))
+            self._fill(path, stored)
             return True
         if candidates:
             raise UserError(
@@ -111,26 +130,79 @@ class RunCheckpointer(DetectionCheckpointer):
                 "OUTPUT_DIR"
             )
 
-    def _newest_first(self) -> list[Path]:
-        """Checkpoint files, the tagged one first, then by time."""
-        files = sorted(Path(self.save_dir).glob("model_*.pth"), key=os.path.getmtime, reverse=True)
-        tagged = Path(self.get_checkpoint_file() or self.save_dir)
-        return sorted(files, key=lambda path: path.name != tagged.name)
+    def _fill(self, path: Path, stored: dict) -> None:
+        logger.info("going on from %s", path)
+        load_state(self.model, stored["model"], source=str(path))
+        for key, item in self.checkpointables.items():
+            try:
+                item.load_state_dict(stored[key])
+            except (KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
+                raise UserError(
+                    f"{path}: its {key} does not belong to this run ({error}); use another "
+                    "OUTPUT_DIR"
+                ) from error
 
 
-class _StrictCheckpointer(DetectionCheckpointer):
+def checkpoints_of(folder: Path) -> list[Path]:
+    """Checkpoint files of a run, oldest step first, the final one last."""
+    steps = {path: re.fullmatch(r"model_(\d+)\.pth", path.name) for path in folder.glob("*.pth")}
+    numbered = sorted((int(match[1]), path) for path, match in steps.items() if match)
+    final = folder / "model_final.pth"
+    return [path for _, path in numbered] + ([final] if final.is_file() else [])
+
+
+def _write(path: Path, data: dict) -> None:
+    """Writes a checkpoint in one step.
+
+    Raises:
+        OSError: the disk did not take it; an older file of the name is as it was.
+    """
+    temporary = path.with_suffix(".pth.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            torch.save(data, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except RuntimeError as error:
+        # Torch's writer tells of a failed write in an error of its own.
+        failed = error.__context__
+        if isinstance(failed, OSError):
+            raise failed from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class _StrictCheckpointer(_SafeCheckpointer):
     """Reads every format Detectron2 knows, and stops where Detectron2 would only log."""
 
     def _log_incompatible_keys(self, incompatible) -> None:
         _refuse(incompatible)
 
 
+class _StartCheckpointer(_SafeCheckpointer):
+    """Counts the trained tensors that found their place; Detectron2 logs the others."""
+
+    fitting = 0
+
+    def _log_incompatible_keys(self, incompatible) -> None:
+        wrong = {key for key, *_ in incompatible.incorrect_shapes}
+        without = {*incompatible.missing_keys, *wrong, "pixel_mean", "pixel_std"}
+        self.fitting = len(set(self.model.state_dict()) - without)
+        super()._log_incompatible_keys(incompatible)
+
+
 def _refuse(incompatible) -> None:
+    # Detectron2 counts a tensor of the wrong shape as missing too.
+    misshapen = {key for key, *_ in incompatible.incorrect_shapes}
     problems = [
-        *(f"missing {key}" for key in incompatible.missing_keys),
-        *(f"unexpected {key}" for key in incompatible.unexpected_keys),
         *(f"{k} has shape {a}, the model {b}" for k, a, b in incompatible.incorrect_shapes),
+        *(f"missing {key}" for key in incompatible.missing_keys if key not in misshapen),
+        *(f"unexpected {key}" for key in incompatible.unexpected_keys),
     ]
+    for problem in problems:
+        logger.info("weights that do not fit: %s", problem)
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise UserError(f"the weights do not fit the model: {'; '.join(problems[:3])}{more}")
@@ -149,36 +221,66 @@ def load_state(model: nn.Module, state: Mapping[str, torch.Tensor], *, source: s
     """
     try:
         _refuse(_StrictCheckpointer(model)._load_model({"model": dict(state)}))
-    except UserError as error:
+    except (UserError, ValueError) as error:
         raise UserError(f"{source}: {error}") from error
 
 
 def load_weights(
-    model: nn.Module, path: Path | str, *, classes: Sequence[str] | None = None
+    model: nn.Module,
+    path: Path | str,
+    *,
+    classes: Sequence[str] | None = None,
+    trust: bool = False,
 ) -> None:
-    """Fills `model` from a checkpoint completely: no missing, unexpected or shape-skipped key.
+    """Fills `model` from a file completely: no missing, unexpected or shape-skipped key.
 
     Args:
         model: a plain Detectron2 model.
-        path: a checkpoint in any format that Detectron2 reads.
+        path: `.safetensors`, or a checkpoint in any format that Detectron2 reads.
         classes: class names the model is used for; compared with those stored by this project.
+        trust: also unpickle objects other than tensors, which can run any code.
 
     Raises:
-        UserError: no such file, an unreadable one, keys that do not fit, another class list.
+        UserError: no such file, an unreadable or untrusted one, keys that do not fit, another
+            class list.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such weights file")
-    try:
-        extra = _StrictCheckpointer(model).load(str(path), checkpointables=[])
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-    except Exception as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{path}: not a readable checkpoint ({first})") from error
-    stored = extra.get("classes")
+    stored = _load(_StrictCheckpointer(model), path, trust=trust).get("classes")
     if stored is not None and classes is not None and list(stored) != list(classes):
         raise UserError(
             f"{path}: trained on classes {', '.join(stored)}, "
             f"but the data set has {', '.join(classes)}"
         )
+
+
+def load_initial(model: nn.Module, path: str, *, trust: bool = False) -> None:
+    """Starts `model` from weights that need not fit completely, such as those of a backbone.
+
+    Args:
+        model: a plain Detectron2 model.
+        path: a file, or an address that Detectron2 knows; what is skipped is logged.
+        trust: also unpickle objects other than tensors, which can run any code.
+
+    Raises:
+        UserError: no such file, an unreadable or untrusted one, or not one tensor fits.
+    """
+    if "://" not in path and not Path(path).is_file():
+        raise UserError(f"{path}: no such weights file")
+    checkpointer = _StartCheckpointer(model)
+    _load(checkpointer, path, trust=trust)
+    if not checkpointer.fitting:
+        raise UserError(f"{path}: not one of its tensors fits the model")
+
+
+def _load(checkpointer: _SafeCheckpointer, path: Path | str, *, trust: bool) -> dict:
+    checkpointer.trust = trust
+    try:
+        return checkpointer.load(str(path), checkpointables=[])
+    except UserError as error:
+        message = str(error)
+        raise UserError(message if str(path) in message else f"{path}: {message}") from error
+    except Exception as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"{path}: not a readable checkpoint ({first})") from error

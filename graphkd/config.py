@@ -42,6 +42,12 @@ def add_graphkd_config(cfg: CfgNode) -> None:
     cfg.LOG_PERIOD = 20
     # SGD as in Detectron2, or AdamW, which gets further in short schedules from scratch.
     cfg.SOLVER.OPTIMIZER = "SGD"
+    # Steps whose loss or gradient is NaN or infinite that are left out, weights and optimizer as
+    # they were, before one stops the run; 0: the first one stops it.
+    cfg.SOLVER.SKIP_NONFINITE = 0
+    # Weights files that hold more than tensors (Detectron2's .pkl) are read only if this is True:
+    # reading them can run any code that is in them.
+    cfg.TRUST_PICKLES = False
 
 
 def get_cfg() -> CfgNode:
@@ -81,7 +87,7 @@ def load_cfg(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> C
     path = find_config(path)
     cfg = get_cfg()
     try:
-        cfg.merge_from_file(str(path))
+        cfg.merge_from_file(str(path), allow_unsafe=False)
         cfg.merge_from_list(list(overrides))
     except FileNotFoundError as error:
         raise UserError(f"{path}: its _BASE_ {error.filename} does not exist") from error

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from graphkd.errors import UserError
 from graphkd.losses.build import ScheduledLoss
+from graphkd.losses.running import sum_over_processes
 from graphkd.teacher import FrozenTeacher
 from graphkd.views.base import View
 
@@ -54,7 +55,7 @@ class Distiller(nn.Module):
         """
         if not self.training:
             return self.student(batch)
-        losses, student, targets = self.view.step(batch)
+        losses, student, targets = self._student_step(batch)
         boxes = None
         if self.needs & {"region_features", "region_predictions"}:
             boxes = [box.detach() for box in student.regions.boxes]
@@ -77,3 +78,17 @@ class Distiller(nn.Module):
                 log[f"kd_share/{name.removeprefix('loss_kd_')}"] = value.detach() / total
         self.log = log
         return losses
+
+    def _student_step(self, batch: list[dict]):
+        """The student's step; one process's diverged student is an error on all of them, before
+        they wait for each other in the losses' sums.
+        """
+        problem = step = None
+        try:
+            step = self.view.step(batch)
+        except FloatingPointError as error:
+            problem = error
+        failed = torch.tensor(float(problem is not None), device=self.device)
+        if sum_over_processes(failed) > 0:
+            raise problem or FloatingPointError()
+        return step

@@ -3,22 +3,20 @@ writing the small form; no training state, no ONNX.
 """
 
 import json
-import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import yaml
 from detectron2.config import CfgNode
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from graphkd.checkpoint import load_state
-from graphkd.config import get_cfg
+from graphkd.config import YAML_MISTAKES, get_cfg
 from graphkd.errors import UserError
 from graphkd.modeling.network import build_network
+from graphkd.weights import load_pickle, read_safetensors
 
 FORMAT = 1
 _KEPT = ("MODEL", "INPUT", "TEST")
@@ -72,7 +70,10 @@ def read_model(
         raise UserError(f"{path}: it holds no detector of this project; name a run's model file")
     if not stored.get("classes"):
         raise UserError(f"{path}: it names no classes; train or export it with graphkd")
-    state = {key: torch.as_tensor(value) for key, value in stored["model"].items()}
+    try:
+        state = {key: torch.as_tensor(value) for key, value in stored["model"].items()}
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{path}: it holds no detector of this project ({error})") from error
     cfg = _config_of(path, config, stored.get("config"))
     return _model_file(path, cfg, stored["classes"], state, {}, {})
 
@@ -138,40 +139,9 @@ def inference_config(cfg: CfgNode) -> str:
     return kept.dump()
 
 
-def load_pickle(path: Path, *, trust: bool) -> object:
-    """What a `.pth` holds, read without running code from it.
-
-    Args:
-        path: the file.
-        trust: fall back to full unpickling where it holds more than tensors and plain values.
-
-    Raises:
-        UserError: it holds other objects and is not trusted, or is damaged.
-    """
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if not trust:
-            raise UserError(
-                f"{path}: it holds more than tensors, and reading that can run any code; "
-                "--trust reads it all the same, if you know where it comes from"
-            ) from error
-    except Exception as error:
-        raise UserError(f"{path}: not a readable checkpoint ({type(error).__name__})") from error
-    try:
-        return torch.load(path, map_location="cpu", weights_only=False)
-    except Exception as error:
-        raise UserError(f"{path}: not a readable checkpoint ({type(error).__name__})") from error
-
-
 def _read_safetensors(path: Path, config: Path | str | None) -> ModelFile:
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get("graphkd", "null"))
-            state = {key: file.get_tensor(key) for key in file.keys()}
-    except (SafetensorError, ValueError, OSError) as error:
-        raise UserError(f"{path}: damaged safetensors file ({error})") from error
-    if not isinstance(header, dict) or "classes" not in header:
+    header, state = read_safetensors(path)
+    if header is None or "classes" not in header:
         raise UserError(f"{path}: it names no classes; write it with `graphkd export`")
     if header.get("format") != FORMAT:
         raise UserError(
@@ -191,6 +161,11 @@ def _model_file(
     thresholds: Mapping[str, float],
     card: Mapping[str, str],
 ) -> ModelFile:
+    if not isinstance(classes, (list, tuple)) or not all(isinstance(n, str) for n in classes):
+        raise UserError(f"{path}: its class list is damaged; write the file again")
+    scores = thresholds.values() if isinstance(thresholds, dict) else [None]
+    if not all(isinstance(score, (int, float)) for score in scores) or not isinstance(card, dict):
+        raise UserError(f"{path}: its thresholds or its card are damaged; write the file again")
     full = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
     return ModelFile(path, cfg, tuple(classes), full, dict(thresholds), dict(card))
 
@@ -209,7 +184,7 @@ def _config_of(path: Path, config: Path | str | None, inside: str | None) -> Cfg
     cfg = get_cfg()
     try:
         cfg.merge_from_other_cfg(CfgNode.load_cfg(text))
-    except (KeyError, ValueError, AssertionError, AttributeError, yaml.YAMLError) as error:
+    except YAML_MISTAKES as error:
         raise UserError(f"{source}: not a config of this project ({error})") from error
     cfg.MODEL.WEIGHTS = ""
     cfg.MODEL.DEVICE = "cpu"
@@ -220,4 +195,7 @@ def _config_of(path: Path, config: Path | str | None, inside: str | None) -> Cfg
 def _text_of(path: Path) -> str:
     if not path.is_file():
         raise UserError(f"{path}: no such config")
-    return path.read_text(encoding="utf-8")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not a config of this project ({error.reason})") from error

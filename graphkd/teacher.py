@@ -145,7 +145,7 @@ def build_teacher(cfg, *, source: Path) -> FrozenTeacher:
             f"{cfg.DISTILL.TEACHER.CONFIG}: the teacher has {view.num_classes} classes, its data "
             f"set {teacher_cfg.DATASETS.TRAIN[0]} has {len(classes)}; set NUM_CLASSES to that"
         )
-    load_weights(model, weights, classes=classes)
+    load_weights(model, weights, classes=classes, trust=cfg.TRUST_PICKLES)
     return FrozenTeacher(
         view=view,
         classes=classes,

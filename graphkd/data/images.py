@@ -31,6 +31,9 @@ _EXTENSIONS = {
     ".gif": "GIF",
     ".webp": "WEBP",
 }
+# What pages are kept in. Pillow knows more formats, and for PostScript it starts Ghostscript.
+_FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "DIB", "GIF", "WEBP", "JPEG2000", "PPM")
+_STRIP = 1 << 22  # values converted at a time, so that a big page needs no copy as floats
 
 # Pillow warns at half its hard limit; open_page has one clear limit of its own. Set once here,
 # because warnings.catch_warnings is not safe in the threads that read pages.
@@ -77,7 +80,7 @@ def open_page(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Iterator[Ima
     """
     path = Path(path)
     try:
-        image = Image.open(path)
+        image = Image.open(path, formats=_FORMATS)
     except Image.DecompressionBombError:
         raise ImageProblem(
             "image_too_large", f"more than the limit of {max_pixels / 1e6:.0f} million pixels"
@@ -188,7 +191,10 @@ def read_page(
     with open_page(path, max_pixels=max_pixels) as image:
         orientation = _orientation(image)
         _load(image)
-        rgb = to_rgb(_turn(image, orientation, size))
+        try:
+            rgb = to_rgb(_turn(image, orientation, size))
+        except MemoryError:
+            raise ImageProblem("image_too_large", "more pixels than memory can hold") from None
     if format == "L":
         return np.asarray(rgb.convert("L"))[:, :, None]
     array = np.asarray(rgb)
@@ -213,16 +219,24 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
-    values = np.asarray(image).astype(np.float32)
-    values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-    highest = float(values.max(initial=0.0))
+    values = np.asarray(image)
+    rows = max(1, _STRIP // max(values.shape[1], 1))
+    strips = [slice(top, top + rows) for top in range(0, values.shape[0], rows)]
+    highest = max((float(_finite(values[strip]).max(initial=0.0)) for strip in strips), default=0.0)
     if image.mode == "F":
         scale = 255.0 if highest <= 1.0 else 1.0
     elif image.mode == "I" and highest > 65535:
         scale = 255.0 / (2**31 - 1)
     else:
         scale = 1.0 / 257.0
-    return Image.fromarray(np.clip(values * scale + 0.5, 0, 255).astype(np.uint8))
+    shown = np.empty(values.shape, np.uint8)
+    for strip in strips:
+        shown[strip] = np.clip(_finite(values[strip]) * scale + 0.5, 0, 255).astype(np.uint8)
+    return Image.fromarray(shown)
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    return np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def _turn(image: Image.Image, orientation: int, size: tuple[int, int] | None) -> Image.Image:

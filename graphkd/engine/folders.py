@@ -12,9 +12,16 @@ from graphkd.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-# They say where and how fast a run is made, not what comes out; the teacher's weights are compared
-# by their content instead.
-PLACES = ("OUTPUT_DIR", "MODEL.DEVICE", "DATALOADER.NUM_WORKERS", "DISTILL.TEACHER.WEIGHTS")
+# They say where, how fast and how carefully a run is made, not what comes out; the teacher's
+# weights are compared by their content instead.
+PLACES = (
+    "OUTPUT_DIR",
+    "MODEL.DEVICE",
+    "DATALOADER.NUM_WORKERS",
+    "DISTILL.TEACHER.WEIGHTS",
+    "SOLVER.SKIP_NONFINITE",
+    "TRUST_PICKLES",
+)
 
 
 def difference_of(

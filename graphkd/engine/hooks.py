@@ -1,11 +1,25 @@
-"""Hooks of this project beside Detectron2's own: a progress bar and the evaluation curve."""
+"""Hooks of this project beside Detectron2's own: progress bar, evaluation curve, checkpoints,
+stopping on a signal, and a log of numbers that fits the checkpoints.
+"""
 
+import json
+import logging
+import os
+import signal
+import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from detectron2.engine import HookBase
 from detectron2.utils import comm
+from detectron2.utils.events import EventWriter
 from tqdm import tqdm
+
+from graphkd.checkpoint import RunCheckpointer, checkpoints_of
+from graphkd.engine.finite import DivergedError, all_finite
+
+logger = logging.getLogger(__name__)
 
 
 class ProgressBar(HookBase):
@@ -78,3 +92,143 @@ class PeriodicEvaluation(HookBase):
             if self.last:
                 scores = {f"eval/{key}": self.last[key] or 0.0 for key in ("AP", "AP50", "AP75")}
                 self.trainer.storage.put_scalars(**scores, smoothing_hint=False)
+
+
+class Checkpoints(HookBase):
+    """A checkpoint every `period` steps and at the end; the newest `keep` of a folder stay."""
+
+    def __init__(self, checkpointer: RunCheckpointer, *, period: int, keep: int = 2):
+        self.checkpointer, self.period, self.keep = checkpointer, period, keep
+        self.newest = -1
+
+    def after_step(self) -> None:
+        if (self.trainer.iter + 1) % self.period == 0:
+            self.save()
+        if self.trainer.iter + 1 == self.trainer.max_iter:
+            self._write("model_final")
+
+    def save(self) -> None:
+        """Writes the checkpoint of the step just taken; every process calls it."""
+        if self.newest == self.trainer.iter:
+            return
+        self._write(f"model_{self.trainer.iter:07d}")
+        self.newest = self.trainer.iter
+        if comm.is_main_process():
+            numbered = [
+                path
+                for path in checkpoints_of(Path(self.checkpointer.save_dir))
+                if path.name != "model_final.pth"
+            ]
+            for path in numbered[: -self.keep]:
+                path.unlink()
+
+    def _write(self, name: str) -> None:
+        step = self.trainer.iter
+        if not all_finite(self.checkpointer.model):
+            # All processes have the same weights, so all of them stop here.
+            raise DivergedError(
+                f"step {step}: the weights are not finite; they are not saved, an older "
+                "checkpoint is the last good; lower SOLVER.BASE_LR"
+            )
+        self.checkpointer.save(name, iteration=step)
+
+
+class StopOnSignal(HookBase):
+    """Ends a run after its step with a checkpoint when it gets SIGTERM or Ctrl-C.
+
+    The second signal ends it at once. Handlers are those from before again after the training.
+    """
+
+    SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+    def __init__(self, save: Callable[[], None]):
+        """`save` writes a checkpoint; every process calls it."""
+        self.save = save
+        self.earlier: dict[int, object] = {}
+        self.stopped_by = ""
+
+    def before_train(self) -> None:
+        # Python allows handlers in the main thread alone.
+        if threading.current_thread() is threading.main_thread():
+            self.earlier = {number: signal.signal(number, self._note) for number in self.SIGNALS}
+
+    def after_step(self) -> None:
+        number = self.trainer.stop
+        if not number:
+            return
+        self.save()
+        self.stopped_by = signal.Signals(number).name
+        raise SystemExit(128 + number)
+
+    def after_train(self) -> None:
+        self._put_back()
+        # Only now: the progress bar's line is ended.
+        if self.stopped_by and comm.is_main_process():
+            logger.warning(
+                "stopped by %s after step %d; its checkpoint is saved, go on with --resume",
+                self.stopped_by,
+                self.trainer.iter,
+            )
+
+    def _note(self, number: int, _) -> None:
+        if self.trainer.signal:
+            self._put_back()
+            os.kill(os.getpid(), number)
+        self.trainer.signal = number
+
+    def _put_back(self) -> None:
+        for number, handler in self.earlier.items():
+            # None: it was not set from Python.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self.earlier = {}
+
+
+class Metrics(HookBase):
+    """Writes terms and rates every `period` steps, at the end, and before a checkpoint, so that
+    what its steps measured is not lost with the process.
+    """
+
+    def __init__(self, writers: list[EventWriter], *, period: int, checkpoint_period: int):
+        self.writers, self.periods = writers, (period, checkpoint_period)
+        self.written = -1
+
+    def after_step(self) -> None:
+        done = self.trainer.iter + 1
+        if done == self.trainer.max_iter or not all(done % period for period in self.periods):
+            self._write()
+
+    def after_train(self) -> None:
+        # A step that was stopped or failed may have been written already; Detectron2's printer
+        # cannot write it twice.
+        if self.trainer.storage.iter != self.written:
+            self._write()
+        for writer in self.writers:
+            writer.close()
+
+    def _write(self) -> None:
+        self.written = self.trainer.storage.iter
+        for writer in self.writers:
+            writer.write()
+
+
+def drop_later_lines(path: Path, *, step: int) -> None:
+    """Takes out of a metrics.json what a resumed run will write again.
+
+    Args:
+        path: one json object a line; nothing happens where there is no such file.
+        step: the first step of the resumed run; lines of it and later ones go, and so does a line
+            that a killed process left half-written.
+    """
+    if not path.is_file():
+        return
+    kept = [line for line in path.read_text(errors="replace").splitlines() if _before(line, step)]
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(f"{line}\n" for line in kept))
+    os.replace(temporary, path)
+
+
+def _before(line: str, step: int) -> bool:
+    try:
+        return json.loads(line)["iteration"] < step
+    except (ValueError, KeyError, TypeError):
+        return False

@@ -2,6 +2,7 @@
 alone.
 """
 
+import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -79,6 +80,9 @@ def _as_list(batch: list[dict]) -> list[dict]:
 
 def _one_thread(worker: int) -> None:
     torch.set_num_threads(1)
+    # A signal to the whole group (Ctrl-C, a batch system) is for the main process, which still
+    # needs the pages of its last step.
+    os.setpgrp()
 
 
 def build_train_loader(

@@ -1,10 +1,21 @@
 """Where log lines go: everything into the run's file, warnings also onto the terminal."""
 
 import logging
+import sys
 import warnings
 from pathlib import Path
 
 NAMES = ("detectron2", "fvcore", "graphkd", "py.warnings")
+
+
+class _RunLog(logging.FileHandler):
+    """A full disk costs log lines, not a stack trace for each: the checkpoint says what is
+    wrong.
+    """
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
 
 
 def open_log(path: Path) -> None:
@@ -12,7 +23,7 @@ def open_log(path: Path) -> None:
 
     The terminal stays with the progress bars; it shows warnings of this project alone.
     """
-    file = logging.FileHandler(path)
+    file = _RunLog(path)
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     terminal = logging.StreamHandler()
     terminal.setLevel(logging.WARNING)

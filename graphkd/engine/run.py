@@ -21,7 +21,15 @@ from graphkd.data.catalog import register_all
 from graphkd.data.mapper import PageMapper
 from graphkd.engine.build import build_distiller, build_student, build_trained, check_classes
 from graphkd.engine.folders import check_same_run, set_aside
-from graphkd.engine.hooks import PeriodicEvaluation, ProgressBar, TrainingClock
+from graphkd.engine.hooks import (
+    Checkpoints,
+    Metrics,
+    PeriodicEvaluation,
+    ProgressBar,
+    StopOnSignal,
+    TrainingClock,
+    drop_later_lines,
+)
 from graphkd.engine.loader import build_train_loader
 from graphkd.engine.log import open_log
 from graphkd.engine.precision import autocast_format
@@ -168,6 +176,7 @@ def build_trainer(
         amp=autocast_format(cfg, device),
         output_dir=folder,
         log_period=cfg.LOG_PERIOD,
+        skip_nonfinite=cfg.SOLVER.SKIP_NONFINITE,
     )
     state = {"trainer": trainer}
     if model is not student:
@@ -180,9 +189,11 @@ def build_trainer(
     trainer.register_hooks(_evaluation(cfg, student, classes))
     if resume and checkpointer.resume():
         trainer.start_iter = trainer.iter + 1
-    elif comm.is_main_process():
-        (folder / "metrics.json").unlink(missing_ok=True)
-    trainer.register_hooks(_last_hooks(cfg, checkpointer, title))
+    if comm.is_main_process():
+        drop_later_lines(folder / "metrics.json", step=trainer.start_iter)
+    saving = Checkpoints(checkpointer, period=cfg.SOLVER.CHECKPOINT_PERIOD)
+    trainer.save = saving.save
+    trainer.register_hooks(_last_hooks(cfg, saving, title, start=trainer.start_iter))
     loader = build_train_loader(
         cfg,
         PageMapper(cfg, is_train=True),
@@ -204,24 +215,25 @@ def _evaluation(cfg: CfgNode, student: nn.Module, classes: tuple[str, ...]) -> l
     return [PeriodicEvaluation(score, period=cfg.TEST.EVAL_PERIOD)]
 
 
-def _last_hooks(cfg: CfgNode, checkpointer: RunCheckpointer, title: str) -> list[HookBase]:
-    """Checkpoints on every process, since all give their random state; the rest on the main one."""
-    main = comm.is_main_process()
-    saving = hooks.PeriodicCheckpointer(
-        checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=2 if main else None
-    )
-    if not main:
-        return [saving]
+def _last_hooks(cfg: CfgNode, saving: Checkpoints, title: str, *, start: int) -> list[HookBase]:
+    """Checkpoints on every process, since all give their random state; the rest on the main one.
+
+    Numbers are written as they are, not as a median over steps: a resumed run writes the same.
+    """
+    stopping = StopOnSignal(saving.save)
+    if not comm.is_main_process():
+        return [saving, stopping]
     folder = Path(cfg.OUTPUT_DIR)
     writers = [
         CommonMetricPrinter(cfg.SOLVER.MAX_ITER),
-        JSONWriter(str(folder / "metrics.json")),
-        TensorboardXWriter(str(folder)),
+        JSONWriter(str(folder / "metrics.json"), window_size=1),
+        TensorboardXWriter(str(folder), window_size=1, purge_step=start or None),
     ]
     return [
-        hooks.PeriodicWriter(writers, period=cfg.LOG_PERIOD),
+        Metrics(writers, period=cfg.LOG_PERIOD, checkpoint_period=cfg.SOLVER.CHECKPOINT_PERIOD),
         saving,
         ProgressBar(title, total=cfg.SOLVER.MAX_ITER),
+        stopping,
     ]
 
 

@@ -2,30 +2,45 @@
 logging.
 """
 
+import errno
 import logging
+import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
 import torch
+import torch.distributed
 from detectron2.engine import SimpleTrainer
 from detectron2.utils import comm
 from torch import Tensor, nn
 
+from graphkd.engine.finite import (
+    BeforeStep,
+    DivergedError,
+    all_finite,
+    page_names,
+    problem_of,
+    problem_of_gradient,
+    write_batch,
+)
 from graphkd.engine.rng import rng_state, set_rng_state
 from graphkd.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-
-class DivergedError(UserError):
-    """A loss became NaN or infinite; the message names the step, the term and the pages."""
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 class Trainer(SimpleTrainer):
     """One optimizer step an iteration on a model that returns a loss dict (a student or a
     Distiller).
+
+    Attributes:
+        skipped: steps that were not finite and left out so far, in this run and before a resume.
+        signal: number of the signal that asks this process to stop; 0 for none.
+        save: writes a checkpoint of the step `iter`; every process calls it.
     """
 
     def __init__(
@@ -37,13 +52,18 @@ class Trainer(SimpleTrainer):
         amp: torch.dtype | None = None,
         log_period: int = 20,
         output_dir: Path,
+        skip_nonfinite: int = 0,
     ):
         """`amp` is the autocast number format, None for float32; terms are logged every
-        `log_period` steps.
+        `log_period` steps; `skip_nonfinite` steps that are not finite are left out before one
+        stops the run.
         """
         super().__init__(model, [], optimizer)
         self.device, self.amp, self.log_period = device, amp, log_period
         self.output_dir = output_dir
+        self.skip_nonfinite, self.skipped = skip_nonfinite, 0
+        self.signal = self._agreed_signal = 0
+        self.save: Callable[[], None] | None = None
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp is torch.float16)
 
     def set_loader(self, loader: Iterable[list[dict]]) -> None:
@@ -58,38 +78,125 @@ class Trainer(SimpleTrainer):
         """The model without its DistributedDataParallel wrapper."""
         return getattr(self.model, "module", self.model)
 
+    @property
+    def stop(self) -> int:
+        """Number of the signal that all processes stop for after this step; 0 to go on."""
+        return self.signal if comm.get_world_size() == 1 else self._agreed_signal
+
+    def train(self, start_iter: int, max_iter: int) -> None:
+        """Trains from step `start_iter` up to `max_iter`.
+
+        Raises:
+            UserError: a diverged loss, or a disk that takes no more.
+        """
+        try:
+            super().train(start_iter, max_iter)
+        except OSError as error:
+            if error.errno not in _DISK:
+                raise
+            raise UserError(
+                f"{self.output_dir}: nothing more can be written there ({error.strerror}); the "
+                "checkpoints are whole: make room on the disk and go on with --resume"
+            ) from error
+
+    def after_train(self) -> None:
+        """Ends every hook; after a failure, one that fails too does not hide the reason."""
+        failed = sys.exc_info()[1] is not None
+        self.storage.iter = self.iter
+        for hook in self._hooks:
+            try:
+                hook.after_train()
+            except Exception:
+                if not failed:
+                    raise
+                logger.info("%s could not end", type(hook).__name__, exc_info=True)
+
     def run_step(self) -> None:
         start = time.perf_counter()
         batch = next(self._stream)
         data_time = time.perf_counter() - start
         self.distiller.iteration = self.iter
+        before = BeforeStep.of(self.distiller)
+        losses, problem = self._forward(batch)
+        if self._any_process(problem is not None):
+            return self._leave_out(problem, batch, before)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(sum(losses.values())).backward()
+        # The scaler leaves out infinite float16 gradients by itself; all processes have the same.
+        problem = None if self.scaler.is_enabled() else problem_of_gradient(self.distiller)
+        if problem:
+            return self._leave_out(problem, batch, before)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self._log(losses, data_time)
+
+    def _forward(self, batch: list[dict]) -> tuple[dict[str, Tensor], str | None]:
         try:
             with torch.autocast(self.device.type, dtype=self.amp, enabled=self.amp is not None):
                 losses = self.model(batch)
         except FloatingPointError as error:
             # Detectron2's RPN refuses boxes or scores that are not finite.
-            self._stop(str(error), batch)
-        total = sum(losses.values())
-        if not torch.isfinite(total):
-            terms = [name for name, value in losses.items() if not torch.isfinite(value)]
-            self._stop(f"{', '.join(terms or ['total_loss'])} is not finite", batch)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(total).backward()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self._log(losses, data_time)
+            return {}, str(error)
+        return losses, problem_of(losses)
 
-    def _stop(self, problem: str, batch: list[dict]) -> NoReturn:
-        pages = [str(page.get("file_name", page.get("image_id"))) for page in batch]
-        path = self.output_dir / f"diverged_batch_{self.iter:07d}.pth"
-        torch.save({"pages": pages, "images": [page["image"] for page in batch]}, path)
+    def _any_process(self, bad: bool) -> bool:
+        """Whether this step is bad on any process; they agree on stopping in the same breath."""
+        if comm.get_world_size() == 1:
+            return bad
+        flags = torch.tensor([int(bad), self.signal], device=self.device)
+        torch.distributed.all_reduce(flags, torch.distributed.ReduceOp.MAX)
+        any_bad, self._agreed_signal = flags.tolist()
+        return bool(any_bad)
+
+    def _leave_out(self, problem: str | None, batch: list[dict], before: BeforeStep) -> None:
+        """Undoes what a step that is not finite changed, then goes on without it or stops."""
+        self.optimizer.zero_grad(set_to_none=True)
+        before.restore_buffers()
+        said = comm.all_gather((problem, page_names(batch)))
+        bad = [(text, pages) for text, pages in said if text] or [(problem, page_names(batch))]
+        places = "; ".join(f"{text} on pages {', '.join(pages)}" for text, pages in bad)
+        if self.skipped >= self.skip_nonfinite:
+            self._stop(places, batch if problem else None, before)
+        self.skipped += 1
+        logger.warning(
+            "step %d: %s; left out (%d of SOLVER.SKIP_NONFINITE %d)",
+            self.iter,
+            places,
+            self.skipped,
+            self.skip_nonfinite,
+        )
+        self.storage.put_scalar("skipped_steps", self.skipped, smoothing_hint=False)
+
+    def _stop(self, places: str, batch: list[dict] | None, before: BeforeStep) -> NoReturn:
+        """Leaves the batch and the weights that the step began with."""
+        before.restore_rng()
+        step, rank = self.iter, comm.get_rank()
+        path = self.output_dir / f"diverged_batch_{step:07d}{f'_{rank}' if rank else ''}.pth"
+        if batch is not None:
+            write_batch(path, batch, step=step, rng=before.rng)
+        kept = self._save_before(step)
         raise DivergedError(
-            f"step {self.iter}: {problem} on pages {', '.join(pages)}; the batch is in "
-            f"{path}; lower SOLVER.BASE_LR or the method's WEIGHT"
+            f"step {step}: {places}; the batch is in {path}{kept}; lower SOLVER.BASE_LR or the "
+            "method's WEIGHT, or let SOLVER.SKIP_NONFINITE steps pass"
         )
 
+    def _save_before(self, step: int) -> str:
+        """Writes the checkpoint of the step before this one, from which the stop can be replayed,
+        unless its weights are broken already.
+        """
+        if self.save is None or step == 0:
+            return ""
+        if not all_finite(self.distiller):
+            return ", the weights were not finite before it, an older checkpoint is the last good"
+        self.iter = step - 1
+        try:
+            self.save()
+        finally:
+            self.iter = step
+        return f", the weights before it in model_{step - 1:07d}.pth"
+
     def _log(self, losses: Mapping[str, Tensor], data_time: float) -> None:
-        if (self.iter + 1) % self.log_period and self.iter > self.start_iter:
+        if (self.iter + 1) % self.log_period and self.iter > 0:
             return
         scalars = {**losses, **getattr(self.distiller, "log", {})}
         values = torch.stack(
@@ -101,15 +208,23 @@ class Trainer(SimpleTrainer):
         mean = _mean_by_key(gathered)
         total = sum(mean[key] for key in losses)
         self.storage.put_scalars(**mean, total_loss=total)
+        if self.skip_nonfinite:
+            self.storage.put_scalar("skipped_steps", self.skipped, smoothing_hint=False)
 
     def state_dict(self) -> dict:
         """All processes take part; the result of the main one is complete."""
         states = comm.gather(rng_state())
-        return {**super().state_dict(), "rng": states, "scaler": self.scaler.state_dict()}
+        return {
+            **super().state_dict(),
+            "rng": states,
+            "scaler": self.scaler.state_dict(),
+            "skipped": self.skipped,
+        }
 
     def load_state_dict(self, state_dict: dict) -> None:
         super().load_state_dict(state_dict)
         self.scaler.load_state_dict(state_dict["scaler"])
+        self.skipped = state_dict.get("skipped", 0)
         states = state_dict["rng"]
         if len(states) != comm.get_world_size():
             logger.warning(

@@ -75,7 +75,7 @@ def _scaled(
 ) -> tuple[PageFrame | None, Problem | None]:
     for real in (header.upright, header.stored):
         scale_x, scale_y = real[0] / size[0], real[1] / size[1]
-        if abs(scale_x / scale_y - 1.0) <= 0.01 + 1.0 / min(*size, *real):
+        if scale_x and scale_y and abs(scale_x / scale_y - 1.0) <= 0.01 + 1.0 / min(*size, *real):
             said = f"the json gives {size[0]} x {size[1]}, the picture has {real[0]} x {real[1]}"
             text = f"{said}; boxes are scaled by {scale_x:.4g}"
             return PageFrame(*real, scale_x, scale_y), Problem("size_scaled", text, file=name)

@@ -1,0 +1,117 @@
+"""What a step that is not finite leaves: the state before it, and its batch as a file that can be
+replayed; no decision about going on.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from detectron2.layers import FrozenBatchNorm2d
+from detectron2.structures import Boxes, Instances
+from torch import Tensor, nn
+
+from graphkd.engine.rng import rng_state, set_rng_state
+from graphkd.errors import UserError
+from graphkd.weights import load_pickle
+
+
+class DivergedError(UserError):
+    """A loss became NaN or infinite; the message names the step, the term and the pages."""
+
+
+@dataclass(frozen=True)
+class BeforeStep:
+    """What a forward pass changes without the optimizer: running statistics and random state."""
+
+    buffers: tuple[tuple[Tensor, Tensor], ...]
+    rng: dict
+
+    @classmethod
+    def of(cls, model: nn.Module) -> "BeforeStep":
+        """Copies; buffers that nothing ever writes are left out."""
+        fixed = {
+            id(buffer)
+            for module in model.modules()
+            if isinstance(module, FrozenBatchNorm2d)
+            for buffer in module.buffers()
+        }
+        moving = (buffer for buffer in model.buffers() if id(buffer) not in fixed)
+        return cls(tuple((buffer, buffer.clone()) for buffer in moving), rng_state())
+
+    @torch.no_grad()
+    def restore_buffers(self) -> None:
+        """Puts running statistics back to where they were."""
+        for buffer, copy in self.buffers:
+            buffer.copy_(copy)
+
+    def restore_rng(self) -> None:
+        """Puts this process's random state back to where it was."""
+        set_rng_state(self.rng)
+
+
+def problem_of(losses: Mapping[str, Tensor]) -> str | None:
+    """The terms of a loss dict that are NaN or infinite, as part of a sentence; None for none."""
+    if torch.isfinite(sum(losses.values())):
+        return None
+    terms = [name for name, value in losses.items() if not torch.isfinite(value)]
+    return f"{', '.join(terms or ['total_loss'])} is not finite"
+
+
+def problem_of_gradient(model: nn.Module) -> str | None:
+    """The first parameter whose gradient is not finite, as part of a sentence; None for none."""
+    named = [(name, p.grad) for name, p in model.named_parameters() if p.grad is not None]
+    if not named:
+        return None
+    # The largest entry is NaN or infinite where any entry is; one wait for the device in all.
+    peaks = torch.stack([gradient.detach().abs().max().float() for _, gradient in named])
+    good = torch.isfinite(peaks)
+    if good.all():
+        return None
+    return f"the gradient of {named[int((~good).nonzero()[0])][0]} is not finite"
+
+
+def all_finite(model: nn.Module) -> bool:
+    """Whether every parameter is finite."""
+    return all(bool(torch.isfinite(value).all()) for value in model.parameters())
+
+
+def page_names(batch: list[dict]) -> list[str]:
+    return [str(page.get("file_name", page.get("image_id"))) for page in batch]
+
+
+def write_batch(path: Path, batch: list[dict], *, step: int, rng: dict) -> None:
+    """Writes a mapped batch with its boxes and the random state before its step.
+
+    The file holds tensors and plain values alone, so that `torch.load(weights_only=True)` reads it.
+    """
+    pages = []
+    for page, name in zip(batch, page_names(batch), strict=True):
+        stored = {"file_name": name, "image": page["image"]}
+        stored.update({key: page[key] for key in ("height", "width") if key in page})
+        if "instances" in page:
+            stored["boxes"] = page["instances"].gt_boxes.tensor
+            stored["classes"] = page["instances"].gt_classes
+        pages.append(stored)
+    torch.save({"step": step, "pages": pages, "rng": rng}, path)
+
+
+def read_batch(path: Path) -> tuple[list[dict], dict]:
+    """A written batch as a Detectron2 model takes it, and the random state before its step.
+
+    Raises:
+        UserError: no such batch file, or a damaged one.
+    """
+    stored = load_pickle(path, trust=False)
+    if not isinstance(stored, dict) or not {"step", "pages", "rng"} <= set(stored):
+        raise UserError(f"{path}: not a batch that a diverged run left")
+    batch = []
+    for page in stored["pages"]:
+        item = {key: value for key, value in page.items() if key not in ("boxes", "classes")}
+        if "boxes" in page:
+            instances = Instances(tuple(page["image"].shape[-2:]))
+            instances.gt_boxes = Boxes(page["boxes"])
+            instances.gt_classes = page["classes"]
+            item["instances"] = instances
+        batch.append(item)
+    return batch, stored["rng"]

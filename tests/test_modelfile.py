@@ -1,0 +1,172 @@
+"""Models as files: what is written is read back, and what cannot be used is refused in a line."""
+
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from graphkd.checkpoint import load_weights
+from graphkd.errors import UserError
+from graphkd.modelfile import (
+    build_detector,
+    inference_config,
+    read_model,
+    write_safetensors,
+)
+from graphkd.modeling.network import build_network
+from tests.small import CLASSES, page, small_cfg, small_model
+
+
+@pytest.fixture(scope="module")
+def model():
+    return small_model().eval()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(model, tmp_path_factory):
+    """A `.pth` as a run leaves it."""
+    path = tmp_path_factory.mktemp("run") / "model_final.pth"
+    content = {"model": model.state_dict(), "classes": list(CLASSES)}
+    torch.save({**content, "config": inference_config(small_cfg())}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def tensors_file(checkpoint, tmp_path_factory):
+    path = tmp_path_factory.mktemp("export") / "model.safetensors"
+    thresholds = {name: 0.25 for name in CLASSES}
+    stored = read_model(checkpoint)
+    write_safetensors(path, stored, thresholds=thresholds, card={"trained": "never"}, half=False)
+    return path
+
+
+def changed_header(source, path, **changes):
+    with safe_open(source, framework="pt") as file:
+        header = {**json.loads(file.metadata()["graphkd"]), **changes}
+        state = {key: file.get_tensor(key) for key in file.keys()}
+    save_file(state, path, metadata={"graphkd": json.dumps(header)})
+    return path
+
+
+def test_both_kinds_build_the_model_that_was_stored(model, checkpoint, tensors_file):
+    item = page(3)
+    batch = [{key: item[key] for key in ("image", "height", "width")}]
+    with torch.no_grad():
+        expected = model(batch)[0]["instances"]
+        for path in (checkpoint, tensors_file):
+            stored = read_model(path)
+            assert stored.classes == CLASSES and stored.cfg.MODEL.WEIGHTS == ""
+            built = build_detector(stored)
+            state = built.state_dict()
+            assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+            found = built(batch)[0]["instances"]
+            torch.testing.assert_close(found.scores, expected.scores, rtol=1e-3, atol=1e-5)
+
+
+def test_thresholds_and_card_come_back(checkpoint, tensors_file):
+    stored = read_model(tensors_file)
+    assert stored.thresholds == {name: 0.25 for name in CLASSES}
+    assert stored.card == {"trained": "never"}
+    assert read_model(checkpoint).thresholds == {}
+
+
+def test_half_is_half_the_size_and_nearly_the_same(model, checkpoint, tensors_file, tmp_path):
+    path = tmp_path / "half.safetensors"
+    write_safetensors(path, read_model(checkpoint))
+    assert path.stat().st_size < 0.6 * tensors_file.stat().st_size
+    for key, value in read_model(path).state.items():
+        original = model.state_dict()[key]
+        assert value.dtype == original.dtype
+        torch.testing.assert_close(value, original, rtol=1e-3, atol=1e-6)
+    assert [item.name for item in tmp_path.iterdir()] == ["half.safetensors"]
+
+
+def test_an_exported_model_is_weights_for_training_and_scoring(tensors_file):
+    fresh = build_network(small_cfg())
+    load_weights(fresh, tensors_file, classes=CLASSES)
+    stored = read_model(tensors_file).state
+    assert all(torch.equal(value, stored[key]) for key, value in fresh.state_dict().items())
+    with pytest.raises(UserError, match="trained on classes text, title"):
+        load_weights(fresh, tensors_file, classes=CLASSES[::-1])
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"classes": 5}, "class list is damaged"),
+        ({"classes": ["text", 3]}, "class list is damaged"),
+        ({"format": 99}, "format 99, this version reads 1; update"),
+        ({"config": "MODEL: {NO_SUCH_KEY: 1}"}, "not a config of this project"),
+        ({"config": "MODEL: ["}, "not a config of this project"),
+        ({"config": 7}, "not a config of this project"),
+        ({"thresholds": [1, 2]}, "thresholds or its card"),
+        ({"thresholds": {"text": "high"}}, "thresholds or its card"),
+        ({"card": None}, "thresholds or its card"),
+    ],
+)
+def test_a_damaged_header_is_refused_in_a_line(tensors_file, tmp_path, changes, problem):
+    path = changed_header(tensors_file, tmp_path / "odd.safetensors", **changes)
+    with pytest.raises(UserError, match=problem) as caught:
+        read_model(path)
+    assert "odd.safetensors" in str(caught.value)
+
+
+def test_weights_of_another_shape_are_listed(tensors_file, tmp_path):
+    other = small_cfg("rcnn_tiny_MNv4s", "MODEL.ROI_BOX_HEAD.FC_DIM", "16")
+    path = changed_header(tensors_file, tmp_path / "a.safetensors", config=inference_config(other))
+    with pytest.raises(UserError, match=r"do not fit.*has shape \(.*the model \(16"):
+        build_detector(read_model(path))
+
+
+@pytest.mark.parametrize("kept", [0, 4, 100, 0.5, 0.999])
+def test_cut_off_files_are_refused_in_a_line(checkpoint, tensors_file, tmp_path, kept):
+    for source in (checkpoint, tensors_file):
+        raw = source.read_bytes()
+        path = tmp_path / source.name
+        path.write_bytes(raw[: int(len(raw) * kept) if isinstance(kept, float) else kept])
+        with pytest.raises(UserError, match=f"{path.name}: (damaged|not a readable)") as caught:
+            read_model(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_flipped_bit_of_a_checkpoint_is_noticed(model, checkpoint, tmp_path):
+    raw = bytearray(checkpoint.read_bytes())
+    weight = model.state_dict()["backbone.fpn_output2.weight"].numpy().tobytes()
+    raw[raw.index(weight[:64]) + 1] ^= 8
+    (tmp_path / "a.pth").write_bytes(raw)
+    with pytest.raises(UserError, match="a.pth: damaged, the check sum of"):
+        read_model(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ({"optimizer": {}}, "holds no detector"),
+        ([1, 2], "holds no detector"),
+        ({"model": {"a": torch.ones(1)}}, "names no classes"),
+        ({"model": {"a": "text"}, "classes": ["a"]}, "holds no detector"),
+        ({"model": {"a": torch.ones(1)}, "classes": ["a"]}, "no config inside or beside it"),
+    ],
+)
+def test_other_checkpoints_are_refused_in_a_line(tmp_path, content, problem):
+    torch.save(content, tmp_path / "a.pth")
+    with pytest.raises(UserError, match=f"a.pth: .*{problem}"):
+        read_model(tmp_path / "a.pth")
+
+
+def test_other_files_are_refused_in_a_line(tmp_path, checkpoint):
+    with pytest.raises(UserError, match="no such weights file"):
+        read_model(tmp_path / "none.pth")
+    (tmp_path / "a.onnx").write_bytes(b"")
+    with pytest.raises(UserError, match="a .pth or .safetensors"):
+        read_model(tmp_path / "a.onnx")
+    with pytest.raises(UserError, match="no such config"):
+        read_model(checkpoint, config=tmp_path / "none.yaml")
+    (tmp_path / "a.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="a.yaml: not a config"):
+        read_model(checkpoint, config=tmp_path / "a.yaml")
+    save_file({"a": torch.ones(1)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(UserError, match="names no classes"):
+        read_model(tmp_path / "foreign.safetensors")
