@@ -21,6 +21,13 @@ _TRANSPOSE = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# A quarter turn is undone by the other one; every other orientation undoes itself.
+_BACK = {
+    **_TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    8: Image.Transpose.ROTATE_270,
+}
+_WIDTH, _HEIGHT = 0x0100, 0x0101  # TIFF tags
 _EXTENSIONS = {
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
@@ -118,7 +125,7 @@ def read_header(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> PageHeader
 def header_of(image: Image.Image) -> PageHeader:
     """The header of an opened image."""
     return PageHeader(
-        stored=image.size,
+        stored=_stored(image),
         orientation=_orientation(image),
         format=image.format or "",
         mode=image.mode,
@@ -189,10 +196,12 @@ def read_page(
 
     """
     with open_page(path, max_pixels=max_pixels) as image:
-        orientation = _orientation(image)
+        stored, orientation = _stored(image), _orientation(image)
         _load(image)
+        # Pillow turns a TIFF by itself while decoding, and takes the orientation out then.
+        turned = orientation != 1 and _orientation(image) == 1
         try:
-            rgb = to_rgb(_turn(image, orientation, size))
+            rgb = to_rgb(_turn(image, stored, orientation, turned=turned, size=size))
         except MemoryError:
             raise ImageProblem("image_too_large", "more pixels than memory can hold") from None
     if format == "L":
@@ -239,12 +248,29 @@ def _finite(values: np.ndarray) -> np.ndarray:
     return np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
 
 
-def _turn(image: Image.Image, orientation: int, size: tuple[int, int] | None) -> Image.Image:
-    if orientation == 1:
-        return image
-    stored = image.size
+def _stored(image: Image.Image) -> tuple[int, int]:
+    """Size of the pixels in the file; for a turned TIFF, Pillow's own size is the upright one."""
+    if image.format != "TIFF":
+        return image.size
+    try:
+        return int(image.tag_v2[_WIDTH]), int(image.tag_v2[_HEIGHT])
+    except (KeyError, TypeError, ValueError):
+        return image.size
+
+
+def _turn(
+    image: Image.Image,
+    stored: tuple[int, int],
+    orientation: int,
+    *,
+    turned: bool,
+    size: tuple[int, int] | None,
+) -> Image.Image:
+    """The decoded image upright, or as it is stored where `size` asks for that."""
     upright = stored[::-1] if orientation in _TURNED else stored
     if size is not None and size == stored and size != upright:
+        return image.transpose(_BACK[orientation]) if turned else image
+    if orientation == 1 or turned:
         return image
     return image.transpose(_TRANSPOSE[orientation])
 

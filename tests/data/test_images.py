@@ -36,6 +36,20 @@ def test_every_exif_orientation_in_both_frames(tmp_path, orientation):
         assert read_page(path, size=size).shape[:2] == size[::-1]
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_tiff_is_read_as_the_same_png(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture = Image.open(page(tmp_path / "p.png"))
+    for name in ("turned.png", "turned.tif"):
+        picture.save(tmp_path / name, exif=exif)
+    png, tif = (read_header(tmp_path / f"turned.{end}") for end in ("png", "tif"))
+    assert (tif.stored, tif.upright, tif.orientation) == (png.stored, png.upright, orientation)
+    for size in (None, png.upright, png.stored):
+        pages = [read_page(tmp_path / f"turned.{end}", size=size) for end in ("png", "tif")]
+        assert np.array_equal(*pages)
+
+
 def test_16_bits_are_scaled_not_cut(tmp_path):
     values = np.array([[0, 257, 32896, 65535]], dtype=np.uint16)
     Image.fromarray(values).save(tmp_path / "p.png")
