@@ -42,8 +42,8 @@ def cosine_affinity(rows: Tensor, *, eps: float = 1e-12) -> Tensor:
     return gram * scale[:, None] * scale[None]
 
 
-def within_class_scatter(rows: Tensor, labels: Tensor, *, num_labels: int) -> tuple[Tensor, Tensor]:
-    """Sum of squares around class means.
+def class_sums(rows: Tensor, labels: Tensor, *, num_labels: int) -> Tensor:
+    """Sums of the rows of every label, and in the last column their number.
 
     Args:
         rows: (n, C) descriptors.
@@ -51,13 +51,34 @@ def within_class_scatter(rows: Tensor, labels: Tensor, *, num_labels: int) -> tu
         num_labels: number of classes, background included.
 
     Returns:
-        The (C, C) scatter and its degrees of freedom, n - classes present (scalar, 0 for no rows).
+        (num_labels, C + 1); zeros for a label without rows.
     """
     member = (labels[:, None] == torch.arange(num_labels, device=labels.device)).to(rows)
-    counts = member.sum(0)
-    means = member.T @ rows / counts.clamp(min=1)[:, None]
+    return member.T @ torch.cat([rows, rows.new_ones(len(rows), 1)], 1)
+
+
+def within_class_scatter(
+    rows: Tensor, labels: Tensor, *, num_labels: int, sums: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Sum of squares around class means.
+
+    Args:
+        rows: (n, C) descriptors.
+        labels: (n,) int64 in 0..num_labels - 1.
+        num_labels: number of classes, background included.
+        sums: `class_sums` of a larger batch that these rows are a part of, whose means and degrees
+            of freedom count; None where they are all.
+
+    Returns:
+        The (C, C) scatter and its degrees of freedom, n - classes present (scalar, 0 for no rows);
+        of a part its share of them by rows, so that both add up over the parts.
+    """
+    sums = class_sums(rows, labels, num_labels=num_labels) if sums is None else sums
+    counts = sums[:, -1]
+    means = sums[:, :-1] / counts.clamp(min=1)[:, None]
     rest = rows - means[labels]
-    return rest.T @ rest, len(rows) - (counts > 0).sum().to(rows)
+    share = len(rows) / counts.sum().clamp(min=1)
+    return rest.T @ rest, len(rows) - share * (counts > 0).sum()
 
 
 def covariance_factor(scatter: Tensor, dof: Tensor, *, min_shrinkage: float) -> Tensor:

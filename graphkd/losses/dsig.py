@@ -26,6 +26,7 @@ from graphkd.losses.options import (
     not_negative,
     positive,
 )
+from graphkd.losses.reduce import count_per_process, sum_of_images
 from graphkd.losses.register import register
 from graphkd.outputs import Outputs, Regions, Targets
 
@@ -159,17 +160,17 @@ class DSIG(DistillLoss):
         adapted = self.adapter(features)
         background = nodes.labels == targets.num_classes
         names, counts = ("foreground", "background", "edges"), nodes.counts
-        sums = {name: adapted[:0].sum() for name in names}
+        found: dict[str, list[Tensor]] = {name: [] for name in names}
         rows = (features.flatten(1), constant.flatten(1), (adapted - constant).flatten(1))
         parts = [each.split(counts) for each in (*rows, background)]
         for part in zip(*parts, strict=True):
             if len(part[0]):
-                terms = zip(names, image_graph_terms(*part), strict=True)
-                sums = {name: sums[name] + term for name, term in terms}
-        images = max(sum(count > 0 for count in counts), 1)
+                for name, term in zip(names, image_graph_terms(*part), strict=True):
+                    found[name].append(term)
+        images = count_per_process(adapted.new_tensor(sum(count > 0 for count in counts)))
         self.log = {"nodes": background.new_tensor(len(background), dtype=torch.float32) / images}
         self.log["background"] = background.sum() / images
-        return {name: total / images for name, total in sums.items()}
+        return {name: sum_of_images(each, adapted) / images for name, each in found.items()}
 
     def _feature_term(self, student: Outputs, teacher: Outputs, targets: Targets) -> Tensor:
         pairs = level_pairs(student, teacher, targets, adapters=self.levels)

@@ -24,6 +24,7 @@ from graphkd.graph.distance import (
     profile_metric,
 )
 from graphkd.graph.edges import (
+    class_sums,
     cosine_affinity,
     covariance_factor,
     mahalanobis_affinity,
@@ -41,8 +42,9 @@ from graphkd.losses.node_sampling import (
     sample_nodes,
 )
 from graphkd.losses.options import fraction, not_negative, positive
+from graphkd.losses.reduce import count_per_process, sum_of_images
 from graphkd.losses.register import register
-from graphkd.losses.running import RunningScatter
+from graphkd.losses.running import RunningScatter, sum_over_processes
 from graphkd.losses.teacher_graph import TeacherGraph, describe_batch
 from graphkd.losses.text_test import NODE_TYPES, THRESHOLDS, TextTest
 from graphkd.outputs import Outputs, Regions, Targets
@@ -202,15 +204,17 @@ class GraphKD(DistillLoss):
                 student_factor = self._factor(
                     self.student_scatter, features, nodes, update=self.training
                 )
-        sums = {name: adapted[:0].sum() for name in self.weights}
+        found: dict[str, list[Tensor]] = {name: [] for name in self.weights}
         counts = nodes.counts
         parts = (features.split(counts), adapted.split(counts), constant.split(counts))
         for graph, own, own_adapted, other in zip(graphs, *parts, strict=True):
             if len(own):
                 edges = pool_edges(self._affinity(own, student_factor), graph.plan)
                 terms = self._image_terms(graph, edges, own_adapted - other)
-                sums = {name: total + terms[name] for name, total in sums.items()}
-        images = max(sum(count > 0 for count in counts), 1)
+                for name, term in terms.items():
+                    found[name].append(term)
+        sums = {name: sum_of_images(each, adapted) for name, each in found.items()}
+        images = count_per_process(adapted.new_tensor(sum(count > 0 for count in counts)))
         self.log = {**self.text_test.log, **describe_batch(graphs)}
         return {name: self.weights[name] * total / images for name, total in sums.items()}
 
@@ -277,10 +281,10 @@ class GraphKD(DistillLoss):
         self, running: RunningScatter, features: Tensor, nodes: SampledNodes, *, update: bool
     ) -> Tensor:
         if update:
+            descriptors, size = features.mean((2, 3)), self.num_classes + 1
+            sums = sum_over_processes(class_sums(descriptors, nodes.labels, num_labels=size))
             running.update(
-                *within_class_scatter(
-                    features.mean((2, 3)), nodes.labels, num_labels=self.num_classes + 1
-                )
+                *within_class_scatter(descriptors, nodes.labels, num_labels=size, sums=sums)
             )
         return covariance_factor(running.scatter, running.dof, min_shrinkage=MIN_SHRINKAGE)
 

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from graphkd.losses.running import sum_over_processes
+
 
 def image_index(counts: tuple[int, ...], *, device: torch.device) -> Tensor:
     """Returns (R,) int64, the image of every row of tensors that concatenate `counts[i]` rows."""
@@ -78,4 +80,25 @@ def deltas_of_class(deltas: Tensor, classes: Tensor) -> Tensor:
 def mean_of_present(values: Tensor, present: Tensor) -> Tensor:
     """The mean of `values` (N,) where `present` (N,) holds; 0 with a gradient path if nowhere."""
     kept = torch.where(present, values, torch.zeros_like(values))
-    return kept.sum() / present.sum().clamp(min=1)
+    return kept.sum() / count_per_process(present.sum())
+
+
+def count_per_process(count: Tensor) -> Tensor:
+    """What a process has on average, at least one in all processes together.
+
+    DistributedDataParallel averages gradients over processes, so a sum over the images of one
+    process divided by this gives the mean over the images of all, however they are spread.
+
+    Args:
+        count: scalar, of this process; every process has to call.
+    """
+    joined = sum_over_processes(torch.stack([count.float(), torch.ones_like(count).float()]))
+    return joined[0].clamp(min=1) / joined[1]
+
+
+def sum_of_images(terms: list[Tensor], path: Tensor) -> Tensor:
+    """The sum of one scalar an image; for none 0 with a gradient path into `path`.
+
+    The empty slice is taken for no image alone: its backward fills a tensor as large as `path`.
+    """
+    return torch.stack(terms).sum() if terms else path[:0].sum()

@@ -1,0 +1,1 @@
+"""Measurements of speed and memory; no numbers of any machine here."""

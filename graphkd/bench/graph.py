@@ -1,0 +1,164 @@
+"""How graph losses grow with the number of nodes: building and losses alone on made-up regions; no
+detector.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from graphkd.bench.machine import describe_machine, require_device, set_threads
+from graphkd.bench.timing import alternate, growth_exponent
+from graphkd.errors import UserError
+from graphkd.losses.base import DistillLoss, LossContext
+from graphkd.losses.build import build_losses
+from graphkd.outputs import Outputs, Regions, Targets
+
+METHODS = ("graphkd", "dsig")
+NODES = (16, 32, 64, 128, 192, 256, 512, 1024)
+MAX_BACKGROUND = 64
+LARGE = 128
+SHARE_NODES = 192
+CLASSES = 5
+PAGE = 1000
+
+
+def measure_graph(
+    nodes: Sequence[int] = NODES,
+    *,
+    channels: int = 256,
+    rounds: int = 10,
+    threads: int | None = None,
+    device: str = "cpu",
+    clock: str = "wall",
+) -> dict:
+    """Times graph building, losses and their backward pass of one page, per number of nodes.
+
+    Args:
+        nodes: regions a page that become nodes, each 2 or more.
+        channels: width of the RoI features of both networks, 7 x 7 cells.
+        rounds: timed rounds.
+        threads: of torch; None for its default.
+        device: cpu or cuda.
+        clock: `wall` or `cpu`.
+
+    Returns:
+        `methods`: name -> `seconds` {nodes: median}, `spread` {nodes: quartiles}, `exponent` p of
+        `seconds ~ nodes ** p`, and `exponent_large` over the sizes from 128 on, both None where
+        there are too few. `settings`, `machine`.
+
+    Raises:
+        UserError: a wrong number of nodes, channels or rounds, or a device that is not there.
+    """
+    set_threads(threads)
+    require_device(device)
+    sizes = sorted(set(nodes))
+    if not sizes or sizes[0] < 2:
+        raise UserError("--nodes: name numbers of 2 or more, such as 16,64,256")
+    if channels < 2:
+        raise UserError(f"--channels {channels}: give 2 or more")
+    wait = torch.cuda.synchronize if device.startswith("cuda") else lambda: None
+    found: dict[str, dict] = {method: {"seconds": {}, "spread": {}} for method in METHODS}
+    for size in sizes:
+        parts = {method: loss_step(method, size, channels, device=device) for method in METHODS}
+        times = alternate(parts, rounds=rounds, wait=wait, clock=clock, title=f"{size} nodes")
+        for method in METHODS:
+            found[method]["seconds"][size] = times[method].median
+            found[method]["spread"][size] = list(times[method].quartiles)
+    for method in METHODS:
+        found[method] |= _growth(found[method]["seconds"])
+    settings = {"nodes": sizes, "channels": channels, "rounds": rounds, "clock": clock}
+    return {"methods": found, "settings": settings, "machine": describe_machine(device)}
+
+
+def measure_share(config: Path | str, overrides: Sequence[str], result: dict) -> dict:
+    """What share of a distilled training step of `config` the graph of every method takes.
+
+    Args:
+        config: a run's yaml; its methods do not matter, its detectors do.
+        overrides: KEY VALUE pairs.
+        result: of `measure_graph`; must hold 192 nodes.
+
+    Returns:
+        `distilled_s`, and `share` {method: seconds at 192 nodes a page over those of the step}.
+    """
+    from graphkd.bench.pair import StepOptions
+    from graphkd.bench.step import measure_step
+
+    options = StepOptions(str(config), tuple(overrides))
+    settings = result["settings"]
+    step = measure_step(options, steps=3, clock=settings["clock"], memory=False)
+    share = {
+        method: options.batch * values["seconds"][SHARE_NODES] / step["distilled_s"]
+        for method, values in result["methods"].items()
+    }
+    return {"config": str(config), "distilled_s": step["distilled_s"], "share": share}
+
+
+def loss_step(method: str, nodes: int, channels: int, *, device: str) -> Callable[[], None]:
+    """One call of a graph loss with its backward pass, on one page of exactly `nodes` nodes."""
+    context = LossContext(
+        student_channels=channels,
+        teacher_channels=channels,
+        levels=("p2", "p3", "p4", "p5"),
+        num_classes=CLASSES,
+        same_classes=True,
+        text_classes=(0, 1),
+    )
+    built = build_losses({method: {}}, context, source="bench graph")
+    loss: DistillLoss = built[method].module.to(device).train()
+    student, teacher, targets = made_up_regions(nodes, channels, device=device)
+    features = student.regions.features
+
+    def step() -> None:
+        features.grad = None
+        sum(loss(student, teacher, targets).values()).backward()
+
+    return step
+
+
+def made_up_regions(
+    nodes: int, channels: int, *, device: str, seed: int = 0
+) -> tuple[Outputs, Outputs, Targets]:
+    """Regions of one page that all become nodes: a quarter, at most 64, is hard background.
+
+    Half of the others are text. The student's features require a gradient.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    background = min(nodes // 4, MAX_BACKGROUND)
+    labels = torch.arange(nodes) % CLASSES
+    labels[: (nodes - background) // 2] %= 2
+    labels[nodes - background :] = CLASSES
+    corner = PAGE * torch.rand(nodes, 2, generator=draw)
+    boxes = torch.cat([corner, corner + 20 + 100 * torch.rand(nodes, 2, generator=draw)], 1)
+    looks = torch.randn(CLASSES + 1, channels, 1, 1, generator=draw)
+
+    def features() -> Tensor:
+        return looks[labels] + torch.randn(nodes, channels, 7, 7, generator=draw)
+
+    logits = torch.zeros(nodes, CLASSES + 1)
+    logits[:, -1] = -3.0  # surprised by background: cross entropy far above the 0.6 of a hard one
+    own = (boxes.to(device),)
+    student = Regions(own, features().to(device).requires_grad_())
+    teacher = Regions(own, features().to(device), logits.to(device))
+    truth = labels < CLASSES
+    targets = Targets(
+        boxes=(boxes[truth].to(device),),
+        classes=(labels[truth].to(device),),
+        image_sizes=((PAGE, PAGE),),
+        padded_size=(PAGE, PAGE),
+        num_classes=CLASSES,
+        region_labels=labels.to(device),
+        region_boxes=own[0],
+        region_levels=(torch.arange(nodes) % 4).to(device),
+    )
+    return Outputs({}, regions=student), Outputs({}, regions=teacher), targets
+
+
+def _growth(seconds: dict[int, float]) -> dict[str, float | None]:
+    large = {size: value for size, value in seconds.items() if size >= LARGE}
+    return {
+        "exponent": growth_exponent(list(seconds), list(seconds.values())),
+        "exponent_large": growth_exponent(list(large), list(large.values())),
+    }

@@ -1,0 +1,176 @@
+"""How fast trained detectors answer: model files and ONNX files side by side; no accuracy, no
+training.
+"""
+
+import importlib.util
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from graphkd.bench.machine import describe_machine, require_device, set_threads
+from graphkd.bench.timing import Times, alternate
+from graphkd.data.synthesis import make_page
+from graphkd.errors import UserError
+from graphkd.modelfile import build_detector, read_model
+
+SEED = 7
+Detect = Callable[[Sequence[np.ndarray]], int]
+
+
+def measure_inference(
+    files: Sequence[Path | str],
+    *,
+    batches: Sequence[int] = (1, 8),
+    size: tuple[int, int] = (1024, 768),
+    rounds: int = 20,
+    threads: int | None = None,
+    device: str = "cpu",
+    trust: bool = False,
+    clock: str = "wall",
+) -> dict:
+    """Times detectors from decoded pages to boxes, resizing included, in alternating rounds.
+
+    Args:
+        files: `.pth`, `.safetensors` or `.onnx`.
+        batches: pages a call.
+        size: (height, width) of the pages; generated ones, so that there is something to find.
+        rounds: timed calls of every file and batch.
+        threads: of torch and of onnxruntime; None for their defaults.
+        device: cpu or cuda.
+        trust: read checkpoints that hold more than tensors.
+        clock: `wall` or `cpu`.
+
+    Returns:
+        `models`: one dict a file and batch with `file`, `batch`, `median_s`, `p95_s`,
+        `pages_per_s`, `boxes_per_page`. `settings`, `machine`.
+
+    Raises:
+        UserError: a file that is no model, a batch or size below 1, or a device that is not there.
+    """
+    set_threads(threads)
+    require_device(device)
+    if not batches or min(batches) < 1:
+        raise UserError("--batch: name numbers of 1 or more, such as 1,8")
+    if min(size) < 32:
+        raise UserError(f"--size {size[0]} {size[1]}: give 32 or more")
+    names = _short_names(files)
+    detectors = {
+        name: load(file, device=device, threads=threads, trust=trust)
+        for name, file in zip(names, files, strict=True)
+    }
+    pages = [generated_page(index, size) for index in range(max(batches))]
+    rows = []
+    wait = torch.cuda.synchronize if device.startswith("cuda") else lambda: None
+    for batch in batches:
+        shown = pages[:batch]
+        found = {name: detect(shown) for name, detect in detectors.items()}
+        parts = {name: partial(detect, shown) for name, detect in detectors.items()}
+        times = alternate(
+            parts, rounds=rounds, warm_ups=1, wait=wait, clock=clock, title=f"batch {batch}"
+        )
+        rows += [_row(name, batch, times[name], found[name]) for name in names]
+    settings = {
+        "size": list(size),
+        "batches": list(batches),
+        "rounds": rounds,
+        "device": device,
+        "clock": clock,
+        "threads": torch.get_num_threads(),
+    }
+    return {"models": rows, "settings": settings, "machine": describe_machine(device)}
+
+
+def load(
+    file: Path | str, *, device: str = "cpu", threads: int | None = None, trust: bool = False
+) -> Detect:
+    """A function from RGB pages (H, W, 3) uint8 of one size to the number of boxes it found.
+
+    Raises:
+        UserError: the file is no detector of this project.
+    """
+    path = Path(file)
+    if path.suffix == ".onnx":
+        return _load_onnx(path, device=device, threads=threads)
+    return _load_torch(path, device=device, trust=trust)
+
+
+def generated_page(index: int, size: tuple[int, int]) -> np.ndarray:
+    """A generated document page (H, W, 3) uint8 RGB, stretched to `size`."""
+    image = make_page(SEED, index, long_side=max(size)).image.convert("RGB")
+    return np.asarray(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+
+
+def _load_torch(path: Path, *, device: str, trust: bool) -> Detect:
+    from detectron2.data import transforms
+
+    stored = read_model(path, trust=trust)
+    model = build_detector(stored, device=device)
+    cfg = stored.cfg
+    resize = transforms.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
+
+    @torch.no_grad()
+    def detect(pages: Sequence[np.ndarray]) -> int:
+        batch = []
+        for page in pages:
+            ordered = page if cfg.INPUT.FORMAT == "RGB" else page[:, :, ::-1]
+            seen = resize.get_transform(ordered).apply_image(ordered)
+            image = torch.from_numpy(np.ascontiguousarray(seen.transpose(2, 0, 1)))
+            batch.append({"image": image, "height": page.shape[0], "width": page.shape[1]})
+        return sum(len(answer["instances"]) for answer in model(batch))
+
+    return detect
+
+
+def _load_onnx(path: Path, *, device: str, threads: int | None) -> Detect:
+    if importlib.util.find_spec("onnxruntime") is None:
+        raise UserError(f"{path}: onnxruntime is not installed; `pip install onnxruntime`")
+    if not path.is_file():
+        raise UserError(f"{path}: no such weights file")
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    wanted = "CUDAExecutionProvider" if device.startswith("cuda") else "CPUExecutionProvider"
+    if wanted not in onnxruntime.get_available_providers():
+        raise UserError("this onnxruntime computes on the CPU alone; install onnxruntime-gpu")
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=[wanted])
+    except Exception as error:  # onnxruntime's own errors share no public base
+        raise UserError(f"{path}: not a readable ONNX file ({type(error).__name__})") from error
+    header = session.get_modelmeta().custom_metadata_map.get("graphkd")
+    if header is None or json.loads(header).get("format") != 1:
+        raise UserError(f"{path}: no ONNX file of this project; write it with `graphkd export`")
+
+    def detect(pages: Sequence[np.ndarray]) -> int:
+        (boxes,) = session.run(["boxes"], {"images": np.stack(pages)})
+        return len(boxes)
+
+    return detect
+
+
+def _short_names(files: Sequence[Path | str]) -> list[str]:
+    """File names, with as much of their folders as tells them apart."""
+    if len({Path(file).resolve() for file in files}) < len(files):
+        raise UserError("a model file is named twice; name every file once")
+    for depth in range(1, 20):
+        names = ["/".join(Path(file).parts[-depth:]) for file in files]
+        if len(set(names)) == len(names):
+            return names
+    return [str(file) for file in files]
+
+
+def _row(name: str, batch: int, times: Times, boxes: int) -> dict:
+    return {
+        "file": name,
+        "batch": batch,
+        "median_s": times.median,
+        "p95_s": times.p95,
+        "pages_per_s": batch * len(times.seconds) / sum(times.seconds),
+        "boxes_per_page": boxes / batch,
+    }

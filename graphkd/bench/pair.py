@@ -1,0 +1,223 @@
+"""The three parts of a training step of a config, ready to be called: plain student, teacher,
+distilled student; nothing is timed here.
+"""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.utils.env import seed_all_rng
+from torch import Tensor, nn
+
+from graphkd.bench.pages import made_up_batch
+from graphkd.config import find_config, load_cfg
+from graphkd.data.catalog import register_all
+from graphkd.distiller import Distiller
+from graphkd.engine.build import build_distiller, build_student, model_classes
+from graphkd.engine.contest import contest_of
+from graphkd.engine.precision import autocast_format
+from graphkd.engine.solver import build_optimizer
+from graphkd.engine.trainer import Trainer
+from graphkd.errors import UserError
+from graphkd.modeling.network import build_network
+from graphkd.teacher import FrozenTeacher, build_teacher, load_teacher_cfg, teacher_weights
+from graphkd.views import view_of
+
+SEED = 1
+PARTS = ("plain", "teacher", "distilled")
+# Beyond every ramp, so that all terms are at full weight.
+ITERATION = 10**9
+
+
+@dataclass(frozen=True)
+class StepOptions:
+    """What to measure.
+
+    Attributes:
+        config: path of the run's yaml.
+        overrides: KEY VALUE pairs.
+        method: name of a file of configs/methods whose losses replace those of the config, several
+            joined with +; None for the config's own.
+        size: (height, width) of the made-up pages.
+        batch: pages a step.
+        regions: sampled regions a page; None for those of the config.
+        threads: of torch; None for its default.
+        compile: compile the backbones of student and teacher with torch.compile.
+    """
+
+    config: str
+    overrides: tuple[str, ...] = ()
+    method: str | None = None
+    size: tuple[int, int] = (320, 320)
+    batch: int = 2
+    regions: int | None = None
+    threads: int | None = None
+    compile: bool = False
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A config made ready for measuring.
+
+    Attributes:
+        cfg: frozen; its learning rate is 0, so that every step computes the same.
+        source: the yaml it came from.
+        batch: the pages.
+        random_teacher: whether the teacher has no trained weights.
+    """
+
+    cfg: CfgNode
+    source: Path
+    batch: list[dict]
+    random_teacher: bool
+
+
+def prepare(options: StepOptions, folder: Path) -> Prepared:
+    """Reads the config and draws the pages.
+
+    Args:
+        options: what to measure.
+        folder: a temporary folder; receives the weights of a random teacher.
+
+    Raises:
+        UserError: a wrong config or option, or a config without a loss.
+    """
+    source = find_config(options.config)
+    still = ["SOLVER.BASE_LR", "0.0", "OUTPUT_DIR", str(folder)]
+    overrides = [*options.overrides, *still]
+    if options.method is None:
+        cfg = load_cfg(source, overrides)
+    else:
+        cfg = contest_of([options.config], overrides, methods=[options.method], out=folder).cfg
+        cfg = cfg.clone()
+        cfg.defrost()
+    if not cfg.DISTILL.LOSSES:
+        raise UserError(f"{source}: DISTILL.LOSSES is empty; name the config of a distilled run")
+    if options.regions is not None:
+        if cfg.MODEL.META_ARCHITECTURE == "RetinaNet":
+            raise UserError("--regions: RetinaNet samples no regions; leave it out")
+        if options.regions < 1:
+            raise UserError(f"--regions {options.regions}: give 1 or more")
+        cfg.MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE = options.regions
+    register_all()
+    batch = made_up_batch(options.batch, size=options.size, num_classes=model_classes(cfg))
+    teacher_cfg = load_teacher_cfg(cfg, source=source)
+    random_teacher = not teacher_weights(cfg, teacher_cfg).is_file()
+    if random_teacher:
+        cfg.DISTILL.TEACHER.WEIGHTS = str(_random_teacher(teacher_cfg, batch, folder))
+    cfg.freeze()
+    return Prepared(cfg, source, batch, random_teacher)
+
+
+def fresh_student(prepared: Prepared, *, compile: bool = False) -> nn.Module:
+    """The student at its initial state, the same one at every call, in training mode."""
+    seed_all_rng(SEED)
+    student = build_student(prepared.cfg).train()
+    return compiled(student) if compile else student
+
+
+def fresh_distiller(prepared: Prepared, *, compile: bool = False) -> Distiller:
+    """The Distiller around such a student, in training mode."""
+    student = fresh_student(prepared, compile=compile)
+    distiller = build_distiller(prepared.cfg, student, source=prepared.source).train()
+    if compile:
+        compiled(distiller.teacher.model)
+    return distiller
+
+
+def fresh_teacher(prepared: Prepared, *, compile: bool = False) -> FrozenTeacher:
+    """The teacher alone, as the Distiller has it."""
+    teacher = build_teacher(prepared.cfg, source=prepared.source)
+    if compile:
+        compiled(teacher.model)
+    return teacher
+
+
+def training_step(prepared: Prepared, model: nn.Module) -> Callable[[], None]:
+    """One step of the project's own trainer on `model`, with the same random draws at every call.
+
+    Needs an open event storage around the calls, as all of Detectron2's training does.
+    """
+    from detectron2.utils.events import EventStorage
+
+    cfg = prepared.cfg
+    device = torch.device(cfg.MODEL.DEVICE)
+    trainer = Trainer(
+        model,
+        build_optimizer(cfg, model),
+        device=device,
+        amp=autocast_format(cfg, device),
+        log_period=ITERATION,
+        output_dir=Path(cfg.OUTPUT_DIR),
+    )
+    trainer.set_loader(itertools.repeat(prepared.batch))
+    trainer.start_iter, trainer.iter = 0, ITERATION - 2
+    trainer.storage = EventStorage(0)
+
+    def step() -> None:
+        torch.manual_seed(SEED)
+        with trainer.storage:
+            trainer.run_step()
+
+    return step
+
+
+def teacher_forward(
+    prepared: Prepared,
+    teacher: FrozenTeacher,
+    needs: frozenset[str],
+    boxes: tuple[Tensor, ...] | None,
+) -> Callable[[], None]:
+    """The teacher's parts in `needs`, at the given boxes, in the number format of the run."""
+    device = torch.device(prepared.cfg.MODEL.DEVICE)
+    amp = autocast_format(prepared.cfg, device)
+
+    def observe() -> None:
+        with torch.autocast(device.type, dtype=amp, enabled=amp is not None):
+            teacher.observe(prepared.batch, boxes, needs)
+
+    return observe
+
+
+def student_boxes(prepared: Prepared, student: nn.Module) -> tuple[Tensor, ...] | None:
+    """Per page (R_i, 4), the regions that `training_step` samples; None where there are none."""
+    from detectron2.utils.events import EventStorage
+
+    device = torch.device(prepared.cfg.MODEL.DEVICE)
+    amp = autocast_format(prepared.cfg, device)
+    torch.manual_seed(SEED)
+    with (
+        torch.no_grad(),
+        EventStorage(0),
+        torch.autocast(device.type, dtype=amp, enabled=amp is not None),
+    ):
+        _, outputs, _ = view_of(student).step(prepared.batch)
+    return None if outputs.regions is None else tuple(outputs.regions.boxes)
+
+
+def compiled(model: nn.Module) -> nn.Module:
+    """Compiles the part of a detector that no hook looks into: the backbone below its FPN."""
+    body = getattr(model.backbone, "bottom_up", None)
+    if body is None:
+        raise UserError(f"--compile: {type(model.backbone).__name__} has no part below an FPN")
+    body.compile()
+    return model
+
+
+def _random_teacher(teacher_cfg: CfgNode, batch: list[dict], folder: Path) -> Path:
+    """Writes weights of a teacher that never learnt; its normalisation fits the pages, since deep
+    networks overflow without.
+    """
+    seed_all_rng(SEED + 1)
+    model = build_network(teacher_cfg)
+    norms = [each for each in model.modules() if isinstance(each, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0
+    with torch.no_grad():
+        model.backbone.train()(model.preprocess_image(batch).tensor)
+    path = folder / "random_teacher.pth"
+    torch.save({"model": model.state_dict()}, path)
+    return path

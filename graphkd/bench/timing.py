@@ -1,0 +1,84 @@
+"""Timing of parts in alternating rounds, and the spread of their times; nothing about what runs."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from graphkd.errors import UserError
+
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds of every timed call of one part, in the order of the rounds; at least one."""
+
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """Median seconds of a call."""
+        return float(np.median(self.seconds))
+
+    @property
+    def quartiles(self) -> tuple[float, float]:
+        """First and third quartile in seconds; half of all calls lie between them."""
+        low, high = np.percentile(self.seconds, [25, 75])
+        return float(low), float(high)
+
+    @property
+    def p95(self) -> float:
+        """Seconds that 95 of 100 calls stay below, interpolated where there are fewer calls."""
+        return float(np.percentile(self.seconds, 95))
+
+
+def alternate(
+    parts: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int,
+    warm_ups: int = 2,
+    wait: Callable[[], None] = lambda: None,
+    clock: str = "wall",
+    title: str = "timing",
+) -> dict[str, Times]:
+    """Times every part once a round, so that a slow minute of the machine falls on all alike.
+
+    Args:
+        parts: name -> what to call.
+        rounds: timed rounds, 1 or more.
+        warm_ups: untimed rounds before them.
+        wait: called before either reading of the clock; a GPU returns before its work is done.
+        clock: `wall` seconds, or `cpu` seconds of all threads of this process, which other
+            processes on the machine move less.
+        title: of the progress bar.
+
+    Raises:
+        UserError: fewer than one round.
+    """
+    if rounds < 1:
+        raise UserError(f"{rounds} timed rounds measure nothing; ask for 1 or more")
+    now = CLOCKS[clock]
+    seconds: dict[str, list[float]] = {name: [] for name in parts}
+    with tqdm(total=(warm_ups + rounds) * len(parts), desc=title, leave=False) as bar:
+        for round_number in range(-warm_ups, rounds):
+            for name, part in parts.items():
+                bar.set_postfix_str(name)
+                wait()
+                started = now()
+                part()
+                wait()
+                if round_number >= 0:
+                    seconds[name].append(now() - started)
+                bar.update()
+    return {name: Times(tuple(values)) for name, values in seconds.items()}
+
+
+def growth_exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float | None:
+    """The p of `seconds ~ size ** p`, fitted on logarithms; None for fewer than two sizes."""
+    if len(set(sizes)) < 2:
+        return None
+    slope, _ = np.polyfit(np.log(sizes), np.log(seconds), 1)
+    return float(slope)

@@ -1,0 +1,39 @@
+"""Rates of loader, synthesis and evaluation."""
+
+import pytest
+
+from graphkd.bench.data import evaluation_seconds, made_up_results, measure_data
+from graphkd.bench.tables import data_table
+from graphkd.errors import UserError
+from graphkd.evaluation.coco import coco_ap
+from tests.engine.conftest import own_data  # noqa: F401
+
+
+def test_numbers_of_a_small_data_set(own_data):  # noqa: F811
+    result = measure_data(own_data["train"], workers=[0, 1], pages=4, evaluated=20, made=1)
+    assert list(result["loader_pages_per_s"]) == [0, 1]
+    assert min(result["loader_pages_per_s"].values()) > 0
+    assert result["decode_share"] > 0 and result["resize_share"] > 0
+    assert result["synthesis_pages_per_s"] > 0 and result["coco_eval_s"] > 0
+    assert "loader, 1 workers" in data_table(result)
+
+
+def test_made_up_results_are_scored_as_neither_perfect_nor_empty():
+    truth, results = made_up_results(30)
+    assert len(truth["images"]) == 30 and len(results) == 600
+    assert 5 < coco_ap(truth, results)["AP"] < 95
+    assert evaluation_seconds(3) > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"workers": [-1]}, "--workers"), ({"pages": 0}, "--pages 0"), ({"made": 0}, "--made 0")],
+)
+def test_wrong_numbers_are_a_users_mistake(options, message):
+    with pytest.raises(UserError, match=message):
+        measure_data("pages_tiny_train", **options)
+
+
+def test_an_unknown_data_set_is_a_users_mistake():
+    with pytest.raises(UserError, match="no_such_set"):
+        measure_data("no_such_set")

@@ -1,0 +1,101 @@
+"""Latency of model files of both kinds."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from graphkd.bench import infer
+from graphkd.bench.tables import inference_table
+from graphkd.errors import UserError
+from graphkd.modelfile import inference_config
+from tests.small import CLASSES, small_cfg, small_model
+
+
+def write_model(folder, *, seed=0):
+    """A checkpoint of a tiny real detector, as runs leave it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    cfg = small_cfg("rcnn_tiny_MNv4s", "INPUT.MIN_SIZE_TEST", "96", "INPUT.MAX_SIZE_TEST", "128")
+    model = small_model(seed=seed)
+    path = folder / "model_final.pth"
+    stored = {
+        "model": model.state_dict(),
+        "classes": list(CLASSES),
+        "config": inference_config(cfg),
+    }
+    torch.save(stored, path)
+    return path
+
+
+def write_onnx(path, *, header):
+    """A detector that finds one box a page, with the project's inputs and outputs."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    from onnx import TensorProto, helper
+
+    pages = helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", "h", "w", 3])
+    boxes = helper.make_tensor_value_info("boxes", TensorProto.FLOAT, ["m", 4])
+    nodes = [
+        helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["floats", "axes"], ["means"], keepdims=0),
+        helper.make_node("Concat", ["means", "ones"], ["boxes"], axis=1),
+    ]
+    axes = helper.make_tensor("axes", TensorProto.INT64, [2], [1, 2])
+    ones = helper.make_tensor("ones", TensorProto.FLOAT, [2, 1], [1.0, 1.0])
+    graph = helper.make_graph(nodes, "one box", [pages], [boxes], [axes, ones])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    if header:
+        entry = model.metadata_props.add()
+        entry.key, entry.value = "graphkd", json.dumps({"format": 1, "classes": list(CLASSES)})
+    onnx.save(model, path)
+    return path
+
+
+def test_two_files_side_by_side(tmp_path):
+    files = [write_model(tmp_path / name, seed=seed) for seed, name in enumerate(("big", "small"))]
+    result = infer.measure_inference(files, batches=[1, 2], size=(128, 96), rounds=2, threads=1)
+    rows = result["models"]
+    assert [(row["file"], row["batch"]) for row in rows] == [
+        ("big/model_final.pth", 1),
+        ("small/model_final.pth", 1),
+        ("big/model_final.pth", 2),
+        ("small/model_final.pth", 2),
+    ]
+    for row in rows:
+        assert 0 < row["median_s"] <= row["p95_s"] and row["pages_per_s"] > 0
+    assert "big/model_final.pth" in inference_table(result)
+
+
+def test_onnx_files_run_through_onnxruntime(tmp_path):
+    path = write_onnx(tmp_path / "model.onnx", header=True)
+    detect = infer.load(path, threads=1)
+    assert detect([infer.generated_page(0, (96, 64))] * 2) == 2
+    result = infer.measure_inference([path], batches=[2], size=(96, 64), rounds=1)
+    assert result["models"][0]["boxes_per_page"] == 1
+
+
+def test_pages_are_generated_ones_of_the_asked_size():
+    page = infer.generated_page(1, (120, 90))
+    assert page.shape == (120, 90, 3) and page.dtype == np.uint8 and page.std() > 5
+
+
+@pytest.mark.parametrize("name", ["none.pth", "none.onnx", "page.txt"])
+def test_no_model_is_a_users_mistake(tmp_path, name):
+    (tmp_path / "page.txt").write_text("text")
+    with pytest.raises(UserError, match=name):
+        infer.measure_inference([tmp_path / name], batches=[1], rounds=1)
+
+
+def test_a_foreign_or_damaged_onnx_file_is_refused(tmp_path):
+    with pytest.raises(UserError, match="no ONNX file of this project"):
+        infer.load(write_onnx(tmp_path / "other.onnx", header=False))
+    (tmp_path / "broken.onnx").write_bytes(b"broken")
+    with pytest.raises(UserError, match="not a readable ONNX file"):
+        infer.load(tmp_path / "broken.onnx")
+
+
+def test_a_file_named_twice_is_a_users_mistake(tmp_path):
+    path = write_model(tmp_path)
+    with pytest.raises(UserError, match="twice"):
+        infer.measure_inference([path, path], rounds=1)

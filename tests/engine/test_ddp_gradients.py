@@ -1,0 +1,140 @@
+"""Two real gloo processes against one process with both their batches.
+
+What makes them equal: DistributedDataParallel averages gradients over the processes, so every term
+has to be a sum over a process's pages divided by the number of pages *a process has on average*.
+Detectron2's own terms divide by the regions of one process alone; they agree here because both
+processes sample equally many regions (eight objects each, all proposals taken).
+"""
+
+from datetime import timedelta
+from functools import cache
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from detectron2.utils.events import EventStorage
+
+from graphkd.distiller import Distiller
+from graphkd.engine.build import loss_context
+from graphkd.engine.run import _distributed
+from graphkd.losses.build import build_losses
+from graphkd.teacher import FrozenTeacher
+from graphkd.views import view_of
+from tests.small import CLASSES, page, small_model
+
+WORLD, PAGES = 2, 2
+# The last page, of the second process, has no object.
+OBJECTS = (5, 3, 8, 0)
+NO_BACKGROUND = {"MAX_BACKGROUND": 0}
+COVARIANCES = {"AFFINITY": "mahalanobis", "WEIGHT_BY": "mahalanobis"}
+# name -> method, its options, factor of Detectron2's own terms
+CASES = {
+    "graphkd": ("graphkd", {}, 0.0),
+    "graphkd, a page without nodes": ("graphkd", NO_BACKGROUND, 0.0),
+    "graphkd, running covariances": ("graphkd", {**COVARIANCES, **NO_BACKGROUND}, 0.0),
+    "graphkd and the student's own terms": ("graphkd", {}, 1.0),
+    "dsig": ("dsig", {"FEATURE_WEIGHT": 0.5, "CLASS_WEIGHT": 3.0, "BOX_WEIGHT": 1.0}, 0.0),
+    "dsig, a page without nodes": ("dsig", NO_BACKGROUND, 0.0),
+}
+# Every proposal and every anchor is taken, so that no random draw matters; statistics of a batch
+# would differ between two pages and four, so normalisation is frozen or of single pages.
+STUDENT = (
+    *("MODEL.RESNETS.NORM", "FrozenBN", "MODEL.FPN.NORM", "GN"),
+    *("MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", "512", "MODEL.ROI_HEADS.POSITIVE_FRACTION", "1.0"),
+    *("MODEL.RPN.BATCH_SIZE_PER_IMAGE", "20000", "MODEL.RPN.POST_NMS_TOPK_TRAIN", "30"),
+)
+
+
+def distiller(method: str, options: dict) -> Distiller:
+    """A student with a teacher of another width, so that there is an adapter to train."""
+    student = small_model("rcnn_tiny_R18", *STUDENT, seed=0)
+    other = small_model("rcnn_tiny_R18", "MODEL.FPN.OUT_CHANNELS", "32", seed=1)
+    teacher = FrozenTeacher(view_of(other), CLASSES, "RGB", "RGB")
+    context = loss_context(view_of(student), teacher, CLASSES, ("text", "title", "list"))
+    torch.manual_seed(2)
+    losses = build_losses({method: options}, context, source="test.yaml")
+    return Distiller(student, view_of(student), teacher, losses).train()
+
+
+def one_step(case: str, *, rank: int, world: int) -> dict:
+    """Gradients, buffers of the losses and regions of this process after one step."""
+    method, options, own = CASES[case]
+    model = distiller(method, options)
+    batch = [page(objects, seed=10 + index) for index, objects in enumerate(OBJECTS)]
+    share = len(batch) // world
+    torch.manual_seed(100 + rank)
+    wrapped = _distributed(model, torch.device("cpu"))
+    with EventStorage(0):
+        losses = wrapped(batch[rank * share :][:share])
+    sum(value * (1.0 if "_kd_" in name else own) for name, value in losses.items()).backward()
+    return {
+        "gradients": {name: each.grad for name, each in model.named_parameters()},
+        "buffers": {name: each.clone() for name, each in model.losses.named_buffers()},
+        "terms": {name: float(value.detach()) for name, value in losses.items()},
+    }
+
+
+def worker(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/meet",
+        rank=rank,
+        world_size=WORLD,
+        timeout=timedelta(seconds=60),
+    )
+    found = {case: one_step(case, rank=rank, world=WORLD) for case in CASES}
+    torch.save(found, f"{folder}/{rank}.pth")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory):
+    """What each of the two processes has after one step of every case."""
+    folder = tmp_path_factory.mktemp("gloo")
+    mp.spawn(worker, args=(str(folder),), nprocs=WORLD)
+    return [torch.load(folder / f"{rank}.pth") for rank in range(WORLD)]
+
+
+@cache
+def together(case: str) -> dict:
+    """What one process with all pages has."""
+    return one_step(case, rank=0, world=1)
+
+
+def difference(first: dict, second: dict) -> float:
+    """Length of the difference of all tensors over the length of the second ones."""
+    assert first.keys() == second.keys() and first
+    squares = [(first[name] - second[name]).square().sum() for name in second]
+    return float((sum(squares) / sum(each.square().sum() for each in second.values())).sqrt())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_gradients_are_those_of_the_doubled_batch(processes, case):
+    whole = together(case)["gradients"]
+    assert all(gradient is not None for gradient in whole.values())
+    for process in processes:
+        assert difference(process[case]["gradients"], whole) < 1e-4
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_both_processes_hold_the_same_gradients(processes, case):
+    first, second = (process[case]["gradients"] for process in processes)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.startswith("graphkd")])
+def test_running_statistics_are_equal_and_those_of_the_doubled_batch(processes, case):
+    first, second = (process[case]["buffers"] for process in processes)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    whole = together(case)["buffers"]
+    assert any("moments" in name for name in whole)
+    for name, value in whole.items():
+        torch.testing.assert_close(first[name], value, rtol=1e-4, atol=1e-4)
+
+
+def test_the_comparison_notices_a_page_left_out(processes):
+    case = "graphkd"
+    alone = one_step(case, rank=0, world=2)["gradients"]
+    assert difference(alone, together(case)["gradients"]) > 1e-2
