@@ -1,0 +1,111 @@
+"""`graphkd export`: a trained detector as one file for other programs."""
+
+import argparse
+from pathlib import Path
+
+HELP = "Write a trained detector as ONNX, TorchScript, OpenVINO or safetensors, and compare it."
+
+EPILOG = """examples:
+  graphkd export output/R50-R18/model_final.pth -o student.onnx
+  graphkd export model_final.pth --to onnx --int8 --calibrate scans/ --pages my_test -o small.onnx
+  graphkd export model_final.pth --to safetensors --score 0.4 --score-class table=0.7
+
+Every export is run beside the trained model on --pages (default: generated pages) and kept only
+if it finds the same. Exit code: 0 kept, 1 refused (an older file stays), 2 a mistake.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    parser.epilog = EPILOG
+    add = parser.add_argument
+    add("weights", type=Path, metavar="WEIGHTS", help="model_final.pth or a .safetensors")
+    kinds = ("onnx", "torchscript", "openvino", "safetensors")
+    add("--to", choices=kinds, default="onnx", help="kind of file (default onnx)")
+    add("-o", "--out", type=Path, metavar="FILE", help="(default: beside WEIGHTS)")
+    add("--int8", action="store_true", help="eight-bit convolutions (onnx, openvino)")
+    add("--calibrate", metavar="SET|FOLDER", help="pages for --int8 (default: generated ones)")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument(
+        "--half",
+        dest="half",
+        action="store_const",
+        const=True,
+        help="float16 weights (safetensors: the default; openvino)",
+    )
+    size.add_argument(
+        "--float32", dest="half", action="store_const", const=False, help="float32 weights"
+    )
+    add("--score", type=float, help="stored shown score of all classes, 0..1 (default: as is)")
+    add(
+        "--score-class",
+        action="append",
+        default=[],
+        metavar="CLASS=SCORE,..",
+        help="stored shown score of single classes",
+    )
+    add("--pages", metavar="SET|FOLDER", help="pages to compare on (default: generated ones)")
+    add("--most", type=int, default=200, help="greatest number of --pages (default 200)")
+    add(
+        "--tolerance",
+        type=float,
+        metavar="AP",
+        help="allowed AP difference (0.1; --int8: 1.5; OpenVINO --half: 1)",
+    )
+    add("--config", type=Path, metavar="YAML", help="the run's config, for a .pth without one")
+    add("--trust", action="store_true", help="unpickle a .pth in full; this can run any code in it")
+    add("--json", type=Path, metavar="FILE", help="also write the numbers as json")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exports, compares and says what came of it; 1 where the file was not kept."""
+    from graphkd.evaluation.files import write_json
+    from graphkd.export.job import export, report
+    from graphkd.export.options import Options
+    from graphkd.predict.thresholds import parse_by_class
+
+    options = Options(
+        weights=args.weights,
+        to=args.to,
+        out=args.out,
+        int8=args.int8,
+        half=args.half,
+        calibrate=args.calibrate,
+        pages=args.pages,
+        most=args.most,
+        tolerance=args.tolerance,
+        score=args.score,
+        by_class=parse_by_class(args.score_class),
+        config=args.config,
+        trust=args.trust,
+    )
+    result = export(options)
+    if args.json is not None:
+        write_json(args.json, report(options, result))
+    _say(result)
+    return 1 if result.faults else 0
+
+
+def _say(result) -> None:
+    parity = result.parity
+    print(f"{parity.pages} pages ({parity.source}), {parity.detections} detections compared")
+    print(
+        f"boxes differ by {parity.box_error_median:.3f} px in the median, "
+        f"{parity.box_error_max:.2f} px at most; without a partner: {parity.unmatched_share:.2%}, "
+        f"of scores from 0.5: {parity.unmatched_share_confident:.2%}"
+    )
+    if parity.ap_difference is None:
+        print("AP not measured: these pages have no truth for this model; name a set with --pages")
+    else:
+        print(
+            f"AP {parity.ap_trained:.2f} trained, {parity.ap_exported:.2f} exported "
+            f"({parity.ap_difference:+.3f})"
+        )
+    print(
+        f"a page took {parity.seconds_trained * 1000:.0f} ms trained, "
+        f"{parity.seconds_exported * 1000:.0f} ms exported (rough)"
+    )
+    for fault in result.faults:
+        print(f"refused: {fault}")
+    if not result.faults:
+        print(f"{result.path}  {result.bytes / 1e6:.1f} MB")

@@ -1,0 +1,1 @@
+"""Trained detectors as files that run without this project; training and drawing live elsewhere."""

@@ -1,0 +1,121 @@
+"""Pages that exported detectors are compared and calibrated on; how to compare is elsewhere."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import BoxMode
+
+from graphkd.data.catalog import ensure_registered, require
+from graphkd.data.images import ImageProblem, read_page
+from graphkd.data.mapper import read_for
+from graphkd.data.synthesis import CLASSES_5, CLASSES_11, five_classes, make_page
+from graphkd.errors import UserError
+
+# Series of generated pages that no split of the data sets draws from.
+PARITY_SEED, CALIBRATION_SEED = 104, 105
+_PICTURES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
+
+
+@dataclass(frozen=True)
+class Pages:
+    """Some pages, read one by one.
+
+    Attributes:
+        source: what they are, for messages.
+        truth: data set dicts (image_id, height, width, annotations) in the order of the pages;
+            None where nothing is known.
+        readers: one function a page that gives (H, W, 3) uint8 RGB pixels.
+    """
+
+    source: str
+    truth: tuple[dict, ...] | None
+    readers: tuple[Callable[[], np.ndarray], ...]
+
+    def __len__(self) -> int:
+        return len(self.readers)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (read() for read in self.readers)
+
+
+def named_pages(name: str, *, classes: Sequence[str], most: int) -> Pages:
+    """Pages of a folder of pictures, or of a registered data set.
+
+    Args:
+        name: the folder or the data set; a folder has no truth.
+        classes: of the detector; a data set must have the same.
+        most: greatest count; of more, some are taken evenly.
+
+    Raises:
+        UserError: neither a folder nor a data set, no pages in it, or other classes.
+    """
+    if Path(name).is_dir():
+        files = sorted(p for p in Path(name).iterdir() if p.suffix.lower() in _PICTURES)
+        if not files:
+            raise UserError(f"{name}: no pictures in this folder ({', '.join(sorted(_PICTURES))})")
+        return Pages(name, None, tuple(partial(_read, file) for file in _evenly(files, most)))
+    ensure_registered()
+    try:
+        require(name)
+    except UserError as error:
+        raise UserError(f"{name}: no folder of this name, and {error}") from error
+    dicts = _evenly(DatasetCatalog.get(name), most)
+    if not dicts:
+        raise UserError(f"data set {name} has no pages")
+    found = tuple(MetadataCatalog.get(name).thing_classes)
+    if found != tuple(classes):
+        raise UserError(
+            f"data set {name} has the classes {', '.join(found)}, "
+            f"the model {', '.join(classes)}; name another one or a folder"
+        )
+    readers = tuple(partial(read_for, item, format="RGB") for item in dicts)
+    return Pages(f"data set {name}", tuple(dicts), readers)
+
+
+def generated_pages(*, classes: Sequence[str], count: int, seed: int, long_side: int) -> Pages:
+    """Generated pages, with their truth where the detector has a class list of theirs.
+
+    Args:
+        classes: of the detector.
+        count: how many.
+        seed: the series.
+        long_side: pixels of the longer side.
+    """
+    made = [make_page(seed, index, long_side=long_side) for index in range(count)]
+    translate = {CLASSES_5: five_classes, CLASSES_11: tuple}.get(tuple(classes))
+    truth = None
+    if translate is not None:
+        truth = tuple(
+            {
+                "image_id": number,
+                "width": page.image.width,
+                "height": page.image.height,
+                "annotations": [
+                    {
+                        "bbox": list(region.box),
+                        "bbox_mode": BoxMode.XYXY_ABS,
+                        "category_id": list(classes).index(region.name),
+                    }
+                    for region in translate(page.regions)
+                ],
+            }
+            for number, page in enumerate(made)
+        )
+    readers = tuple(partial(np.asarray, page.image) for page in made)
+    return Pages("generated pages", truth, readers)
+
+
+def _read(path: Path) -> np.ndarray:
+    try:
+        return read_page(path)
+    except ImageProblem as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def _evenly(items: Sequence, most: int) -> list:
+    count = min(len(items), most)
+    return [items[index * len(items) // count] for index in range(count)]

@@ -1,0 +1,110 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from graphkd.cli import main
+from graphkd.errors import UserError
+from graphkd.export.job import export, report
+from graphkd.export.options import Options
+from graphkd.modelfile import read_model, write_safetensors
+from tests.export.sample import page, stored
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    write_safetensors(path, stored(), half=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pages")
+    for number, size in enumerate(((128, 96), (256, 192))):
+        Image.fromarray(page(*size)).save(folder / f"{number}.png")
+    return str(folder)
+
+
+def test_safetensors_with_thresholds(weights, pages, tmp_path):
+    out = tmp_path / "small.safetensors"
+    options = Options(
+        weights,
+        to="safetensors",
+        out=out,
+        half=False,
+        pages=pages,
+        score=0.4,
+        by_class={"title": 0.3},
+    )
+    result = export(options, progress=False)
+    assert result.faults == () and result.bytes == out.stat().st_size
+    assert result.parity.box_error_max == 0 and result.parity.unmatched_share == 0
+    again = read_model(out)
+    assert again.thresholds == {**dict.fromkeys(again.classes, 0.4), "title": 0.3}
+    assert again.card == {"seed": "0"}
+    said = json.loads(json.dumps(report(options, result), allow_nan=False))
+    assert said["kept"] and said["parity"]["pages"] == 2
+
+
+def test_an_older_file_stays_when_the_new_one_is_refused(weights, pages, tmp_path, monkeypatch):
+    """A detector that is off in the file: its boxes move, so it must not be kept."""
+    from graphkd.export import job
+
+    def write_other(path, model_file, **options):
+        for key, value in model_file.state.items():
+            if key.endswith("bbox_pred.weight"):
+                value.mul_(-3)
+        write_safetensors(path, model_file, **options)
+
+    monkeypatch.setattr(job, "write_safetensors", write_other)
+    out = tmp_path / "small.safetensors"
+    out.write_text("the older one")
+    result = export(Options(weights, to="safetensors", out=out, pages=pages), progress=False)
+    assert result.faults
+    assert out.read_text() == "the older one"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_score_below_what_the_model_gives_is_told(weights, pages):
+    with pytest.raises(UserError, match="no scores below 0.05"):
+        export(Options(weights, pages=pages, score=0.01), progress=False)
+
+
+def test_torchscript_by_the_command_line(weights, pages, tmp_path, capsys):
+    out, numbers = tmp_path / "tiny.pt", tmp_path / "numbers.json"
+    words = ["export", str(weights), "--to", "torchscript", "-o", str(out), "--pages", pages]
+    assert main([*words, "--json", str(numbers)]) == 0
+    assert "AP not measured" in capsys.readouterr().out
+    assert out.is_file() and json.loads(numbers.read_text())["kept"]
+    assert sorted(tmp_path.iterdir()) == [numbers, out]
+
+
+def test_mistakes_are_one_line_and_code_2(weights, tmp_path, capsys):
+    for words in (
+        [str(tmp_path / "none.pth")],
+        [str(weights), "--to", "torchscript", "--int8"],
+        [str(weights), "--score-class", "titel=0.3"],
+        [str(weights), "--score", "1.5"],
+        [str(weights), "--tolerance", "-1"],
+        [str(weights), "--pages", "no_such_set"],
+    ):
+        assert main(["export", *words]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_eight_bits_are_smaller_and_refused_without_tolerance(weights, tmp_path):
+    """Random weights keep little under eight bits; what the limits say decides."""
+    folder = tmp_path / "pages"
+    folder.mkdir()
+    for number in range(2):
+        Image.fromarray(page(128, 96, seed=number)).save(folder / f"{number}.png")
+    out = tmp_path / "tiny.onnx"
+    options = Options(
+        weights, int8=True, out=out, pages=str(folder), calibrate=str(folder), tolerance=100
+    )
+    result = export(options, progress=False)
+    assert result.bytes < 0.6 * sum(4 * value.numel() for value in stored().state.values())
+    assert out.is_file() == (not result.faults)
+    assert np.isfinite(result.parity.box_error_max)
