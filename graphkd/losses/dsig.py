@@ -11,6 +11,7 @@ deltas [ours].
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from graphkd.graph.distance import edge_distance, masked_mean
 from graphkd.graph.edges import cosine_affinity
@@ -32,14 +33,14 @@ from graphkd.outputs import Outputs, Regions, Targets
 
 
 def image_graph_terms(
-    student: Tensor, teacher: Tensor, difference: Tensor, background: Tensor
+    student: Tensor, teacher: Tensor, squares: Tensor, background: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Unweighted graph terms of one image.
 
     Args:
         student: (n, Ds) flattened RoI features.
         teacher: (n, Dt) of the same regions.
-        difference: (n, Dt) adapted student minus teacher.
+        squares: (n,) mean squared difference of the adapted student to the teacher.
         background: (n,) bool, which regions are background.
 
     Returns:
@@ -47,7 +48,6 @@ def image_graph_terms(
         nodes; 0 where either is missing. Edges: half the mean squared difference of all (n, n)
         cosines.
     """
-    squares = difference.square().mean(1)
     fore, back = (~background).sum(), background.sum()
     everything = torch.ones_like(background)
     edges = edge_distance(
@@ -161,8 +161,9 @@ class DSIG(DistillLoss):
         background = nodes.labels == targets.num_classes
         names, counts = ("foreground", "background", "edges"), nodes.counts
         found: dict[str, list[Tensor]] = {name: [] for name in names}
-        rows = (features.flatten(1), constant.flatten(1), (adapted - constant).flatten(1))
-        parts = [each.split(counts) for each in (*rows, background)]
+        squares = F.mse_loss(adapted, constant, reduction="none").flatten(1).mean(1)
+        rows = (features.flatten(1), constant.flatten(1), squares, background)
+        parts = [each.split(counts) for each in rows]
         for part in zip(*parts, strict=True):
             if len(part[0]):
                 for name, term in zip(names, image_graph_terms(*part), strict=True):

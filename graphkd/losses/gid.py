@@ -7,7 +7,13 @@ from torch.nn import functional as F
 
 from graphkd.losses.base import DistillLoss, LossContext
 from graphkd.losses.maps import channel_adapter
-from graphkd.losses.options import fraction, need_same_box_codes, need_two_stage, not_negative, positive
+from graphkd.losses.options import (
+    fraction,
+    need_same_box_codes,
+    need_two_stage,
+    not_negative,
+    positive,
+)
 from graphkd.losses.reduce import deltas_of_class, softened_kl
 from graphkd.losses.register import register
 from graphkd.outputs import Outputs, Regions, Targets

@@ -193,8 +193,7 @@ class GraphKD(DistillLoss):
 
     def _terms(self, student: Regions, teacher: Regions, targets: Targets) -> dict[str, Tensor]:
         nodes = sample_nodes(teacher, targets, **self.sampling)
-        with torch.no_grad():
-            constant = node_features(teacher, nodes)
+        constant = node_features(teacher, nodes).detach()
         features, constant = match_size(node_features(student, nodes), constant)
         adapted = self.adapter(features)
         student_factor = None
