@@ -58,7 +58,7 @@ def _best(category: int, objects: Mapping, results: Sequence[Mapping], min_iou: 
 
 
 def _match(bbox, truth: Sequence, taken: set, image_id, min_iou: float) -> str:
-    """ "right" (and takes the object), "crowd" or "wrong"."""
+    """Says right (and takes the object), crowd or wrong."""
     if not truth:
         return "wrong"
     overlaps = mask.iou([bbox], [box for box, _ in truth], [crowd for _, crowd in truth])[0]
