@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from graphkd.checkpoint import load_state
@@ -125,7 +125,7 @@ def write_safetensors(
     tensors = {key: value.contiguous() for key, value in tensors.items()}
     temporary = path.with_name(f"{path.name}.tmp")
     try:
-        save_file(tensors, temporary, metadata={"graphkd": json.dumps(header)})
+        temporary.write_bytes(save(tensors, metadata={"graphkd": json.dumps(header)}))
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

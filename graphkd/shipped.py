@@ -6,7 +6,7 @@ from pathlib import Path
 from graphkd.errors import UserError
 
 WEIGHTS = Path(__file__).parent / "weights" / "student.safetensors"
-SHA256 = ""
+SHA256 = "45a0a11806ba1d5c274459dc9eb0c27e4c9c8003d05ec07e8a2a1d888175a692"
 
 
 def default_weights() -> Path:
