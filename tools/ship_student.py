@@ -61,7 +61,6 @@ def main() -> None:
     half = read_model(shipped.WEIGHTS)
     thresholds = _thresholds(half, args.val)
     method = " + ".join(run["DISTILL"]["LOSSES"])
-    facts = {"method": method, "seed": str(run["SEED"])}
     write_safetensors(
         shipped.WEIGHTS,
         half,
