@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.own_data import own_data  # noqa: F401
+
 # One place for data sets, whatever folder a test works in.
 os.environ.setdefault("DETECTRON2_DATASETS", str(Path(__file__).resolve().parents[1] / "datasets"))
 

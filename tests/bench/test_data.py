@@ -6,10 +6,9 @@ from graphkd.bench.data import evaluation_seconds, made_up_results, measure_data
 from graphkd.bench.tables import data_table
 from graphkd.errors import UserError
 from graphkd.evaluation.coco import coco_ap
-from tests.engine.conftest import own_data  # noqa: F401
 
 
-def test_numbers_of_a_small_data_set(own_data):  # noqa: F811
+def test_numbers_of_a_small_data_set(own_data):
     result = measure_data(own_data["train"], workers=[0, 1], pages=4, evaluated=20, made=1)
     assert list(result["loader_pages_per_s"]) == [0, 1]
     assert min(result["loader_pages_per_s"].values()) > 0

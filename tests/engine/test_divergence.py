@@ -22,7 +22,7 @@ from graphkd.engine.jobs import load_run, train_teacher
 from graphkd.engine.rng import set_rng_state
 from graphkd.engine.trainer import Trainer
 from graphkd.errors import UserError
-from tests.engine.conftest import write_coco
+from tests.own_data import write_coco
 
 SHORT = ("SOLVER.MAX_ITER", "5", "TEST.EVAL_PERIOD", "0", "DATASETS.VAL", "()")
 

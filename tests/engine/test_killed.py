@@ -17,8 +17,8 @@ import yaml
 from graphkd.data.catalog import add_own
 from graphkd.engine.hooks import drop_later_lines
 from graphkd.engine.jobs import load_run, train_teacher
-from tests.engine.conftest import write_coco
 from tests.engine.killed import at_step, command, killed_while_saving, send, small_files_only
+from tests.own_data import write_coco
 
 SHORT = ("SOLVER.MAX_ITER", "8", "TEST.EVAL_PERIOD", "4", "SOLVER.CHECKPOINT_PERIOD", "2")
 

@@ -12,7 +12,7 @@ import yaml
 from graphkd.data.catalog import add_own
 from graphkd.engine.launch import launch
 from graphkd.errors import UserError
-from tests.engine.conftest import write_coco
+from tests.own_data import write_coco
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from graphkd.cli import main
 from graphkd.data.mapper import PageMapper
 from graphkd.engine.showcase import detected_graph
 from graphkd.modelfile import build_detector, read_model, write_safetensors
-from tests.engine.conftest import draw_page
+from tests.own_data import draw_page
 from tests.small import CLASSES, small_cfg, small_model
 
 LOW = 0.05  # a detector with random weights is never sure of anything

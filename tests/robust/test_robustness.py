@@ -24,7 +24,7 @@ from graphkd.errors import COMMAND, UserError
 from graphkd.modelfile import inference_config
 from graphkd.robust import damage
 from graphkd.robust.record import Record
-from tests.engine.conftest import CLASSES, write_coco
+from tests.own_data import CLASSES, write_coco
 from tests.small import small_cfg, small_model
 
 NAME = "graphkd_robust_pages"
