@@ -6,7 +6,7 @@ from pathlib import Path
 from graphkd.errors import UserError
 
 WEIGHTS = Path(__file__).parent / "weights" / "student.safetensors"
-SHA256 = "45a0a11806ba1d5c274459dc9eb0c27e4c9c8003d05ec07e8a2a1d888175a692"
+SHA256 = "8a86bd4129558051b02909b1245341479f9b52c8caf298f2919e27c65bd7a59e"
 
 
 def default_weights() -> Path:
