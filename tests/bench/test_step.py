@@ -77,8 +77,9 @@ def test_a_feature_loss_shows_the_teacher_no_boxes(root):
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="no /proc here")
 def test_resident_memory_is_seen():
     before = resident()
-    block = torch.ones(30 * 2**18)
-    assert resident() - before > 20 and resident_peak() >= resident() - 1
+    # Beyond 32 MiB, memory never comes from what was freed before.
+    block = torch.ones(80 * 2**18)
+    assert resident() - before > 60 and resident_peak() >= resident() - 1
     assert megabytes(torch.nn.Linear(2**18, 1)) == pytest.approx(1, rel=1e-4)
     del block
 

@@ -27,9 +27,9 @@ def test_damaged_missing_and_empty_pages_are_told(tmp_path):
         named_pages("no_such_set", classes=("a",), most=9)
 
 
-def test_a_data_set_of_other_classes_is_refused():
+def test_a_data_set_of_other_classes_is_refused(own_data):
     with pytest.raises(UserError, match="has the classes"):
-        named_pages("segmonto_test", classes=("a",), most=9)
+        named_pages(own_data["test"], classes=("a",), most=9)
 
 
 def test_generated_pages_know_the_truth_of_their_class_lists():
