@@ -28,6 +28,8 @@ def add_graphkd_config(cfg: CfgNode) -> None:
     cfg.DISTILL.TEACHER.WEIGHTS = ""
     # The teacher sees the page enlarged by this factor (boxes follow).
     cfg.DISTILL.TEACHER.SCALE = 1.0
+    # torch.compile for the teacher's backbone; needs a C++ compiler on a CPU.
+    cfg.DISTILL.TEACHER.COMPILE = False
     # Method name -> its options; WEIGHT and RAMP (iterations) belong to every method. Empty: plain
     # training.
     cfg.DISTILL.LOSSES = CfgNode(new_allowed=True)

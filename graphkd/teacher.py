@@ -15,7 +15,7 @@ from graphkd.checkpoint import load_weights
 from graphkd.config import find_config, load_cfg
 from graphkd.data.catalog import dataset_classes
 from graphkd.errors import COMMAND, UserError
-from graphkd.modeling.network import build_network
+from graphkd.modeling.network import build_network, compile_body
 from graphkd.outputs import Outputs
 from graphkd.views import view_of
 from graphkd.views.base import View
@@ -146,6 +146,8 @@ def build_teacher(cfg, *, source: Path) -> FrozenTeacher:
             f"set {teacher_cfg.DATASETS.TRAIN[0]} has {len(classes)}; set NUM_CLASSES to that"
         )
     load_weights(model, weights, classes=classes, trust=cfg.TRUST_PICKLES)
+    if cfg.DISTILL.TEACHER.COMPILE:
+        compile_body(model)
     return FrozenTeacher(
         view=view,
         classes=classes,

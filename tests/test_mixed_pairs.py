@@ -270,3 +270,10 @@ def test_deltas_that_mean_other_boxes_are_not_compared(pair, method, options, ot
 def test_class_scores_alone_are_compared_whatever_deltas_mean(pair):
     other = ("MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS", "(5.0, 5.0, 2.0, 2.0)")
     check_step(pair({"logits": {"REGRESSION_WEIGHT": 0.0}}, ("rcnn_tiny_R18", *other)))
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_the_teacher_alone_is_compiled_on_request(pair, wanted):
+    model = pair({"fitnets"}, ("rcnn_tiny_R18",), COMPILE=wanted)
+    bodies = [each.backbone.bottom_up for each in (model.teacher.model, model.student)]
+    assert [body._compiled_call_impl is not None for body in bodies] == [wanted, False]

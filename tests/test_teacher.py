@@ -1,6 +1,10 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+from graphkd.errors import UserError
+from graphkd.modeling.network import compile_body
 from graphkd.teacher import FrozenTeacher
 from graphkd.views import view_of
 from tests.small import CLASSES, page, small_model
@@ -53,3 +57,12 @@ def test_a_teacher_that_sees_the_page_enlarged_gets_enlarged_boxes():
     seen = teacher_of(small_model(), scale=2.0).observe([page(2)], boxes(), NEEDS)
     torch.testing.assert_close(seen.regions.boxes[0], boxes()[0] * 2)
     assert seen.features["p2"].shape[-2] >= 2 * 128 // 4
+
+
+def test_only_the_body_is_compiled_and_names_stay():
+    model = small_model()
+    names = list(model.state_dict())
+    assert compile_body(model).backbone.bottom_up._compiled_call_impl is not None
+    assert model._compiled_call_impl is None and list(model.state_dict()) == names
+    with pytest.raises(UserError, match="COMPILE"):
+        compile_body(SimpleNamespace(backbone=torch.nn.Identity()))

@@ -84,19 +84,17 @@ def _peak_of(
         device = torch.device(prepared.cfg.MODEL.DEVICE)
         before, weights = resident(), 0.0
         if part == "plain":
-            student = pair.fresh_student(prepared, compile=options.compile)
+            student = pair.fresh_student(prepared)
             step = pair.training_step(prepared, student)
         elif part == "teacher":
-            teacher = pair.fresh_teacher(prepared, compile=options.compile)
+            teacher = pair.fresh_teacher(prepared)
             boxes = None
             if places is not None:
                 boxes = tuple(torch.from_numpy(each).to(device) for each in places)
             step = pair.teacher_forward(prepared, teacher, needs, boxes)
             weights = megabytes(teacher.model)
         else:
-            step = pair.training_step(
-                prepared, pair.fresh_distiller(prepared, compile=options.compile)
-            )
+            step = pair.training_step(prepared, pair.fresh_distiller(prepared))
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         clear_peak()

@@ -45,7 +45,6 @@ class StepOptions:
         batch: pages a step.
         regions: sampled regions a page; None for those of the config.
         threads: of torch; None for its default.
-        compile: compile the backbones of student and teacher with torch.compile.
     """
 
     config: str
@@ -55,7 +54,6 @@ class StepOptions:
     batch: int = 2
     regions: int | None = None
     threads: int | None = None
-    compile: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,28 +110,21 @@ def prepare(options: StepOptions, folder: Path) -> Prepared:
     return Prepared(cfg, source, batch, random_teacher)
 
 
-def fresh_student(prepared: Prepared, *, compile: bool = False) -> nn.Module:
+def fresh_student(prepared: Prepared) -> nn.Module:
     """The student at its initial state, the same one at every call, in training mode."""
     seed_all_rng(SEED)
-    student = build_student(prepared.cfg).train()
-    return compiled(student) if compile else student
+    return build_student(prepared.cfg).train()
 
 
-def fresh_distiller(prepared: Prepared, *, compile: bool = False) -> Distiller:
+def fresh_distiller(prepared: Prepared) -> Distiller:
     """The Distiller around such a student, in training mode."""
-    student = fresh_student(prepared, compile=compile)
-    distiller = build_distiller(prepared.cfg, student, source=prepared.source).train()
-    if compile:
-        compiled(distiller.teacher.model)
-    return distiller
+    student = fresh_student(prepared)
+    return build_distiller(prepared.cfg, student, source=prepared.source).train()
 
 
-def fresh_teacher(prepared: Prepared, *, compile: bool = False) -> FrozenTeacher:
+def fresh_teacher(prepared: Prepared) -> FrozenTeacher:
     """The teacher alone, as the Distiller has it."""
-    teacher = build_teacher(prepared.cfg, source=prepared.source)
-    if compile:
-        compiled(teacher.model)
-    return teacher
+    return build_teacher(prepared.cfg, source=prepared.source)
 
 
 def training_step(prepared: Prepared, model: nn.Module) -> Callable[[], None]:
@@ -196,15 +187,6 @@ def student_boxes(prepared: Prepared, student: nn.Module) -> tuple[Tensor, ...] 
     ):
         _, outputs, _ = view_of(student).step(prepared.batch)
     return None if outputs.regions is None else tuple(outputs.regions.boxes)
-
-
-def compiled(model: nn.Module) -> nn.Module:
-    """Compiles the part of a detector that no hook looks into: the backbone below its FPN."""
-    body = getattr(model.backbone, "bottom_up", None)
-    if body is None:
-        raise UserError(f"--compile: {type(model.backbone).__name__} has no part below an FPN")
-    body.compile()
-    return model
 
 
 def _random_teacher(teacher_cfg: CfgNode, batch: list[dict], folder: Path) -> Path:

@@ -41,8 +41,8 @@ def measure_step(
     with tempfile.TemporaryDirectory() as folder:
         prepared = pair.prepare(options, Path(folder))
         require_device(prepared.cfg.MODEL.DEVICE)
-        distiller = pair.fresh_distiller(prepared, compile=options.compile)
-        student = pair.fresh_student(prepared, compile=options.compile)
+        distiller = pair.fresh_distiller(prepared)
+        student = pair.fresh_student(prepared)
         boxes = None
         if distiller.needs & {"region_features", "region_predictions"}:
             boxes = pair.student_boxes(prepared, pair.fresh_student(prepared))
@@ -116,5 +116,5 @@ def _settings(
         "steps": steps,
         "clock": clock,
         "threads": torch.get_num_threads(),
-        "compile": options.compile,
+        "compile": cfg.DISTILL.TEACHER.COMPILE,
     }

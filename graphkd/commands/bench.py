@@ -72,9 +72,6 @@ def _step_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--regions", type=int, help="sampled regions a page (default: the config's)"
     )
-    parser.add_argument(
-        "--compile", action="store_true", help="compile both backbones with torch.compile"
-    )
     parser.add_argument("--no-memory", action="store_true", help="leave peak memory out")
     _timing(parser)
 
@@ -181,7 +178,6 @@ def _step(args: argparse.Namespace) -> tuple[str, dict]:
         batch=args.batch,
         regions=args.regions,
         threads=args.threads,
-        compile=args.compile,
     )
     result = measure_step(options, steps=args.steps, clock=args.clock, memory=not args.no_memory)
     return step_table(result), result

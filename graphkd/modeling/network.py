@@ -8,6 +8,8 @@ from detectron2.modeling import build_model
 from detectron2.modeling.poolers import ROIPooler
 from torch import nn
 
+from graphkd.errors import UserError
+
 
 def build_network(cfg: CfgNode) -> nn.Module:
     """Detectron2's `build_model` with convolution weights channels-last and exact RoI corners.
@@ -19,6 +21,23 @@ def build_network(cfg: CfgNode) -> nn.Module:
     for module in model.modules():
         if isinstance(module, ROIPooler):
             module.register_forward_pre_hook(_pool_in_float32)
+    return model
+
+
+def compile_body(model: nn.Module) -> nn.Module:
+    """Compiles, at its first call, the part of a detector that no hook looks into: the backbone
+    below its FPN. Weights and their names stay.
+
+    Raises:
+        UserError: a backbone without such a part.
+    """
+    body = getattr(model.backbone, "bottom_up", None)
+    if body is None:
+        raise UserError(
+            f"DISTILL.TEACHER.COMPILE: {type(model.backbone).__name__} has no part below an FPN; "
+            "set it to False"
+        )
+    body.compile()
     return model
 
 
