@@ -1,6 +1,7 @@
 """`graphkd demo`: the whole job on generated pages, in minutes on a CPU."""
 
 import argparse
+import shutil
 
 HELP = "Train a teacher, a plain and a distilled student on generated pages and compare them."
 
@@ -17,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fresh", action="store_true", help="forget an earlier demo in that folder"
     )
+    parser.add_argument("--json", metavar="FILE", help="write the table here, too")
     parser.epilog = """examples:
   graphkd demo
   graphkd demo --fresh
@@ -32,5 +34,8 @@ def run(args: argparse.Namespace) -> int:
 
     from graphkd.engine.demo import run_demo
 
-    run_demo(args.config, out=Path(args.out), overrides=args.overrides, fresh=args.fresh)
+    out = Path(args.out)
+    run_demo(args.config, out=out, overrides=args.overrides, fresh=args.fresh)
+    if args.json:
+        shutil.copyfile(out / "results.json", args.json)
     return 0

@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--with-teacher", action="store_true", help="train the teacher first if it has no weights"
     )
     parser.add_argument("--num-gpus", type=int, default=1, help="GPUs of this machine (default: 1)")
+    parser.add_argument("--json", metavar="FILE", help="also write the result as json")
     parser.epilog = """examples:
   graphkd train configs/tiny/R18-MNv4s.yaml --with-teacher
   graphkd train configs/R50-R18.yaml SOLVER.IMS_PER_BATCH 8 SOLVER.BASE_LR 0.01
@@ -28,6 +29,6 @@ def run(args: argparse.Namespace) -> int:
     from graphkd.engine.jobs import train_job
     from graphkd.engine.launch import launch
 
-    job = (args.config, args.overrides, args.resume, args.plain, args.with_teacher)
+    job = (args.config, args.overrides, args.resume, args.plain, args.with_teacher, args.json)
     launch(train_job, num_gpus=args.num_gpus, args=job)
     return 0

@@ -48,7 +48,12 @@ def as_plain(cfg: CfgNode, output_dir: str) -> CfgNode:
 
 
 def train_job(
-    config: str, overrides: list[str], resume: bool, plain: bool, with_teacher: bool
+    config: str,
+    overrides: list[str],
+    resume: bool,
+    plain: bool,
+    with_teacher: bool,
+    json_file: str | None = None,
 ) -> None:
     """Trains a run, its untrained teacher first where that is asked for, and prints the result."""
     cfg, source = load_run(config, overrides, plain=plain)
@@ -58,8 +63,11 @@ def train_job(
     result = run.train(cfg, source=source, resume=resume)
     if comm.is_main_process():
         role = "distilled" if cfg.DISTILL.LOSSES else "plain"
-        print(format_table([result_row(result, role=role, method=method_name(cfg))]))
+        row = result_row(result, role=role, method=method_name(cfg))
+        print(format_table([row]))
         print(f"weights: {result.weights}")
+        if json_file:
+            write_json(Path(json_file), row)
 
 
 def train_teacher(cfg: CfgNode, *, source: Path) -> None:

@@ -31,8 +31,12 @@ def test_train_with_teacher_then_eval_the_newest_run(pair, home, capsys):
 
 
 def test_plain_training_gets_a_folder_of_its_own(pair, home, capsys):
-    assert main(["train", str(pair), "--plain", "SOLVER.MAX_ITER", "1", *home]) == 0
+    job = ["train", str(pair), "--plain", "SOLVER.MAX_ITER", "1", "--json", "row.json", *home]
+    assert main(job) == 0
     assert newest_run().name == "run-plain"
+    with open("row.json") as stream:
+        row = json.load(stream)
+    assert (row["role"], row["method"]) == ("plain", "none") and row["weights"]
     assert "plain" in capsys.readouterr().out
 
 
