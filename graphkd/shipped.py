@@ -1,9 +1,9 @@
 """The small student that comes with the package, checked against its hash; no reading of models."""
 
-import hashlib
 from pathlib import Path
 
 from graphkd.errors import UserError
+from graphkd.evaluation.files import file_digest
 
 WEIGHTS = Path(__file__).parent / "weights" / "student.safetensors"
 SHA256 = "8a86bd4129558051b02909b1245341479f9b52c8caf298f2919e27c65bd7a59e"
@@ -17,7 +17,7 @@ def default_weights() -> Path:
     """
     if not WEIGHTS.is_file():
         raise UserError(f"{WEIGHTS}: the shipped student is missing; install graphkd again")
-    found = hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
+    found = file_digest(WEIGHTS)
     if found != SHA256:
         raise UserError(
             f"{WEIGHTS}: not the shipped student (SHA-256 {found[:12]}..., expected "

@@ -1,7 +1,6 @@
 """Writes the student that comes with the package: half precision, thresholds, model card, hash."""
 
 import argparse
-import hashlib
 import re
 from datetime import date
 from pathlib import Path
@@ -15,6 +14,7 @@ from graphkd.data.catalog import register_all
 from graphkd.data.mapper import PageMapper
 from graphkd.evaluation.coco import coco_results, evaluate, ground_truth
 from graphkd.evaluation.complexity import parameters
+from graphkd.evaluation.files import file_digest
 from graphkd.evaluation.thresholds import best_thresholds
 from graphkd.modelfile import ModelFile, build_detector, read_model, write_safetensors
 
@@ -93,7 +93,7 @@ def main() -> None:
         arguments=f"--val {args.val} --test {args.test}",
     )
     shipped.WEIGHTS.with_suffix(".md").write_text(card)
-    digest = hashlib.sha256(shipped.WEIGHTS.read_bytes()).hexdigest()
+    digest = file_digest(shipped.WEIGHTS)
     source = Path(shipped.__file__)
     source.write_text(re.sub(r'SHA256 = "\w*"', f'SHA256 = "{digest}"', source.read_text()))
 

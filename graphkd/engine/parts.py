@@ -2,7 +2,6 @@
 record of where and when; which trainings there are is decided elsewhere.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -20,7 +19,7 @@ from graphkd import __version__
 from graphkd.engine import run
 from graphkd.engine.folders import PLACES, difference_of, free_name
 from graphkd.errors import UserError
-from graphkd.evaluation.files import write_json
+from graphkd.evaluation.files import file_digest, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -128,8 +127,4 @@ def _digest(path: Path | None) -> str | None:
         return None
     if not path.is_file():
         raise UserError(f"the teacher's weights {path} are gone; train the teacher again")
-    found = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            found.update(block)
-    return found.hexdigest()
+    return file_digest(path)

@@ -2,7 +2,6 @@
 itself and the summary of the numbers stand in `graphkd.robust`.
 """
 
-import hashlib
 import json
 import zlib
 from collections.abc import Mapping, Sequence
@@ -23,6 +22,7 @@ from graphkd.data.coco import load_coco, read_categories
 from graphkd.data.mapper import PageMapper, read_for
 from graphkd.errors import UserError
 from graphkd.evaluation.coco import coco_ap, coco_results, ground_truth
+from graphkd.evaluation.files import file_digest
 from graphkd.modelfile import build_detector, read_model
 from graphkd.robust.damages import VERSION, Damaged, damage, moved_box
 from graphkd.robust.record import Record
@@ -111,7 +111,7 @@ def load_contenders(
                 f"{path} finds {', '.join(stored.classes)}, but the classes of {data} are "
                 f"{', '.join(classes)}; use data with the model's list in its order"
             )
-        checksum = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        checksum = file_digest(path)[:16]
         model = build_detector(stored, device=device)
         contenders.append(Contender(name, checksum, model, PageMapper(stored.cfg, is_train=False)))
     return contenders

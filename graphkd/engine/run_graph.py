@@ -2,7 +2,6 @@
 drawing is elsewhere.
 """
 
-import hashlib
 from pathlib import Path
 
 from graphkd.config import find_config
@@ -12,6 +11,7 @@ from graphkd.engine.showcase import detected_graph, graph_view
 from graphkd.engine.stored_run import StoredRun
 from graphkd.errors import UserError
 from graphkd.evaluation.comparison import TEACHER
+from graphkd.evaluation.files import file_digest
 from graphkd.modelfile import read_model
 from graphkd.report.content import GraphView
 from graphkd.teacher import load_teacher_cfg, teacher_weights
@@ -89,19 +89,11 @@ def _find_teacher(run: StoredRun) -> Path:
     digest = run.record.get("teacher")
     there = [path for path in (named, beside) if path.is_file()]
     for path in there:
-        if digest is None and path == named or digest == _digest(path):
+        if digest is None and path == named or digest == file_digest(path):
             return path
     if there and digest is not None:
         raise UserError(f"{there[0]} is not the teacher that this run had")
     raise UserError(f"its weights are not there any more ({named})")
-
-
-def _digest(path: Path) -> str:
-    found = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            found.update(block)
-    return found.hexdigest()
 
 
 def _own_graph(run: StoredRun, page: dict, device: str) -> GraphView | None:

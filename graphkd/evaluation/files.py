@@ -1,5 +1,8 @@
-"""Writing a text file so that a reader never meets half of it; nothing about what is written."""
+"""Whole files: text written so that a reader never meets half of it, and checksums; nothing about
+what is in them.
+"""
 
+import hashlib
 import json
 import os
 import tempfile
@@ -29,3 +32,12 @@ def write_json(path: Path, value: Any) -> None:
         ValueError: `value` holds NaN or infinity, which JSON has no word for.
     """
     write_text(path, json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content, 64 hexadecimal digits."""
+    found = hashlib.sha256()
+    with Path(path).open("rb") as stream:
+        while block := stream.read(1 << 20):
+            found.update(block)
+    return found.hexdigest()
