@@ -17,8 +17,8 @@ from graphkd import __version__
 from graphkd.errors import COMMAND, UserError, one_line
 
 EPILOG = """examples:
-  graphkd demo                                    generate pages, train teacher, plain and
-  distilled student graphkd train configs/R50-R18.yaml --with-teacher
+  graphkd demo                                    pages, teacher, plain and distilled student
+  graphkd train configs/R50-R18.yaml --with-teacher
   graphkd eval                                    the newest run under output/
   graphkd COMMAND --help                          options and examples of one command
 """
@@ -51,7 +51,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Parses; KEY VALUE overrides may stand before or after options."""
     parser = build_parser()
     args, rest = parser.parse_known_args(arguments)
-    unknown = [word for word in rest if word.startswith("-")]
+    unknown = [word for word in rest if word.startswith("-") and not _is_number(word)]
     if rest and (unknown or not hasattr(args, "overrides")):
         parser.error(
             f"unrecognized arguments: {' '.join(rest)} (see {COMMAND} {args.command} --help)"
@@ -59,6 +59,14 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     if rest:
         args.overrides = [*args.overrides, *rest]
     return args
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def main(arguments: list[str] | None = None) -> int:
