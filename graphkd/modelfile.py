@@ -84,8 +84,6 @@ def build_detector(stored: ModelFile, *, device: str = "cpu") -> nn.Module:
     Raises:
         UserError: keys or shapes that do not fit the config, or a device that is not there.
     """
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError("this machine has no usable GPU; leave --device out or name cpu")
     cfg = stored.cfg.clone()
     cfg.defrost()
     cfg.MODEL.DEVICE = device

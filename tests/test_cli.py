@@ -5,7 +5,7 @@ import sys
 import pytest
 
 import graphkd.commands
-from graphkd.cli import main
+from graphkd.cli import main, parse
 from graphkd.errors import COMMAND
 
 COMMANDS = [info.name for info in pkgutil.iter_modules(graphkd.commands.__path__)]
@@ -75,3 +75,33 @@ def test_unknown_options_are_refused(capsys):
         main(["train", "x.yaml", "--no-such-option"])
     assert stop.value.code == 2
     assert "--no-such-option" in capsys.readouterr().err
+
+
+def test_a_negative_value_may_stand_after_options():
+    args = parse(["train", "run.yaml", "--plain", "SEED", "-1", "SOLVER.GAMMA", "-1.5e-3"])
+    assert args.plain and args.overrides == ["SEED", "-1", "SOLVER.GAMMA", "-1.5e-3"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("MODEL.DEVICE", "sundial"),
+        ("SOLVER.AMP.DTYPE", "int8"),
+        ("SOLVER.OPTIMIZER", "Lion"),
+        ("SOLVER.LR_SCHEDULER_NAME", "Constant"),
+        ("SOLVER.MAX_ITER", "0"),
+        ("SOLVER.IMS_PER_BATCH", "0"),
+        ("SOLVER.CHECKPOINT_PERIOD", "0"),
+        ("LOG_PERIOD", "0"),
+    ],
+)
+@pytest.mark.parametrize("command", ["train", "debugtrain", "compare", "bench step"])
+def test_settings_that_cannot_start_are_refused_before_a_folder_is_touched(
+    command, key, value, root, tmp_path, capsys
+):
+    config, out = str(root / "configs/tiny/R18-MNv4s.yaml"), tmp_path / "run"
+    where = ["--out", str(out)] if command == "compare" else ["OUTPUT_DIR", str(out)]
+    assert main([*command.split(), config, key, value, *where]) == 2
+    error = capsys.readouterr().err
+    assert value in error and error.count("\n") == 1
+    assert not out.exists()

@@ -40,7 +40,7 @@ def measure_data(
 
     Args:
         target: a run's yaml, or the name of a data set (read at Detectron2's default size).
-        overrides: KEY VALUE pairs.
+        overrides: KEY VALUE pairs for the yaml.
         workers: loader processes to compare, 0 for none.
         pages: timed pages of every loader, after one untimed batch.
         evaluated: made-up pages for the COCO evaluation.
@@ -176,7 +176,12 @@ def _seconds(job: Callable, *args: object) -> float:
 def _config(target: str, overrides: Sequence[str]):
     register_all()
     if target.lower().endswith((".yaml", ".yml")):
-        return load_cfg(target, overrides)
+        cfg = load_cfg(target, overrides)
+        if not cfg.DATASETS.TRAIN:
+            raise UserError(f"{target}: DATASETS.TRAIN is empty; name a data set")
+        return cfg
+    if overrides:
+        raise UserError("KEY VALUE pairs go with a config, not with the name of a data set")
     require(target)
     cfg = get_cfg()
     cfg.DATASETS.TRAIN = (target,)

@@ -3,7 +3,6 @@ training.
 """
 
 import importlib.util
-import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,11 +11,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from graphkd.bench.machine import describe_machine, require_device, set_threads
+from graphkd.bench.machine import describe_machine, set_threads
 from graphkd.bench.timing import Times, alternate
 from graphkd.data.synthesis import make_page
 from graphkd.errors import UserError
+from graphkd.export.header import KEY, read_header
 from graphkd.modelfile import build_detector, read_model
+from graphkd.modeling.network import require_device
 
 SEED = 7
 Detect = Callable[[Sequence[np.ndarray]], int]
@@ -143,12 +144,18 @@ def _load_onnx(path: Path, *, device: str, threads: int | None) -> Detect:
         session = onnxruntime.InferenceSession(str(path), options, providers=[wanted])
     except Exception as error:  # onnxruntime's own errors share no public base
         raise UserError(f"{path}: not a readable ONNX file ({type(error).__name__})") from error
-    header = session.get_modelmeta().custom_metadata_map.get("graphkd")
-    if header is None or json.loads(header).get("format") != 1:
-        raise UserError(f"{path}: no ONNX file of this project; write it with `graphkd export`")
+    try:
+        read_header(session.get_modelmeta().custom_metadata_map.get(KEY, ""))
+    except ValueError as error:
+        raise UserError(
+            f"{path}: no ONNX file of this project; write it with `graphkd export`"
+        ) from error
 
     def detect(pages: Sequence[np.ndarray]) -> int:
-        (boxes,) = session.run(["boxes"], {"images": np.stack(pages)})
+        try:
+            (boxes,) = session.run(["boxes"], {"images": np.stack(pages)})
+        except Exception as error:  # as above
+            raise UserError(f"{path}: it cannot be run ({type(error).__name__})") from error
         return len(boxes)
 
     return detect

@@ -39,16 +39,6 @@ def set_threads(threads: int | None) -> None:
     torch.set_num_threads(threads)
 
 
-def require_device(device: str) -> None:
-    """Checks that the device is there.
-
-    Raises:
-        UserError: a GPU is asked for and there is none.
-    """
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError("this machine has no usable GPU; name cpu")
-
-
 def _cores() -> int | None:
     """Cores that this process may use, where the system tells them apart from all there are."""
     if hasattr(os, "sched_getaffinity"):

@@ -19,7 +19,7 @@ from graphkd.distiller import Distiller
 from graphkd.engine.build import build_distiller, build_student, model_classes
 from graphkd.engine.contest import contest_of
 from graphkd.engine.precision import autocast_format
-from graphkd.engine.solver import build_optimizer
+from graphkd.engine.solver import build_optimizer, check_settings
 from graphkd.engine.trainer import Trainer
 from graphkd.errors import UserError
 from graphkd.modeling.network import build_network
@@ -83,17 +83,8 @@ def prepare(options: StepOptions, folder: Path) -> Prepared:
     Raises:
         UserError: a wrong config or option, or a config without a loss.
     """
-    source = find_config(options.config)
-    still = ["SOLVER.BASE_LR", "0.0", "OUTPUT_DIR", str(folder)]
-    overrides = [*options.overrides, *still]
-    if options.method is None:
-        cfg = load_cfg(source, overrides)
-    else:
-        cfg = contest_of([options.config], overrides, methods=[options.method], out=folder).cfg
-        cfg = cfg.clone()
-        cfg.defrost()
-    if not cfg.DISTILL.LOSSES:
-        raise UserError(f"{source}: DISTILL.LOSSES is empty; name the config of a distilled run")
+    source, cfg = read_config(options)
+    cfg.SOLVER.BASE_LR, cfg.OUTPUT_DIR = 0.0, str(folder)
     if options.regions is not None:
         if cfg.MODEL.META_ARCHITECTURE == "RetinaNet":
             raise UserError("--regions: RetinaNet samples no regions; leave it out")
@@ -108,6 +99,26 @@ def prepare(options: StepOptions, folder: Path) -> Prepared:
         cfg.DISTILL.TEACHER.WEIGHTS = str(_random_teacher(teacher_cfg, batch, folder))
     cfg.freeze()
     return Prepared(cfg, source, batch, random_teacher)
+
+
+def read_config(options: StepOptions) -> tuple[Path, CfgNode]:
+    """The yaml of a distilled run and its config, not frozen, with the losses of `method`.
+
+    Raises:
+        UserError: a wrong config or option, or a config without a loss.
+    """
+    source = find_config(options.config)
+    if options.method is None:
+        cfg = load_cfg(source, options.overrides)
+    else:
+        methods = [options.method]
+        overrides = list(options.overrides)
+        cfg = contest_of([options.config], overrides, methods=methods, out=Path()).cfg.clone()
+        cfg.defrost()
+    if not cfg.DISTILL.LOSSES:
+        raise UserError(f"{source}: DISTILL.LOSSES is empty; name the config of a distilled run")
+    check_settings(cfg)
+    return source, cfg
 
 
 def fresh_student(prepared: Prepared) -> nn.Module:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from graphkd.bench import pair
-from graphkd.bench.machine import describe_machine, require_device, set_threads
+from graphkd.bench.machine import describe_machine, set_threads
 from graphkd.bench.memory import Peaks, peaks
 from graphkd.bench.timing import Times, alternate
 from graphkd.evaluation.complexity import waiter
@@ -40,7 +40,6 @@ def measure_step(
     set_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         prepared = pair.prepare(options, Path(folder))
-        require_device(prepared.cfg.MODEL.DEVICE)
         distiller = pair.fresh_distiller(prepared)
         student = pair.fresh_student(prepared)
         boxes = None

@@ -105,7 +105,7 @@ def _infer_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", metavar="CONFIG|DATASET", help="a run's yaml or a data set name")
-    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="config keys to change")
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="keys of CONFIG")
     parser.add_argument(
         "--workers", type=_numbers, default=[0, 1, 2], help="loader processes (default 0,1,2)"
     )
@@ -185,12 +185,17 @@ def _step(args: argparse.Namespace) -> tuple[str, dict]:
 
 def _graph(args: argparse.Namespace) -> tuple[str, dict]:
     from graphkd.bench.graph import SHARE_NODES, measure_graph, measure_share
+    from graphkd.bench.pair import StepOptions, read_config
     from graphkd.bench.tables import graph_table
     from graphkd.errors import UserError
 
     if args.overrides and not args.config:
         raise UserError("KEY VALUE pairs go with --config CONFIG")
-    nodes = [*args.nodes, SHARE_NODES] if args.config else args.nodes
+    nodes = args.nodes
+    if args.config:
+        # A wrong one shows before minutes of timing.
+        read_config(StepOptions(args.config, tuple(args.overrides)))
+        nodes = [*nodes, SHARE_NODES]
     result = measure_graph(
         nodes,
         channels=args.channels,

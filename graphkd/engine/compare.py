@@ -17,6 +17,7 @@ from graphkd.engine.jobs import train_teacher
 from graphkd.engine.ledger import Ledger
 from graphkd.engine.parts import Part, claim, data_of, read_record, train_part
 from graphkd.engine.probe import PROBE_STEPS, probe
+from graphkd.engine.solver import check_settings
 from graphkd.engine.trainer import DivergedError
 from graphkd.errors import UserError
 from graphkd.evaluation.comparison import PLAIN, PLAIN_LONGER, TEACHER, Run, compare_runs
@@ -62,6 +63,7 @@ def compare(
     if budget == "time" and time_matched:
         raise UserError("--time-matched adds nothing to --budget time; leave one of them out")
     register_all()
+    check_settings(contest.cfg)
     classes = check_classes(contest.cfg, source=contest.source)
     if unknown := [name for name in chosen if name not in classes]:
         raise UserError(f"no class {', '.join(unknown)}; the data has {', '.join(classes)}")

@@ -11,6 +11,7 @@ from graphkd.config import find_config, load_cfg
 from graphkd.data.catalog import register_all
 from graphkd.engine import run
 from graphkd.engine.build import build_distiller, build_student, check_classes
+from graphkd.engine.solver import check_settings
 from graphkd.errors import UserError
 from graphkd.evaluation.files import write_json
 from graphkd.modeling.network import build_network
@@ -155,6 +156,7 @@ def debug_job(config: str, overrides: list[str], iterations: int) -> list[dict[s
         "output/debug",
     ]
     cfg, source = load_run(config, [*small, *overrides])
+    check_settings(cfg)
     run.prepare(cfg)
     if cfg.DISTILL.LOSSES:
         cfg = _with_any_teacher(cfg, source)

@@ -33,13 +33,14 @@ from graphkd.engine.hooks import (
 from graphkd.engine.loader import build_train_loader
 from graphkd.engine.log import open_log
 from graphkd.engine.precision import autocast_format
-from graphkd.engine.solver import build_optimizer
+from graphkd.engine.solver import build_optimizer, check_settings
 from graphkd.engine.trainer import Trainer
 from graphkd.errors import UserError
 from graphkd.evaluation.coco import evaluate
 from graphkd.evaluation.complexity import parameters
 from graphkd.evaluation.files import write_json, write_text
 from graphkd.modelfile import inference_config
+from graphkd.modeling.network import require_device
 from graphkd.teacher import load_teacher_cfg, require_weights
 
 RESULT = "result.json"
@@ -70,10 +71,7 @@ def prepare(cfg: CfgNode) -> None:
         UserError: a device that is not there.
     """
     register_all()
-    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(
-            "MODEL.DEVICE is cuda, but this machine has no usable GPU; set MODEL.DEVICE cpu"
-        )
+    require_device(cfg.MODEL.DEVICE)
     folder = Path(cfg.OUTPUT_DIR)
     folder.mkdir(parents=True, exist_ok=True)
     open_log(folder / f"log{comm.get_rank() or ''}.txt")
@@ -113,9 +111,10 @@ def train(
         UserError: whatever does not fit before the first step, or a diverged loss.
     """
     register_all()
+    # All of this before an earlier run's folder is touched.
+    check_settings(cfg)
     classes = check_classes(cfg, source=source)
     if cfg.DISTILL.LOSSES:
-        # Before an earlier run's folder is touched.
         require_weights(cfg, load_teacher_cfg(cfg, source=source), source=source)
     folder = Path(cfg.OUTPUT_DIR)
     take_folder(cfg, source=source, resume=resume)

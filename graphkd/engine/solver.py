@@ -1,4 +1,4 @@
-"""The optimizer of a run; schedules are Detectron2's own."""
+"""The optimizer of a run and the checks of its schedule; schedules are Detectron2's own."""
 
 import torch
 from detectron2.config import CfgNode
@@ -9,23 +9,42 @@ from detectron2.solver.build import (
 )
 from torch import nn
 
+from graphkd.engine.precision import autocast_format
 from graphkd.errors import UserError
+from graphkd.modeling.network import require_device
+
+OPTIMIZERS = ("SGD", "AdamW")
+SCHEDULES = ("WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR")
+
+
+def check_settings(cfg: CfgNode) -> None:
+    """Refuses device, number format, optimizer and schedule that would stop a run at its start.
+
+    Raises:
+        UserError: one of them does not exist here, or a count below 1.
+    """
+    require_device(cfg.MODEL.DEVICE)
+    autocast_format(cfg, torch.device(cfg.MODEL.DEVICE))
+    for name, known in (("OPTIMIZER", OPTIMIZERS), ("LR_SCHEDULER_NAME", SCHEDULES)):
+        if cfg.SOLVER[name] not in known:
+            raise UserError(f"SOLVER.{name} is {cfg.SOLVER[name]}; known: {', '.join(known)}")
+    counts = {
+        f"SOLVER.{k}": cfg.SOLVER[k] for k in ("MAX_ITER", "IMS_PER_BATCH", "CHECKPOINT_PERIOD")
+    }
+    for key, value in {**counts, "LOG_PERIOD": cfg.LOG_PERIOD}.items():
+        if value < 1:
+            raise UserError(f"{key} is {value}; it must be 1 or more")
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     """Detectron2's SGD, or AdamW with the same parameter groups, over every trainable parameter.
 
     Args:
-        cfg: reads SOLVER; OPTIMIZER is "SGD" or "AdamW".
+        cfg: checked by `check_settings`; reads SOLVER.
         model: the student or a Distiller, whose adapters are trained too.
-
-    Raises:
-        UserError: another name under SOLVER.OPTIMIZER.
     """
     if cfg.SOLVER.OPTIMIZER == "SGD":
         return detectron2_optimizer(cfg, model)
-    if cfg.SOLVER.OPTIMIZER != "AdamW":
-        raise UserError(f"SOLVER.OPTIMIZER is {cfg.SOLVER.OPTIMIZER}; known: SGD, AdamW")
     groups = get_default_optimizer_params(
         model,
         base_lr=cfg.SOLVER.BASE_LR,

@@ -16,12 +16,30 @@ def build_network(cfg: CfgNode) -> nn.Module:
 
     Neither changes names or values. The layout made a training step of the tiny R18 detector 1.2 to
     1.4 times as fast on two CPU cores (none clear for MobileNetV4), and is what tensor cores want.
+
+    Raises:
+        UserError: a device that is not there.
     """
+    require_device(cfg.MODEL.DEVICE)
     model = build_model(cfg).to(memory_format=torch.channels_last)
     for module in model.modules():
         if isinstance(module, ROIPooler):
             module.register_forward_pre_hook(_pool_in_float32)
     return model
+
+
+def require_device(device: str) -> None:
+    """Checks that torch can compute on `device`, a name such as cpu, cuda or cuda:1.
+
+    Raises:
+        UserError: no such device in this machine, or no device at all.
+    """
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise UserError(f"device {device}: this machine has no usable GPU; use cpu") from error
+        raise UserError(f"device {device}: not in this machine; use cpu or cuda") from error
 
 
 def compile_body(model: nn.Module) -> nn.Module:

@@ -40,6 +40,13 @@ def test_a_users_mistake_is_one_line_and_code_2(words, capsys):
     assert len(error) == 1 and "bench: " in error[0]
 
 
+def test_a_wrong_config_of_a_graph_shows_before_its_timing(monkeypatch, root, capsys):
+    monkeypatch.setattr("graphkd.bench.graph.measure_graph", None)
+    plain = str(root / "configs/students/rcnn_tiny_R18.yaml")
+    assert main(["bench", "graph", "--config", plain]) == 2
+    assert "DISTILL.LOSSES is empty" in capsys.readouterr().err
+
+
 def test_a_wrong_list_is_named(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["bench", "graph", "--nodes", "a,b"])

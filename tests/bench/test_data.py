@@ -33,6 +33,13 @@ def test_wrong_numbers_are_a_users_mistake(options, message):
         measure_data("pages_tiny_train", **options)
 
 
+def test_a_config_without_pages_and_overrides_without_a_config_are_refused(root, own_data):
+    with pytest.raises(UserError, match="DATASETS.TRAIN is empty"):
+        measure_data(str(root / "configs/students/rcnn_tiny_R18.yaml"))
+    with pytest.raises(UserError, match="go with a config"):
+        measure_data(own_data["train"], ["INPUT.MIN_SIZE_TRAIN", "(64,)"])
+
+
 def test_an_unknown_data_set_is_a_users_mistake():
     with pytest.raises(UserError, match="no_such_set"):
         measure_data("no_such_set")

@@ -1,7 +1,5 @@
 """Latency of model files of both kinds."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -9,6 +7,7 @@ import torch
 from graphkd.bench import infer
 from graphkd.bench.tables import inference_table
 from graphkd.errors import UserError
+from graphkd.export.header import Header
 from graphkd.modelfile import inference_config
 from tests.small import CLASSES, small_cfg, small_model
 
@@ -47,9 +46,12 @@ def write_onnx(path, *, header):
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     if header:
         entry = model.metadata_props.add()
-        entry.key, entry.value = "graphkd", json.dumps({"format": 1, "classes": list(CLASSES)})
+        entry.key, entry.value = "graphkd", header
     onnx.save(model, path)
     return path
+
+
+HEADER = Header(CLASSES, {}, 0.05, "float32", {}).text()
 
 
 def test_two_files_side_by_side(tmp_path):
@@ -68,7 +70,7 @@ def test_two_files_side_by_side(tmp_path):
 
 
 def test_onnx_files_run_through_onnxruntime(tmp_path):
-    path = write_onnx(tmp_path / "model.onnx", header=True)
+    path = write_onnx(tmp_path / "model.onnx", header=HEADER)
     detect = infer.load(path, threads=1)
     assert detect([infer.generated_page(0, (96, 64))] * 2) == 2
     result = infer.measure_inference([path], batches=[2], size=(96, 64), rounds=1)
@@ -87,9 +89,19 @@ def test_no_model_is_a_users_mistake(tmp_path, name):
         infer.measure_inference([tmp_path / name], batches=[1], rounds=1)
 
 
-def test_a_foreign_or_damaged_onnx_file_is_refused(tmp_path):
+@pytest.mark.parametrize("header", ["", "{", "[1]", "{}", '{"format": 1}'])
+def test_a_foreign_onnx_file_is_refused(tmp_path, header):
     with pytest.raises(UserError, match="no ONNX file of this project"):
-        infer.load(write_onnx(tmp_path / "other.onnx", header=False))
+        infer.load(write_onnx(tmp_path / "other.onnx", header=header))
+
+
+def test_an_onnx_file_that_cannot_be_run_is_one_line(tmp_path):
+    detect = infer.load(write_onnx(tmp_path / "model.onnx", header=HEADER))
+    with pytest.raises(UserError, match="model.onnx: it cannot be run"):
+        detect([np.zeros((8, 8, 4), np.uint8)])
+
+
+def test_a_damaged_onnx_file_is_refused(tmp_path):
     (tmp_path / "broken.onnx").write_bytes(b"broken")
     with pytest.raises(UserError, match="not a readable ONNX file"):
         infer.load(tmp_path / "broken.onnx")
