@@ -41,8 +41,13 @@ def run(args: argparse.Namespace) -> int:
 
     from graphkd.engine.compare import compare
     from graphkd.engine.contest import contest_of
+    from graphkd.engine.launch import in_torchrun
+    from graphkd.errors import UserError
     from graphkd.report.compare_text import sentences, table
 
+    if in_torchrun():
+        # Each process would train every run, all into the same folders.
+        raise UserError("it trains in one process; start it without torchrun")
     configs, overrides = split([*args.configs, *args.overrides])
     out = Path(args.out)
     contest = contest_of(configs, overrides, methods=names(args.methods), out=out)

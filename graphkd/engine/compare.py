@@ -77,9 +77,11 @@ def compare(
     ledger = Ledger(contest, about, tuple(chosen), json_file)
     say(f"teacher: {contest.teacher_weights}")
     _add_teacher(ledger, classes)
-    stretches = _probe_all(contest, say) if budget == "time" else {}
-    jobs = [(seed, name) for seed in order for name in (PLAIN, *contest.methods)]
-    parts = [contest.part(name, seed, stretch=stretches.get(name, 1.0)) for seed, name in jobs]
+    stretches = dict.fromkeys((PLAIN, *contest.methods), 1.0)
+    if budget == "time":
+        stretches = _probe_all(ledger, say)
+    jobs = [(seed, name) for seed in order for name in stretches]
+    parts = [contest.part(name, seed, stretch=stretches[name]) for seed, name in jobs]
     _train_all(ledger, parts, say)
     cost = _cost_of_first_method(ledger) if time_matched else None
     if cost is not None:
@@ -109,9 +111,7 @@ def _train_all(ledger: Ledger, parts: list[Part], say: Callable[[str], None]) ->
         try:
             found = _run_of(part, train_part(part))
         except DivergedError as error:
-            reason = " ".join(str(error).split())
-            say(f"  stopped: {reason}")
-            ledger.failed[f"{part.name}, seed {part.cfg.SEED}"] = reason
+            _note_failure(ledger, f"{part.name}, seed {part.cfg.SEED}", error, say)
         else:
             ledger.add(found, part.folder / "metrics.json")
             known = "not measured" if found.AP is None else f"{found.AP:.1f}"
@@ -150,6 +150,8 @@ def _add_teacher(ledger: Ledger, classes: tuple[str, ...]) -> None:
         )
         return
     cfg.DATASETS.TEST = contest.cfg.DATASETS.TEST
+    # The run says whether its teacher's file may be unpickled, here as in training.
+    cfg.TRUST_PICKLES = contest.cfg.TRUST_PICKLES
     cfg.OUTPUT_DIR = str(contest.out / "teacher-scores")
     cfg.freeze()
     source = find_config(contest.cfg.DISTILL.TEACHER.CONFIG, near=contest.source)
@@ -197,11 +199,27 @@ def _cost_of_first_method(ledger: Ledger) -> float | None:
     return next((row.step_cost for row in here if row.name == first), None)
 
 
-def _probe_all(contest: Contest, say: Callable[[str], None]) -> dict[str, float]:
-    """How much shorter each method's schedule must be to last as long as the plain student's."""
+def _probe_all(ledger: Ledger, say: Callable[[str], None]) -> dict[str, float]:
+    """How much shorter each method's schedule must be to last as long as the plain student's.
+
+    A method that diverges here is noted as failed and left out.
+    """
     say(f"measuring the cost of a step ({PROBE_STEPS} steps each)")
-    costs = {name: probe(contest, name) for name in (PLAIN, *contest.methods)}
+    costs = {PLAIN: probe(ledger.contest, PLAIN)}
+    for name in ledger.contest.methods:
+        try:
+            costs[name] = probe(ledger.contest, name)
+        except DivergedError as error:
+            _note_failure(ledger, name, error, say)
     return {name: costs[PLAIN] / cost for name, cost in costs.items()}
+
+
+def _note_failure(
+    ledger: Ledger, run_name: str, error: DivergedError, say: Callable[[str], None]
+) -> None:
+    reason = " ".join(str(error).split())
+    say(f"  {run_name} stopped: {reason}")
+    ledger.failed[run_name] = reason
 
 
 def _budget_text(contest: Contest, budget: str) -> str:

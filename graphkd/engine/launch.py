@@ -27,7 +27,7 @@ def launch(
     Raises:
         UserError: more GPUs asked for than there are.
     """
-    if "LOCAL_RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if in_torchrun():
         join_torchrun()
         try:
             job(*args)
@@ -45,6 +45,11 @@ def launch(
         )
     except ProcessExitedException as error:
         sys.exit(error.exit_code)
+
+
+def in_torchrun() -> bool:
+    """Whether this is one of several processes that torchrun started."""
+    return "LOCAL_RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def _run_in_process(job: Callable, args: tuple) -> None:

@@ -174,6 +174,14 @@ def test_a_budget_of_time_shortens_the_methods(pair, tmp_path, monkeypatch):
     }
 
 
+def test_a_method_that_diverges_while_it_is_measured_is_noted(compared, pair, tmp_path):
+    # `compared` has trained the teacher.
+    broken = contest(pair, tmp_path, "DISTILL.LOSSES.fitnets.WEIGHT", "1.0e+39")
+    ledger = compare(broken, seeds=1, budget="time")
+    assert [found.name for found in ledger.runs] == ["teacher", "plain", "graphkd"]
+    assert list(ledger.failed) == ["fitnets"] and "is not finite" in ledger.failed["fitnets"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -194,6 +202,23 @@ def test_a_wrong_option_shows_before_any_student_trains(compared, pair, tmp_path
     with pytest.raises(UserError, match="DISTILL.LOSSES.fitnets"):
         compare(wrong, seeds=1)
     assert not list(tmp_path.glob("seed*/*/model_final.pth"))
+
+
+def test_several_processes_do_not_train_the_same_runs(pair, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["compare", str(pair), "--out", str(tmp_path / "out")]) == 2
+    assert "without torchrun" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_the_teacher_is_scored_from_any_file_that_may_teach(compared, pair, tmp_path, monkeypatch):
+    stored = torch.load(pair.parent / "teacher" / "model_final.pth", weights_only=True)
+    weights = tmp_path / "teacher.pth"
+    torch.save({**stored, "note": tmp_path}, weights)  # a path is no plain value
+    monkeypatch.setattr("graphkd.engine.compare._train_all", lambda *_: None)
+    own = ("DISTILL.TEACHER.WEIGHTS", str(weights), "TRUST_PICKLES", "True")
+    ledger = compare(contest(pair, tmp_path / "out", *own), seeds=1)
+    assert [found.name for found in ledger.runs] == ["teacher"]
 
 
 def test_configs_come_before_overrides():
