@@ -76,7 +76,11 @@ def test_registering_and_listing(tmp_path, data_root, capsys):
     assert (data_root / "registered.yaml").is_file()
     assert main(["data", "check", "letters_val"]) == 0
     capsys.readouterr()
-    assert main(["data", "list"]) == 0
+    report = tmp_path / "list.json"
+    assert main(["data", "list", "--json", str(report)]) == 0
+    (mine,) = [row for row in json.loads(report.read_text()) if row["name"] == "letters_val"]
+    assert mine["data"] == "found" and mine["pages"] == 2
+    assert (mine["classes"], mine["text_classes"]) == (["text", "figure"], ["text"])
     said = capsys.readouterr().out
     (row,) = [line for line in said.splitlines() if "letters_val" in line]
     assert "found" in row and " 2 " in row
