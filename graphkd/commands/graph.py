@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trust", action="store_true", help="read .pth that can run any code")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     parser.epilog = """examples:
-  graphkd graph page.jpg output/R18-MNv4s/model_final.pth
+  graphkd graph page.jpg output/tiny/R18-MNv4s/model_final.pth
   graphkd graph page.png student.safetensors -o page.svg --text-classes text,title,list
   graphkd graph scan.tif model_final.pth -o scan.png --score 0.3 --edges 2
 

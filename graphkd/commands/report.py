@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-graph", action="store_true", help="draw no graph: runs no model")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     parser.epilog = """examples:
-  graphkd report output/R18-MNv4s
+  graphkd report output/tiny/R18-MNv4s
   graphkd report output/compare -o compare-report.html --pages 12
   graphkd report output/demo --score 0.3 --no-graph
 
