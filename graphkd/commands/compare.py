@@ -24,11 +24,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also a plain student that trains as long as the first method",
     )
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="runs at a time, each on a GPU of its own or with its share of the cores (default: 1)",
+    )
     parser.add_argument("--classes", metavar="A,B", help="a column with the mean AP of these")
     parser.add_argument("--json", metavar="FILE", help="write the numbers here, too")
     parser.epilog = """examples:
   graphkd compare configs/tiny/R18-MNv4s.yaml --methods graphkd,fitnets,logits
   graphkd compare configs/R50-R18.yaml --methods graphkd,graphkd+logits --seeds 5 --time-matched
+  graphkd compare configs/R50-R18.yaml --methods graphkd_full,dsig --processes 8    # 8 GPUs
   graphkd compare mine/a.yaml mine/b.yaml --out output/mine SOLVER.MAX_ITER 3000
 
 A comparison that was stopped goes on with the same command; finished runs are not repeated.
@@ -47,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
     if in_torchrun():
         # Each process would train every run, all into the same folders.
-        raise UserError("it trains in one process; start it without torchrun")
+        raise UserError("start it without torchrun; --processes N trains N runs at a time")
     configs, overrides = split([*args.configs, *args.overrides])
     out = Path(args.out)
     contest = contest_of(configs, overrides, methods=names(args.methods), out=out)
@@ -56,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
         seeds=args.seeds,
         budget=args.budget,
         time_matched=args.time_matched,
+        processes=args.processes,
         chosen=names(args.classes),
         json_file=Path(args.json) if args.json else None,
         command=typed(args, configs, overrides),
@@ -84,7 +93,7 @@ def typed(args: argparse.Namespace, configs: list[str], overrides: list[str]) ->
     import shlex
 
     words = ["graphkd", "compare", *configs]
-    for option in ("methods", "seeds", "out", "budget", "classes", "json"):
+    for option in ("methods", "seeds", "out", "budget", "processes", "classes", "json"):
         value = getattr(args, option)
         if value is not None:
             words += [f"--{option}", str(value)]

@@ -13,9 +13,10 @@ from graphkd.data.catalog import dataset_classes, register_all
 from graphkd.engine import run
 from graphkd.engine.build import build_distiller, build_student, build_trained, check_classes
 from graphkd.engine.contest import Contest
+from graphkd.engine.crew import train_parts
 from graphkd.engine.jobs import train_teacher
 from graphkd.engine.ledger import Ledger
-from graphkd.engine.parts import Part, claim, data_of, read_record, train_part
+from graphkd.engine.parts import Part, claim, data_of, read_record
 from graphkd.engine.probe import PROBE_STEPS, probe
 from graphkd.engine.solver import check_settings
 from graphkd.engine.trainer import DivergedError
@@ -31,6 +32,7 @@ def compare(
     seeds: int,
     budget: str = "steps",
     time_matched: bool = False,
+    processes: int = 1,
     chosen: Sequence[str] = (),
     json_file: Path | None = None,
     command: str = "graphkd compare",
@@ -49,6 +51,7 @@ def compare(
             step measured before.
         time_matched: also train a plain student as long as the first method takes, by the cost of
             their steps at the first seed.
+        processes: how many runs are trained at a time, each with a GPU or a share of the cores.
         chosen: classes for a mean AP of their own.
         json_file: second place for the numbers.
         command: what was typed, for the record.
@@ -60,6 +63,8 @@ def compare(
     """
     if seeds < 1:
         raise UserError(f"--seeds is {seeds}; it must be 1 or more")
+    if processes < 1:
+        raise UserError(f"--processes is {processes}; it must be 1 or more")
     if budget == "time" and time_matched:
         raise UserError("--time-matched adds nothing to --budget time; leave one of them out")
     register_all()
@@ -75,6 +80,8 @@ def compare(
         "budget": _budget_text(contest, budget),
     }
     ledger = Ledger(contest, about, tuple(chosen), json_file)
+    if processes > 1:
+        ledger.notes.append(f"{processes} runs were trained at a time; their seconds show it.")
     say(f"teacher: {contest.teacher_weights}")
     _add_teacher(ledger, classes)
     stretches = dict.fromkeys((PLAIN, *contest.methods), 1.0)
@@ -82,18 +89,20 @@ def compare(
         stretches = _probe_all(ledger, say)
     jobs = [(seed, name) for seed in order for name in stretches]
     parts = [contest.part(name, seed, stretch=stretches[name]) for seed, name in jobs]
-    _train_all(ledger, parts, say)
+    _train_all(ledger, parts, say, processes=processes)
     cost = _cost_of_first_method(ledger) if time_matched else None
     if cost is not None:
         parts = [contest.part(PLAIN_LONGER, seed, stretch=cost) for seed in order]
-        _train_all(ledger, parts, say)
+        _train_all(ledger, parts, say, processes=processes)
     elif time_matched:
         ledger.failed[PLAIN_LONGER] = "it needs plain and the first method at the first seed"
     ledger.write()
     return ledger
 
 
-def _train_all(ledger: Ledger, parts: list[Part], say: Callable[[str], None]) -> None:
+def _train_all(
+    ledger: Ledger, parts: list[Part], say: Callable[[str], None], *, processes: int
+) -> None:
     """Reads the finished parts back, so that the files never hold less than before; trains the
     others.
     """
@@ -102,20 +111,19 @@ def _train_all(ledger: Ledger, parts: list[Part], say: Callable[[str], None]) ->
     done = [part for part in parts if part.finished]
     todo = [part for part in parts if not part.finished]
     for part in done:
-        say(f"seed {part.cfg.SEED}, {part.name}: finished before")
+        say(f"{part.title}: finished before")
         ledger.add(_run_of(part, run.read_result(part.folder)), part.folder / "metrics.json")
     ledger.write()
     _check_methods(todo)
-    for number, part in enumerate(todo, start=1):
-        say(f"[{number}/{len(todo)}] seed {part.cfg.SEED}, {part.name}")
-        try:
-            found = _run_of(part, train_part(part))
-        except DivergedError as error:
-            _note_failure(ledger, f"{part.name}, seed {part.cfg.SEED}", error, say)
+    for number, (part, failure) in enumerate(train_parts(todo, processes=processes), start=1):
+        place = f"[{number}/{len(todo)}] "
+        if failure is not None:
+            _note_failure(ledger, part.title, failure, say, place)
         else:
+            found = _run_of(part, run.read_result(part.folder))
             ledger.add(found, part.folder / "metrics.json")
             known = "not measured" if found.AP is None else f"{found.AP:.1f}"
-            say(f"  AP {known}, {found.seconds:.0f} s of training")
+            say(f"{place}{part.title}: AP {known}, {found.seconds:.0f} s of training")
         ledger.write()
 
 
@@ -210,16 +218,15 @@ def _probe_all(ledger: Ledger, say: Callable[[str], None]) -> dict[str, float]:
         try:
             costs[name] = probe(ledger.contest, name)
         except DivergedError as error:
-            _note_failure(ledger, name, error, say)
+            _note_failure(ledger, name, str(error), say)
     return {name: costs[PLAIN] / cost for name, cost in costs.items()}
 
 
 def _note_failure(
-    ledger: Ledger, run_name: str, error: DivergedError, say: Callable[[str], None]
+    ledger: Ledger, title: str, reason: str, say: Callable[[str], None], place: str = ""
 ) -> None:
-    reason = " ".join(str(error).split())
-    say(f"  {run_name} stopped: {reason}")
-    ledger.failed[run_name] = reason
+    ledger.failed[title] = " ".join(reason.split())
+    say(f"{place}{title}: stopped, {ledger.failed[title]}")
 
 
 def _budget_text(contest: Contest, budget: str) -> str:

@@ -23,7 +23,13 @@ logger = logging.getLogger(__name__)
 
 
 class ProgressBar(HookBase):
-    """One line on the terminal with step, loss, speed and time left; for the main process."""
+    """One line on the terminal with step, loss, speed and time left; for the main process.
+
+    Attributes:
+        row: lines below the cursor, where several trainings share a terminal.
+    """
+
+    row = 0
 
     def __init__(self, title: str, *, total: int):
         self.title, self.total = title, total
@@ -35,6 +41,7 @@ class ProgressBar(HookBase):
             desc=self.title,
             unit="step",
             disable=not comm.is_main_process(),
+            position=self.row or None,
             dynamic_ncols=True,
             mininterval=1.0,
         )

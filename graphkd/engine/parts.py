@@ -43,6 +43,11 @@ class Part:
     teacher: Path | None = None
 
     @property
+    def title(self) -> str:
+        """Name and seed."""
+        return f"{self.name}, seed {self.cfg.SEED}"
+
+    @property
     def folder(self) -> Path:
         """Where its weights and numbers are."""
         return Path(self.cfg.OUTPUT_DIR)
@@ -62,7 +67,7 @@ def train_part(part: Part) -> run.RunResult:
     claim(part)
     if part.finished:
         return run.read_result(part.folder)
-    return run.train(part.cfg, source=part.source, resume=True, title=part.name)
+    return run.train(part.cfg, source=part.source, resume=True, title=part.title)
 
 
 def claim(part: Part) -> None:

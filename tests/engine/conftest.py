@@ -13,12 +13,16 @@ def pair(own_data, tmp_path_factory) -> Path:
     """A run yaml: two tiny real detectors on the tiny data, 6 steps of 2 pages; its teacher beside
     it.
     """
-    folder = tmp_path_factory.mktemp("pair")
+    return write_pair(tmp_path_factory.mktemp("pair"), **own_data)
+
+
+def write_pair(folder: Path, *, train: str, test: str) -> Path:
+    """Such a yaml in `folder`, for two data sets by name."""
     common = f"""
 DATASETS:
-  TRAIN: ["{own_data["train"]}"]
-  VAL: ["{own_data["test"]}"]
-  TEST: ["{own_data["test"]}"]
+  TRAIN: ["{train}"]
+  VAL: ["{test}"]
+  TEST: ["{test}"]
 MODEL:
   DEVICE: "cpu"
   FPN: {{OUT_CHANNELS: 16}}
