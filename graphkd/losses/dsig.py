@@ -165,9 +165,7 @@ class DSIG(DistillLoss):
         self, student: Regions, teacher: Regions, targets: Targets
     ) -> dict[str, Tensor]:
         linked = sample_nodes(teacher, targets, **self.sampling)
-        features, constant = match_size(
-            student.features.float(), teacher.features.detach().float()
-        )
+        features, constant = match_size(student.features.float(), teacher.features.detach().float())
         adapted = self.adapter(features)
         background = targets.region_labels == targets.num_classes
         squares = F.mse_loss(adapted, constant, reduction="none").flatten(1).mean(1)
