@@ -70,6 +70,14 @@ class MGD(DistillLoss):
             }
         )
 
+    def get_extra_state(self) -> Tensor:
+        """Where the random masks are, so that a resumed run draws those of an uninterrupted one."""
+        return self.draw.get_state()
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Goes on from `get_extra_state`."""
+        self.draw.set_state(state.cpu())
+
     def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:
         """Returns `features`."""
         errors = []

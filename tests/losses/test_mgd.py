@@ -70,6 +70,15 @@ def test_every_step_draws_other_holes(toy):
     assert loss(*pair, toy.targets())["features"] != loss(*pair, toy.targets())["features"]
 
 
+def test_a_resumed_run_draws_the_next_holes(toy):
+    pair = toy.outputs(1), toy.outputs(2), toy.targets()
+    torch.manual_seed(0)
+    loss, other = MGD(toy.context()), MGD(toy.context())
+    loss(*pair)
+    other.load_state_dict(loss.state_dict())
+    assert loss(*pair)["features"] == other(*pair)["features"]
+
+
 @pytest.mark.parametrize(("ratio", "kept"), [(0.0, 1.0), (1.0, 0.0)])
 def test_mask_ratio_is_the_share_that_is_hidden(ratio, kept):
     mask = keep_mask(torch.zeros(1, 2, 50, 50), mask_ratio=ratio, draw=torch.Generator())
