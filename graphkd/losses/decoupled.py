@@ -61,8 +61,9 @@ class Decoupled(DistillLoss):
     """Objects and background with factors and divisors of their own (DeFeat).
 
     Source: Guo et al., Distilling Object Detectors via Decoupled Features, section 3.
-    Differs from the paper: a mean over channels too, so the factors mean the same at any width; the
-    cells of each image are its own divisor, so every image weighs the same.
+    As in the release, terms of maps are means over channels and over levels, a level without
+    objects counting as 0. Differs from it: the cells of each image are its own divisor, so every
+    image weighs the same; class terms are compared on the student's regions.
     """
 
     needs = frozenset({"features", "region_predictions"})
@@ -73,8 +74,8 @@ class Decoupled(DistillLoss):
         *,
         object_weight: float = 3.0,
         background_weight: float = 12.0,
-        object_class_weight: float = 1.0,
-        background_class_weight: float = 1.0,
+        object_class_weight: float = 2.0,
+        background_class_weight: float = 2.0,
         temperature: float = 1.0,
         kernel: int = 3,
     ):
@@ -87,7 +88,8 @@ class Decoupled(DistillLoss):
             object_class_weight: factor of the class term of foreground regions; 0 for none.
             background_class_weight: factor of the class term of background regions; 0 for none.
             temperature: T of the class scores.
-            kernel: 1 or 3, width of the convolution from student to teacher channels.
+            kernel: 1 or 3, width of the convolution from student to teacher channels, which is
+                there at equal widths too, as in the release.
         """
         super().__init__()
         self.weights = {
@@ -104,7 +106,7 @@ class Decoupled(DistillLoss):
         else:
             self.needs = frozenset({"features"})
         self.temperature = positive("temperature", temperature)
-        self.adapters = level_adapters(context, kernel=kernel)
+        self.adapters = level_adapters(context, kernel=kernel, always=True)
 
     def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:
         """Returns `object`, `background`, and `object_class`, `background_class` where asked."""
@@ -112,8 +114,8 @@ class Decoupled(DistillLoss):
         masks = object_masks(targets.boxes, pairs)
         both = list(zip(pairs, masks, strict=True))
         terms = {
-            "object": stack([masked_error(pair, mask) for pair, mask in both]).sum(),
-            "background": stack([masked_error(pair, ~mask) for pair, mask in both]).sum(),
+            "object": stack([masked_error(pair, mask) for pair, mask in both]).mean(),
+            "background": stack([masked_error(pair, ~mask) for pair, mask in both]).mean(),
         }
         if self.compares_classes:
             terms["object_class"], terms["background_class"] = class_terms(

@@ -4,9 +4,11 @@ errors only.
 Source: Chen, Chen, Zhao et al., Deep Structured Instance Graph for Distilling Object Detectors,
 ICCV 2021, and its released code [code]: flattened RoI features of foreground and of background that
 the teacher finds hard, their cosines as edges, the weights below.
-`Differs from the paper:` terms are means over images where the release sums the graph terms over
-the images of a device, two there: WEIGHT: 2 gives its scale. The box term averages over the four
-deltas [ours].
+`Differs from the release:` graph terms are means over images times the two images a device has
+there, over which the release sums: its scale at any batch size. The class term is a KL a region,
+where the release takes the mean over classes too and so gives it 1 / (K + 1) of this. The box term
+is a mean over foreground regions and the four deltas, where the release sums and divides by all
+regions: the same at the usual quarter of foreground [ours].
 """
 
 import torch
@@ -19,7 +21,7 @@ from graphkd.graph.nodes import match_size
 from graphkd.losses.base import DistillLoss, LossContext
 from graphkd.losses.logits import region_terms
 from graphkd.losses.maps import level_adapters, level_pairs
-from graphkd.losses.node_sampling import node_features, roi_adapter, sample_nodes
+from graphkd.losses.node_sampling import roi_adapter, sample_nodes
 from graphkd.losses.options import (
     need_same_box_codes,
     need_same_classes,
@@ -31,38 +33,46 @@ from graphkd.losses.reduce import count_per_process, sum_of_images
 from graphkd.losses.register import register
 from graphkd.outputs import Outputs, Regions, Targets
 
+IMAGES_A_DEVICE = 2
 
-def image_graph_terms(
-    student: Tensor, teacher: Tensor, squares: Tensor, background: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Unweighted graph terms of one image.
+
+def image_node_terms(squares: Tensor, background: Tensor) -> tuple[Tensor, Tensor]:
+    """Unweighted node terms of one image.
 
     Args:
-        student: (n, Ds) flattened RoI features.
-        teacher: (n, Dt) of the same regions.
-        squares: (n,) mean squared difference of the adapted student to the teacher.
-        background: (n,) bool, which regions are background.
+        squares: (R,) mean squared difference of the adapted student to the teacher.
+        background: (R,) bool, which of all sampled regions are background.
 
     Returns:
         Foreground: mean squared difference. Background: the same, times foreground over background
-        nodes; 0 where either is missing. Edges: half the mean squared difference of all (n, n)
-        cosines.
+        regions; 0 where either is missing.
     """
-    fore, back = (~background).sum(), background.sum()
-    everything = torch.ones_like(background)
-    edges = edge_distance(
+    share = (~background).sum() / background.sum().clamp(min=1)
+    return masked_mean(squares, ~background), share * masked_mean(squares, background)
+
+
+def image_edge_term(student: Tensor, teacher: Tensor) -> Tensor:
+    """Half the mean squared difference of all (n, n) cosines of one image.
+
+    Args:
+        student: (n, Ds) flattened RoI features of the nodes that have edges.
+        teacher: (n, Dt) of the same regions.
+    """
+    everything = torch.ones(len(student), dtype=torch.bool, device=student.device)
+    return edge_distance(
         cosine_affinity(student),
         cosine_affinity(teacher),
         present=everything,
         is_text=~everything,
     )
-    share = fore / back.clamp(min=1)
-    return masked_mean(squares, ~background), share * masked_mean(squares, background), edges
 
 
 @register("dsig")
 class DSIG(DistillLoss):
-    """Imitates foreground nodes, hard background nodes and edges, on request the heads' outputs."""
+    """Imitates foreground and background nodes and edges, on request the heads' outputs.
+
+    All sampled background regions are nodes; only those that the teacher finds hard have edges.
+    """
 
     needs = frozenset({"region_features", "region_predictions"})
 
@@ -87,11 +97,11 @@ class DSIG(DistillLoss):
             context: facts about the pair.
             foreground_weight: of the foreground node term.
             background_weight: of the background node term, times alpha * foreground / background
-                nodes.
+                regions.
             alpha: see background_weight.
             background_ce: the teacher's cross entropy from which background is hard.
-            max_background: background nodes an image, at most; 0 for none. The release has no
-                limit, and 512 is all that Detectron2 samples.
+            max_background: background nodes with edges an image, at most; 0 for none. The release
+                has no limit, and 512 is all that Detectron2 samples.
             edge_weight: of the edge term; 2 in the release for small students.
             feature_weight: of the FPN term; 0.5 in the release for small students.
             class_weight: of the class term; 3 in the release for small students.
@@ -139,7 +149,7 @@ class DSIG(DistillLoss):
         """Returns `foreground`, `background`, `edges`, and `features`, `classes`, `boxes` where
         their weight is not 0.
 
-        Graph terms are means over the images that have a node.
+        Graph terms are `IMAGES_A_DEVICE` times means over the images that have a region.
         """
         with torch.autocast(student.regions.features.device.type, enabled=False):
             terms = self._graph_terms(student.regions, teacher.regions, targets)
@@ -154,25 +164,34 @@ class DSIG(DistillLoss):
     def _graph_terms(
         self, student: Regions, teacher: Regions, targets: Targets
     ) -> dict[str, Tensor]:
-        nodes = sample_nodes(teacher, targets, **self.sampling)
-        constant = node_features(teacher, nodes).detach()
-        features, constant = match_size(node_features(student, nodes), constant)
+        linked = sample_nodes(teacher, targets, **self.sampling)
+        features, constant = match_size(student.features.float(), teacher.features.detach().float())
         adapted = self.adapter(features)
-        background = nodes.labels == targets.num_classes
-        names, counts = ("foreground", "background", "edges"), nodes.counts
-        found: dict[str, list[Tensor]] = {name: [] for name in names}
+        background = targets.region_labels == targets.num_classes
         squares = F.mse_loss(adapted, constant, reduction="none").flatten(1).mean(1)
-        rows = (features.flatten(1), constant.flatten(1), squares, background)
-        parts = [each.split(counts) for each in rows]
-        for part in zip(*parts, strict=True):
-            if len(part[0]):
-                for name, term in zip(names, image_graph_terms(*part), strict=True):
-                    found[name].append(term)
-        images = count_per_process(adapted.new_tensor(sum(count > 0 for count in counts)))
-        self.log = {"nodes": background.new_tensor(len(background), dtype=torch.float32) / images}
-        self.log["background"] = background.sum() / images
-        return {name: sum_of_images(each, adapted) / images for name, each in found.items()}
+        counts = list(teacher.counts)
+        own, other = features.flatten(1).split(counts), constant.flatten(1).split(counts)
+        nodes = zip(squares.split(counts), background.split(counts), strict=True)
+        node_terms = [image_node_terms(*each) for each in nodes if len(each[0])]
+        edge_terms = [
+            image_edge_term(first[rows], second[rows])
+            for first, second, rows in zip(own, other, linked.regions, strict=True)
+            if len(rows)
+        ]
+        found = {
+            "foreground": [each[0] for each in node_terms],
+            "background": [each[1] for each in node_terms],
+            "edges": edge_terms,
+        }
+        images = count_per_process(adapted.new_tensor(len(node_terms)))
+        hard = (linked.labels == targets.num_classes).sum()
+        self.log = {"nodes": squares.new_tensor(len(linked.rows)) / images}
+        self.log["background"] = hard / images
+        return {
+            name: IMAGES_A_DEVICE * sum_of_images(each, adapted) / images
+            for name, each in found.items()
+        }
 
     def _feature_term(self, student: Outputs, teacher: Outputs, targets: Targets) -> Tensor:
         pairs = level_pairs(student, teacher, targets, adapters=self.levels)
-        return sum(0.5 * (pair.student - pair.teacher).square().mean() for pair in pairs)
+        return sum((pair.student - pair.teacher).square().mean() for pair in pairs)

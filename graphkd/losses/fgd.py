@@ -3,7 +3,13 @@
 from torch import Tensor, nn, stack
 
 from graphkd.losses.base import DistillLoss, LossContext
-from graphkd.losses.maps import LevelPair, level_adapters, level_pairs, reference_cells
+from graphkd.losses.maps import (
+    LevelPair,
+    level_adapters,
+    level_pairs,
+    reference_cells,
+    reference_width,
+)
 from graphkd.losses.masks import foreground_weights
 from graphkd.losses.options import not_negative, positive
 from graphkd.losses.register import register
@@ -60,13 +66,15 @@ def focal_terms(
     )
 
 
-def attention_term(pair: LevelPair, *, temperature: float, cells: int) -> Tensor:
-    """Absolute difference of attentions: a mean over cells times `cells`, a sum over channels."""
+def attention_term(pair: LevelPair, *, temperature: float, cells: float, width: float) -> Tensor:
+    """Absolute difference of attentions: a mean over cells times `cells`, a sum over channels times
+    `width`.
+    """
     spatial = spatial_attention(pair.student, temperature=temperature)
     spatial = spatial - spatial_attention(pair.teacher, temperature=temperature)
     channel = channel_attention(pair.student, temperature=temperature)
     channel = channel - channel_attention(pair.teacher, temperature=temperature)
-    return cells * spatial.abs().mean() + channel.abs().sum((1, 2, 3)).mean()
+    return cells * spatial.abs().mean() + width * channel.abs().sum((1, 2, 3)).mean()
 
 
 class GlobalContext(nn.Module):
@@ -101,8 +109,9 @@ class FGD(DistillLoss):
 
     Source: Yang et al., Focal and Global Knowledge Distillation for Detectors, section 3.
     Differs from the paper: the sums over cells of the attention and the context term are means,
-    times the cells of a middle level (`graphkd.losses.maps.reference_cells`), so that GAMMA and
-    CONTEXT_WEIGHT keep their published values and no level weighs more for its area.
+    times `graphkd.losses.maps.reference_cells`, and sums over channels are times `reference_width`,
+    so that all factors keep their published values and no level weighs more for its area. p6 of
+    two-stage detectors takes part; the student does not start from the teacher's heads.
     """
 
     needs = frozenset({"features"})
@@ -135,7 +144,7 @@ class FGD(DistillLoss):
             for name, value in given.items()
         }
         self.temperature = positive("temperature", temperature)
-        self.cells = reference_cells(context)
+        self.cells, self.width = reference_cells(context), reference_width(context)
         self.adapters = level_adapters(context)
         self.student_context = self._blocks(context)
         self.teacher_context = self._blocks(context)
@@ -151,11 +160,16 @@ class FGD(DistillLoss):
         pairs = level_pairs(student, teacher, targets, adapters=self.adapters)
         focal = [focal_terms(p, targets.boxes, temperature=self.temperature) for p in pairs]
         attention = [
-            attention_term(p, temperature=self.temperature, cells=self.cells) for p in pairs
+            attention_term(p, temperature=self.temperature, cells=self.cells, width=self.width)
+            for p in pairs
         ]
         return {
-            "foreground": self.factors["alpha"] * stack([each[0] for each in focal]).sum(),
-            "background": self.factors["beta"] * stack([each[1] for each in focal]).sum(),
+            "foreground": self.factors["alpha"]
+            * self.width
+            * stack([each[0] for each in focal]).sum(),
+            "background": self.factors["beta"]
+            * self.width
+            * stack([each[1] for each in focal]).sum(),
             "attention": self.factors["gamma"] * stack(attention).sum(),
             "context": self.factors["context_weight"]
             * stack([self._context_term(pair) for pair in pairs]).sum(),
@@ -164,4 +178,4 @@ class FGD(DistillLoss):
     def _context_term(self, pair: LevelPair) -> Tensor:
         seen = self.student_context[pair.name](pair.student)
         wanted = self.teacher_context[pair.name](pair.teacher)
-        return self.cells * (seen - wanted).square().sum(1).mean()
+        return self.cells * self.width * (seen - wanted).square().sum(1).mean()

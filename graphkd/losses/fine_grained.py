@@ -5,7 +5,13 @@ from detectron2.structures import Boxes, pairwise_iou
 from torch import Tensor, stack
 
 from graphkd.losses.base import DistillLoss, LossContext
-from graphkd.losses.maps import LevelPair, anchor_grids, level_adapters, level_pairs
+from graphkd.losses.maps import (
+    LevelPair,
+    anchor_grids,
+    level_adapters,
+    level_pairs,
+    reference_width,
+)
 from graphkd.losses.options import fraction
 from graphkd.losses.reduce import mean_of_present
 from graphkd.losses.register import register
@@ -57,7 +63,8 @@ class FineGrained(DistillLoss):
 
     Source: Wang et al., Distilling Object Detectors with Fine-grained Feature Imitation, section 3.
     Differs from the paper: FPN levels in place of one map, with the best anchor of an object sought
-    on all of them; the cells of each image are its own divisor, so every image weighs the same.
+    on all of them; the cells of each image are its own divisor, so every image weighs the same; the
+    sum over channels is times `graphkd.losses.maps.reference_width`.
     """
 
     needs = frozenset({"features"})
@@ -68,11 +75,13 @@ class FineGrained(DistillLoss):
         Args:
             context: facts about the pair.
             ratio: share of the best anchor's overlap that an anchor needs, 0..1.
-            kernel: 1 or 3, width of the convolution from student to teacher channels.
+            kernel: 1 or 3, width of the convolution from student to teacher channels, which is
+                there at equal widths too, as in the paper.
         """
         super().__init__()
         self.ratio = fraction("ratio", ratio)
-        self.adapters = level_adapters(context, kernel=kernel)
+        self.width = reference_width(context)
+        self.adapters = level_adapters(context, kernel=kernel, always=True)
 
     def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:
         """Returns `features`."""
@@ -82,4 +91,4 @@ class FineGrained(DistillLoss):
         grids = [by_level[pair.name][: pair.size[0], : pair.size[1]] for pair in pairs]
         images = [near_object_cells(boxes, grids, ratio=self.ratio) for boxes in targets.boxes]
         masks = [stack(level) for level in zip(*images, strict=True)]
-        return {"features": imitation(pairs, masks)}
+        return {"features": self.width * imitation(pairs, masks)}

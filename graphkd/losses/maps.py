@@ -42,24 +42,33 @@ def crop_to_common(student_map: Tensor, teacher_map: Tensor) -> tuple[Tensor, Te
     return student_map[..., :height, :width], teacher_map[..., :height, :width]
 
 
-def channel_adapter(student_channels: int, teacher_channels: int, *, kernel: int = 1) -> nn.Module:
-    """A convolution from the student's width to the teacher's; the identity where they agree."""
+def channel_adapter(
+    student_channels: int, teacher_channels: int, *, kernel: int = 1, always: bool = False
+) -> nn.Module:
+    """A convolution from the student's width to the teacher's.
+
+    Where they agree it is the identity, or a convolution that starts as the identity for `always`.
+    """
     if kernel not in (1, 3):
         raise ValueError(f"an adapter's kernel is 1 or 3, not {kernel}")
-    if student_channels == teacher_channels:
+    alike = student_channels == teacher_channels
+    if alike and not always:
         return nn.Identity()
-    return nn.Conv2d(student_channels, teacher_channels, kernel, padding=kernel // 2)
+    adapter = nn.Conv2d(student_channels, teacher_channels, kernel, padding=kernel // 2)
+    if alike:
+        nn.init.dirac_(adapter.weight)
+        nn.init.zeros_(adapter.bias)
+    return adapter
 
 
 def level_adapters(
-    context: LossContext, *, kernel: int = 1, levels: int | None = None
+    context: LossContext, *, kernel: int = 1, levels: int | None = None, always: bool = False
 ) -> nn.ModuleDict:
     """One `channel_adapter` a level, by level name; the `levels` finest levels, None for all."""
+    widths = context.student_channels, context.teacher_channels
     return nn.ModuleDict(
         {
-            level: channel_adapter(
-                context.student_channels, context.teacher_channels, kernel=kernel
-            )
+            level: channel_adapter(*widths, kernel=kernel, always=always)
             for level in context.levels[:levels]
         }
     )
@@ -147,14 +156,24 @@ def anchor_grids(targets: Targets, sizes: list[tuple[int, int]]) -> list[Tensor]
     ]
 
 
-def reference_cells(context: LossContext) -> int:
-    """Cells of the middle FPN level of an input of 1333 x 800, the size detector papers train on.
+def reference_cells(context: LossContext) -> float:
+    """Cells of an average FPN level of an input of 1333 x 800, the size detector papers train on.
 
-    Some papers sum over the cells of a level and choose their factors for these sums. Here such a
-    sum is a mean over cells times this number: the published factors stay right for the middle
-    level, and no level or input size weighs more than another.
+    Some papers sum over the cells of all levels, p2 to p5 of two-stage and p3 to p7 of one-stage
+    detectors, and choose their factors for these sums. Here such a sum is a mean over the cells of
+    a level times this number: all levels together weigh what they do in the papers, and no level or
+    input size weighs more than another.
     """
-    return 50 * 84 if context.two_stage else 25 * 42
+    cells = [200 * 336, 100 * 168, 50 * 84, 25 * 42, 13 * 21, 7 * 11]
+    return sum(cells[:4] if context.two_stage else cells[1:]) / len(context.levels)
+
+
+def reference_width(context: LossContext) -> float:
+    """256, the channels of the FPNs that detector papers use, over the teacher's.
+
+    Some papers sum over channels too. Times this number such a sum weighs the same at any width.
+    """
+    return 256 / context.teacher_channels
 
 
 def check_same_heads(student_maps: tuple[Tensor, ...], teacher_maps: tuple[Tensor, ...]) -> None:

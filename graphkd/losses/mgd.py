@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn, stack
 
 from graphkd.losses.base import DistillLoss, LossContext
-from graphkd.losses.maps import level_adapters, level_pairs, reference_cells
+from graphkd.losses.maps import level_adapters, level_pairs, reference_cells, reference_width
 from graphkd.losses.options import fraction, not_negative
 from graphkd.losses.register import register
 from graphkd.outputs import Outputs, Targets
@@ -25,8 +25,8 @@ class MGD(DistillLoss):
     """Squared error of the generated map: a sum over channels and levels, a mean over cells.
 
     Source: Yang et al., Masked Generative Distillation, section 3.1.
-    Differs from the paper: its sum over the cells of a level is a mean here, times the cells of a
-    middle level (`graphkd.losses.maps.reference_cells`), so ALPHA keeps its published value.
+    Differs from the paper: its sum over the cells of a level is a mean here, times
+    `graphkd.losses.maps.reference_cells` and `reference_width`, so ALPHA keeps its published value.
     """
 
     needs = frozenset({"features"})
@@ -53,7 +53,8 @@ class MGD(DistillLoss):
             alpha = 5e-7 if context.two_stage else 2e-5
         if mask_ratio is None:
             mask_ratio = 0.45 if context.two_stage else 0.65
-        self.factor = not_negative("alpha", alpha) * reference_cells(context)
+        self.factor = not_negative("alpha", alpha)
+        self.factor *= reference_cells(context) * reference_width(context)
         self.mask_ratio = fraction("mask_ratio", mask_ratio)
         self.draw = torch.Generator().manual_seed(seed)
         self.adapters = level_adapters(context)
@@ -68,6 +69,14 @@ class MGD(DistillLoss):
                 for level in context.levels
             }
         )
+
+    def get_extra_state(self) -> Tensor:
+        """Where the random masks are, so that a resumed run draws those of an uninterrupted one."""
+        return self.draw.get_state()
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Goes on from `get_extra_state`."""
+        self.draw.set_state(state.cpu())
 
     def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:
         """Returns `features`."""

@@ -2,12 +2,13 @@
 
 import torch
 from detectron2.structures import Boxes, pairwise_iou
-from torch import Tensor, stack
+from torch import Tensor
 from torch.nn import functional as F
 
 from graphkd.losses.base import DistillLoss, LossContext
 from graphkd.losses.maps import anchor_grids, dense_pair
 from graphkd.losses.options import fraction, need_same_anchors, need_same_classes
+from graphkd.losses.reduce import count_per_process, sum_of_images
 from graphkd.losses.register import register
 from graphkd.outputs import Outputs, Targets
 
@@ -99,4 +100,5 @@ class RankMimicking(DistillLoss):
                 column = torch.zeros_like(classes) if self.width == 1 else classes
                 scores = [each[image, used][:, column[ranked]].T for each in (seen, wanted)]
                 images.append(rank_divergence(*scores, members[:, used]).mean())
-        return {"rank": stack(images).mean() if images else 0 * seen.sum()}
+        count = count_per_process(seen.new_tensor(len(images)))
+        return {"rank": sum_of_images(images, seen) / count}

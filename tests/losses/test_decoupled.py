@@ -48,14 +48,14 @@ def test_hand_worked_number():
 
 
 def test_few_object_cells_weigh_as_much_as_many_background_cells(toy):
-    """The same gap everywhere costs half of each weight a level, at any area."""
+    """The same gap everywhere costs half of each weight on a level, at any area."""
     teacher = toy.outputs(0)
     student = toy.change(teacher, lambda tensor: tensor + 1)
     loss = Decoupled(toy.context(), object_weight=3, background_weight=5)
     terms = loss(student, teacher, toy.targets())
-    # both boxes are smaller than 224 pixels, so p3 alone has objects
-    assert terms["object"].item() == pytest.approx(3 / 2, abs=1e-4)
-    assert terms["background"].item() == pytest.approx(4 * 5 / 2, abs=1e-4)
+    # both boxes are smaller than 224 pixels, so p3 alone of four levels has objects
+    assert terms["object"].item() == pytest.approx(3 / 2 / 4, abs=1e-4)
+    assert terms["background"].item() == pytest.approx(5 / 2, abs=1e-4)
 
 
 def test_objects_and_background_are_apart(toy):
@@ -68,6 +68,14 @@ def test_objects_and_background_are_apart(toy):
     after = loss(replace(student, features=moved), teacher, targets)
     assert after["object"] != before["object"]
     assert after["background"] == before["background"]
+
+
+def test_adapters_are_there_at_equal_widths_too(toy):
+    loss = Decoupled(toy.context())
+    sum(loss(toy.outputs(1), toy.outputs(2), toy.targets()).values()).backward()
+    weights = [adapter.weight for adapter in loss.adapters.values()]
+    assert [weight.shape for weight in weights] == [(8, 8, 3, 3)] * 4
+    assert all(weight.grad.any() for weight in weights)
 
 
 def test_class_terms_by_hand():

@@ -10,7 +10,7 @@ from fvcore.common.config import CfgNode
 
 from graphkd.errors import UserError
 from graphkd.losses.build import build_losses
-from graphkd.losses.dsig import DSIG, image_graph_terms
+from graphkd.losses.dsig import DSIG, image_edge_term, image_node_terms
 from graphkd.outputs import Outputs
 from tests.losses.graph_pages import CLASSES, batch, context, make_page, run, same
 
@@ -45,21 +45,20 @@ def test_terms_by_hand():
     # unit vectors at 0 and 90 degrees for the teacher, at 0 and 60 for the student
     teacher = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     student = torch.tensor([[1.0, 0.0], [0.5, math.sqrt(0.75)]])
-    foreground, background, edges = image_graph_terms(
-        student, teacher, (student - teacher).square().mean(1), torch.tensor([False, True])
-    )
-    assert foreground == 0
-    assert background.item() == pytest.approx((0.25 + (1 - math.sqrt(0.75)) ** 2) / 2)
     # cosines 0.5 against 0, twice among four edges
-    assert edges.item() == pytest.approx(0.5 * 2 * 0.25 / 4)
+    assert image_edge_term(student, teacher).item() == pytest.approx(0.5 * 2 * 0.25 / 4)
+    squares, background = torch.tensor([3.0, 5.0, 1.0, 2.0]), torch.tensor([0, 0, 0, 1]).bool()
+    terms = [term.item() for term in image_node_terms(squares, background)]
+    assert terms == pytest.approx([3, 3 * 2])
 
 
 def test_weights_of_the_release():
+    """Twice the mean of an image, as the release sums over the two images of a device."""
     page = make_page(0, texts=4, figures=2, background=3, easy=2)
     terms, _ = run(DSIG(context()), [page.change(student=page.teacher + 2)])
-    assert terms["foreground"].item() == pytest.approx(0.5 * 4)
-    # 7.5 * 6 foreground / 3 background nodes
-    assert terms["background"].item() == pytest.approx(0.5 * 7.5 * 6 / 3 * 4, rel=1e-5)
+    assert terms["foreground"].item() == pytest.approx(2 * 0.5 * 4)
+    # 7.5 * 6 foreground / 5 background regions, of which the teacher finds 3 hard
+    assert terms["background"].item() == pytest.approx(2 * 0.5 * 7.5 * 6 / 5 * 4, rel=1e-5)
 
 
 def test_zero_when_student_equals_teacher():
@@ -97,15 +96,23 @@ def test_order_of_regions_and_images_and_batch_size_do_not_matter():
     assert same(run(loss, pages * 3)[0], expected)
 
 
-def test_background_that_the_teacher_is_sure_of_stays_out():
+def test_background_that_the_teacher_is_sure_of_has_no_edges_but_is_a_node():
     page = make_page(0)
-    easy = page.labels == CLASSES
     sure = page.logits.clone()
-    sure[easy, -1] = 20.0
-    terms, _ = run(DSIG(context()), [page.change(logits=sure)])
-    assert terms["background"] == 0
-    all_in = run(DSIG(context(), background_ce=0.0), [page])[0]
-    assert all_in["background"] != run(DSIG(context()), [page])[0]["background"]
+    sure[page.labels == CLASSES, -1] = 20.0
+    terms = run(DSIG(context()), [page])[0]
+    without = run(DSIG(context()), [page.change(logits=sure)])[0]
+    assert without["background"] == terms["background"] > 0
+    assert without["edges"] != terms["edges"]
+    fore = page.take((page.labels < CLASSES).nonzero().flatten())
+    assert torch.allclose(without["edges"], run(DSIG(context()), [fore])[0]["edges"])
+
+
+def test_a_single_hard_background_region_does_not_drown_the_rest():
+    """The background term grows with foreground over sampled, not over hard, background."""
+    page = make_page(0, texts=8, figures=4, background=1, easy=23)
+    terms = run(DSIG(context()), [page.change(student=page.teacher + 2)])[0]
+    assert terms["background"].item() == pytest.approx(7.5 * 12 / 24 * terms["foreground"].item())
 
 
 def test_small_recipe_by_hand():
@@ -115,7 +122,7 @@ def test_small_recipe_by_hand():
         (student.features[level] - teacher.features[level][..., :edge, :edge]).square().mean()
         for level, edge in zip(context().levels, (32, 16, 8, 4), strict=True)
     ]
-    assert torch.allclose(terms["features"], 0.5 * 0.5 * sum(squares))
+    assert torch.allclose(terms["features"], 0.5 * sum(squares))
     own, other = student.regions.logits.log_softmax(1), teacher.regions.logits.log_softmax(1)
     divergence = (other.exp() * (other - own)).sum(1)
     assert torch.allclose(terms["classes"], 3 * divergence.mean())

@@ -87,7 +87,7 @@ def test_attention_term_by_hand():
     teacher = torch.tensor([1.0, 0.0]).reshape(1, 1, 1, 2)
     student = torch.zeros(1, 1, 1, 2)
     share = torch.tensor([2.0, 0.0]).softmax(0)[0]
-    term = attention_term(pair_of(student, teacher), temperature=0.5, cells=10)
+    term = attention_term(pair_of(student, teacher), temperature=0.5, cells=10, width=4)
     torch.testing.assert_close(term, 10 * (2 * share - 1))
 
 
@@ -102,10 +102,35 @@ def test_terms_do_not_grow_with_the_area(toy):
     )
     for function, options in (
         (focal_terms, {"boxes": (BOX,)}),
-        (attention_term, {"cells": 100}),
+        (attention_term, {"cells": 100, "width": 1}),
     ):
         before, after = [function(each, temperature=0.5, **options) for each in (small, large)]
         torch.testing.assert_close(after, before)
+
+
+def test_width_does_not_change_the_terms(toy):
+    """Channels repeated on both sides leave every term as it is."""
+
+    def terms(times):
+        width = 8 * times
+        facts = toy.context(student_channels=width, teacher_channels=width)
+        pair = [
+            toy.change(toy.outputs(seed), lambda tensor: tensor.repeat_interleave(times, 1))
+            for seed in (1, 2)
+        ]
+        return FGD(facts)(*pair, toy.targets())
+
+    narrow, wide = terms(1), terms(4)
+    for name, value in narrow.items():
+        torch.testing.assert_close(wide[name], value, rtol=1e-4, atol=0)
+
+
+def test_context_term_weighs_as_the_papers_sum(toy):
+    """A gap of 1 everywhere: LAMBDA times 256 channels times the cells of p2 to p5."""
+    teacher = toy.outputs(0)
+    student = toy.change(teacher, lambda tensor: tensor + 1)
+    term = FGD(toy.context())(student, teacher, toy.targets())["context"]
+    assert term.item() == pytest.approx(5e-7 * 256 * 89250, rel=1e-4)
 
 
 def test_context_block_attends_over_the_map():

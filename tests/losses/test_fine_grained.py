@@ -59,6 +59,26 @@ def test_hand_worked_number():
     assert imitation(pairs, masks).item() == pytest.approx(14 / 4)
 
 
+def test_adapters_are_there_at_equal_widths_too(toy):
+    loss = FineGrained(toy.context())
+    loss(toy.outputs(1), toy.outputs(2), toy.targets())["features"].backward()
+    assert loss.adapters["p3"].weight.shape == (8, 8, 3, 3)
+    assert loss.adapters["p3"].weight.grad.any()
+
+
+def test_width_does_not_change_the_term(toy):
+    """The same gap everywhere on wide and on narrow maps."""
+
+    def term(width):
+        facts = toy.context(student_channels=width, teacher_channels=width)
+        teacher = toy.outputs(0, channels=width)
+        student = toy.change(teacher, lambda tensor: tensor + 1)
+        return FineGrained(facts)(student, teacher, toy.targets())["features"].item()
+
+    assert term(4) == pytest.approx(term(16), rel=1e-4)
+    assert term(4) == pytest.approx(256 / 2, rel=1e-4)
+
+
 def test_pages_without_objects_leave_the_mean(toy):
     loss, student, teacher = FineGrained(toy.context()), toy.outputs(1), toy.outputs(2)
     full = toy.targets()

@@ -18,6 +18,7 @@ from graphkd.losses.maps import (
     level_adapters,
     level_pairs,
     reference_cells,
+    reference_width,
 )
 from graphkd.outputs import Targets
 
@@ -32,6 +33,12 @@ def test_crop_keeps_the_top_left():
 def test_adapter_is_the_identity_where_widths_agree():
     assert isinstance(channel_adapter(8, 8, kernel=3), nn.Identity)
     assert channel_adapter(8, 12, kernel=3)(torch.zeros(1, 8, 5, 7)).shape == (1, 12, 5, 7)
+
+
+def test_an_adapter_that_is_always_there_starts_as_the_identity():
+    adapter, maps = channel_adapter(8, 8, kernel=3, always=True), torch.randn(2, 8, 5, 7)
+    assert torch.equal(adapter(maps), maps)
+    assert adapter.weight.requires_grad
 
 
 def test_adapters_of_the_finest_levels(toy):
@@ -105,6 +112,15 @@ def test_a_detector_without_anchors_is_refused(toy):
         anchor_grids(toy.targets(), [(12, 16)])
 
 
-def test_reference_is_the_middle_level_of_a_usual_input(toy):
-    assert reference_cells(toy.context()) == (800 // 16) * 84  # p4, 1333 padded to 1344
-    assert reference_cells(toy.context(two_stage=False)) == (800 // 32) * 42  # p5
+def test_levels_together_weigh_what_sums_over_a_usual_input_do(toy):
+    """An input of 1333 x 800 padded to 1344 x 800; stride 64 and 128 round up."""
+    two, one = toy.context(), toy.context(two_stage=False)
+    published = sum((800 // s) * (1344 // s) for s in (4, 8, 16, 32))
+    assert len(two.levels) * reference_cells(two) == pytest.approx(published)
+    published = sum((800 // s) * (1344 // s) for s in (8, 16, 32)) + 13 * 21 + 7 * 11
+    assert len(one.levels) * reference_cells(one) == pytest.approx(published)
+
+
+def test_reference_width_makes_up_for_narrow_maps(toy):
+    assert reference_width(toy.context(teacher_channels=256)) == 1
+    assert reference_width(toy.context(student_channels=256, teacher_channels=64)) == 4
