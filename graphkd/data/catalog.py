@@ -68,7 +68,8 @@ def add_own(
         root: data folder; None means `datasets_root()`.
 
     Raises:
-        UserError: unusable json, missing folder, unknown text class or a name that is taken.
+        UserError: unusable json, missing folder, unknown text class, a name that is taken or a
+            damaged registered.yaml.
 
     """
     from graphkd.data.coco import read_categories
@@ -78,6 +79,7 @@ def add_own(
         raise UserError(f"{name!r} is no name: use letters, digits, '_', '-' and '.' only")
     if name in {entry.name for entry in known_entries(folder)}:
         raise UserError(f"{name} is the name of a built-in data set; choose another one")
+    own_entries(folder)  # a damaged registered.yaml stops here, before anything is entered
     images = Path(image_root).expanduser().absolute()
     if not images.is_dir():
         raise UserError(f"{images}: no such folder; --images is the folder of the page images")

@@ -155,7 +155,8 @@ KNOWN: tuple[Layout, ...] = tuple(
         "segmonto/images",
         SEGMONTO_CLASSES,
         SEGMONTO_TEXT,
-        "make it with `graphkd data convert alto FOLDER --out datasets/segmonto`",
+        "make it with `graphkd data convert alto FOLDER --out datasets/segmonto "
+        "--split 70,15,15 --group folder`",
     )
 )
 

@@ -93,6 +93,9 @@ def test_a_damaged_registered_yaml_is_named(data_root, text):
     (data_root / "registered.yaml").write_text(text)
     with pytest.raises(UserError, match=r"registered\.yaml: not readable"):
         catalog.register_all()
+    with pytest.raises(UserError, match=r"registered\.yaml: not readable"):
+        catalog.add_own("letters", *write_set(data_root / "letters"))
+    assert (data_root / "registered.yaml").read_text() == text
 
 
 def test_detectron2s_own_registration_works(data_root):

@@ -1,6 +1,7 @@
 """Cleaning, reporting and repairing whole data sets."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -44,6 +45,27 @@ def test_extra_keys_of_boxes_and_images_survive(tmp_path):
     assert kept["annotations"][0]["precedence"] == 2
 
 
+def test_a_copy_is_legal_json_whatever_stands_in_other_fields(tmp_path):
+    content = document(info={"note": "\ud800", "year": math.inf})
+    content["images"][0]["dpi"] = math.nan
+    content["annotations"][0]["scores"] = [math.nan, 0.5]
+    report = check(*write_set(tmp_path / "in", content))
+    assert write_fixed(report.cleaned, tmp_path / "out") == []
+    written = json.loads((tmp_path / "out/annotations.json").read_bytes().decode("utf-8"))
+    assert written["info"] == {"note": "\ud800", "year": None}
+    assert written["images"][0]["dpi"] is None
+    assert written["annotations"][0]["scores"] == [None, 0.5]
+
+
+@pytest.mark.parametrize("mark", [1, True, "1"])
+def test_a_crowd_box_is_one_however_it_is_marked(tmp_path, mark):
+    content = document()
+    content["annotations"][0]["iscrowd"] = mark
+    report = check(*write_set(tmp_path, content))
+    assert kinds(report) == {"crowd"}
+    assert report.cleaned.pages[0].annotations[0]["iscrowd"] == 1
+
+
 def test_findings_name_file_and_annotation(tmp_path):
     content = document()
     content["annotations"][1]["bbox"] = [1, 2, 0, 4]
@@ -58,6 +80,9 @@ def test_classes_are_compared_with_the_registered_ones(tmp_path):
     paths = write_set(tmp_path)
     assert check(*paths, classes=["figure", "text"]).clean
     assert "wrong_classes" in kinds(check(*paths, classes=["text", "table"]))
+    assert check(*paths, classes=["text", "figure"], category_ids=[1, 2]).clean
+    for ids in ([0, 1], [2, 1]):
+        assert "wrong_classes" in kinds(check(*paths, classes=["text", "figure"], category_ids=ids))
 
 
 def test_fractions_are_scaled_even_where_the_sizes_are_right(tmp_path):

@@ -110,6 +110,8 @@ def test_masks():
     run_length = {"size": [200, 100], "counts": [20000]}
     assert fit_mask(run_length, PAGE) == (run_length, False)
     assert fit_mask({"size": [100, 200], "counts": [20000]}, PAGE) == (None, True)
+    for counts in ([], [19999], [10**12, 5], [20001, -1]):
+        assert fit_mask({"size": [200, 100], "counts": counts}, PAGE) == (None, True)
     assert mask_or_box(None, [1, 2, 3, 4]) == [[1, 2, 4, 2, 4, 6, 1, 6]]
 
 

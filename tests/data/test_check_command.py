@@ -3,10 +3,13 @@
 import json
 
 import pytest
+from detectron2.data import DatasetCatalog
 
 from graphkd.cli import main
 from graphkd.data import catalog
-from tests.data.sets import document, write_set
+from graphkd.errors import UserError
+from tests.data.sets import document, page, write_set
+from tests.data.test_convert import ALTO, put
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +56,31 @@ def test_a_file_that_is_no_json_is_a_finding(tmp_path, capsys):
 def test_what_is_not_there_is_the_users_mistake(target, capsys):
     assert main(["data", "check", target]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_a_known_set_with_other_class_ids_is_refused_as_in_training(data_root, capsys):
+    names = ("text", "title", "list", "table", "figure")
+    content = document(categories=[{"id": i, "name": n} for i, n in enumerate(names)])
+    json_file, images = write_set(data_root / "publaynet", content)
+    json_file.rename(data_root / "publaynet/train.json")
+    images.rename(data_root / "publaynet/train")
+    assert main(["data", "check", "publaynet_train"]) == 1
+    assert "wrong_classes: the class ids are {0: 'text'" in capsys.readouterr().out
+    with pytest.raises(UserError, match="class ids"):
+        DatasetCatalog.get("publaynet_train")
+
+
+def test_following_the_advice_makes_segmonto(tmp_path, data_root):
+    for volume in ("one", "two", "three"):
+        put(tmp_path / "in" / volume / "p1.xml", ALTO)
+        page(tmp_path / "in" / volume / "p1.jpg", width=120, height=160)
+    catalog.register_all()
+    advice = catalog.entry_of("segmonto_test").how
+    words = advice.split("`")[1].replace("FOLDER", str(tmp_path / "in")).split()[1:]
+    words[words.index("--out") + 1] = str(data_root / "segmonto")
+    main(words)
+    for split in ("train", "val", "test"):
+        assert len(DatasetCatalog.get(f"segmonto_{split}")) == 1
 
 
 def test_boxes_as_corners_have_to_be_said(tmp_path, capsys):

@@ -97,6 +97,26 @@ def test_alto_zones(tmp_path):
     ]
 
 
+def test_alto_positions_that_no_page_size_scales_are_refused(tmp_path):
+    text = ALTO.replace("pixel", "mm10")
+    (found,) = read_alto(put(tmp_path / "a.xml", text))
+    assert (found.width, found.height) == (120, 160)
+    for kept in ('WIDTH="120"', 'HEIGHT="160"', ""):
+        bare = text.replace('<Page WIDTH="120" HEIGHT="160"', f"<Page {kept}")
+        with pytest.raises(BadFile, match="in mm10, and the page has no WIDTH and HEIGHT"):
+            read_alto(put(tmp_path / "b.xml", bare))
+    (found,) = read_alto(put(tmp_path / "c.xml", ALTO.replace('<Page WIDTH="120"', "<Page")))
+    assert (found.width, found.height) == (None, 160)
+
+
+def test_zones_left_out_are_told_by_the_outcome(tmp_path):
+    put(tmp_path / "in/a.xml", VOC)
+    page(tmp_path / "in/p1.jpg")
+    done = convert_xml(read_voc, tmp_path / "in", tmp_path / "out")
+    assert done.left_out == [] and done.problems == []
+    assert done.remarks == ["1 zones without a label or outline left out"] and not done.complete
+
+
 def test_voc_boxes(tmp_path):
     (found,) = read_voc(put(tmp_path / "a.xml", VOC))
     assert [(z.label, z.box) for z in found.zones] == [
@@ -170,6 +190,7 @@ def test_positions_are_scaled_to_the_image(tmp_path):
     assert [a["bbox"] for a in written["annotations"]] == [[5, 6, 20, 30], [30, 40, 10, 10]]
     assert [a["category_id"] for a in written["annotations"]] == [1, 9]
     assert not done.complete and {p.kind for p in done.problems} == {"size_scaled"}
+    assert done.remarks == ["1 zones without a label or outline left out"]
     assert check(tmp_path / "out/annotations.json", tmp_path / "out/images").clean
 
 
@@ -287,7 +308,7 @@ def test_splitting_keeps_groups_together():
     assert split_names(list(reversed(names)), shares, rule="folder") == parts
     assert split_names(names, shares, rule="folder", seed=1) != parts
     assert group_of("gc17_b_003.jpg", "^(.*)_") == "gc17_b"
-    for text in ("80", "a,b", "80,-1", "1,2,3,4"):
+    for text in ("80", "a,b", "80,-1", "1,2,3,4", "inf,20", "nan,20"):
         with pytest.raises(UserError, match="--split"):
             parse_shares(text)
     with pytest.raises(UserError, match="1 groups"):

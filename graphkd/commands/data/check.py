@@ -42,11 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from graphkd.data.catalog import entry_of
     from graphkd.data.check.fix import write_fixed
     from graphkd.data.check.report import check
     from graphkd.errors import UserError
 
     json_file, images, classes = _target(args)
+    entry = entry_of(args.target) if classes is not None else None
     if args.fix and Path(args.fix).exists() and any(Path(args.fix).iterdir()):
         raise UserError(f"{args.fix} is already there and not empty; name a new folder")
     with ProgressBar("checking images", _count_images(json_file)) as advance:
@@ -54,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
             json_file,
             images,
             classes=classes,
+            category_ids=None if entry is None else entry.category_ids,
             decode=not args.fast,
             corners=args.boxes == "corners",
             advance=advance,

@@ -110,7 +110,9 @@ def fit_mask(mask: Any, frame: PageFrame) -> tuple[_Polygons | dict | None, bool
     if mask is None or mask == []:
         return None, False
     if isinstance(mask, dict):
-        good = mask.get("size") == [frame.height, frame.width] and _counts(mask.get("counts"))
+        good = mask.get("size") == [frame.height, frame.width] and _counts(
+            mask.get("counts"), frame.height * frame.width
+        )
         return (mask, False) if good and not frame.scaled else (None, True)
     if not isinstance(mask, list):
         return None, True
@@ -119,9 +121,9 @@ def fit_mask(mask: Any, frame: PageFrame) -> tuple[_Polygons | dict | None, bool
     return kept or None, len(kept) < len(polygons)
 
 
-def _counts(counts: Any) -> bool:
+def _counts(counts: Any, pixels: int) -> bool:
     if isinstance(counts, list):
-        return all(isinstance(c, int) and c >= 0 for c in counts)
+        return all(isinstance(c, int) and c >= 0 for c in counts) and sum(counts) == pixels
     return isinstance(counts, (str, bytes)) and len(counts) > 0
 
 

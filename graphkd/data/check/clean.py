@@ -230,7 +230,8 @@ def _clean_fields(
     mask, unusable = fit_mask(annotation.get("segmentation"), frame)
     if unusable:
         say("unusable_mask", "segmentation is unusable or partly so; the box is kept")
-    crowd = bool(as_int(annotation.get("iscrowd", 0))[0]) or bool(annotation.get("ignore", 0))
+    given = annotation.get("iscrowd", 0)
+    crowd = given is True or bool(as_int(given)[0]) or bool(annotation.get("ignore", 0))
     if crowd:
         say("crowd", "a crowd box: not trained on, ignored in scoring")
     area = annotation.get("area")

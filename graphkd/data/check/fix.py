@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import unicodedata
@@ -77,10 +78,22 @@ def write_fixed(
 
 
 def write_document(path: Path, document: dict[str, Any]) -> None:
-    """Write a COCO document; NaN and infinity are refused."""
+    """Write a COCO document; NaN and infinity in fields that no rule reads become null."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(document, ensure_ascii=False, allow_nan=False)
-    path.write_text(text, encoding="utf-8")
+    try:
+        text = json.dumps(document, ensure_ascii=False, allow_nan=False)
+    except ValueError:  # rare, so a big set is not walked over in Python for nothing
+        text = json.dumps(_legal(document), ensure_ascii=False, allow_nan=False)
+    # A lone surrogate is legal in json but not in UTF-8: written as the escape it came as.
+    path.write_bytes(text.encode("utf-8", "backslashreplace"))
+
+
+def _legal(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _legal(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_legal(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class new_folder:  # noqa: N801  (used as a function)

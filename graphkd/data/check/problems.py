@@ -15,7 +15,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "no_images": (ERROR, "no images are listed"),
     "duplicate_image_id": (ERROR, "two images share an id"),
     "duplicate_category": (ERROR, "two classes share an id or a name"),
-    "wrong_classes": (ERROR, "the class names are not those the data set is registered with"),
+    "wrong_classes": (ERROR, "the classes are not those the data set is registered with"),
     "bad_id": (ERROR, "an id is not a whole number"),
     "no_file_name": (SKIP, "an image has no file name"),
     "path_outside": (SKIP, "the file name leaves the image folder"),

@@ -47,6 +47,7 @@ def check(
     image_root: str | Path,
     *,
     classes: Sequence[str] | None = None,
+    category_ids: Sequence[int] | None = None,
     decode: bool = True,
     corners: bool = False,
     advance: Callable[[int], None] | None = None,
@@ -57,6 +58,7 @@ def check(
         json_file: COCO json.
         image_root: the folder that file names are relative to.
         classes: the names the data set is registered with; None accepts any.
+        category_ids: the ids that go with `classes`, in their order; None accepts any.
         decode: decode every image; otherwise only headers and end marks are looked at.
         corners: read boxes as x1, y1, x2, y2.
         advance: called with the number of images done since the last call.
@@ -79,6 +81,12 @@ def check(
     if classes is not None and sorted(map(str, names)) != sorted(classes):
         text = f"the classes are {', '.join(map(str, names))}; expected: {', '.join(classes)}"
         cleaned.problems.insert(0, Problem("wrong_classes", text))
+    elif category_ids is not None and cleaned.error is None:
+        found = {category["id"]: category["name"] for category in cleaned.categories}
+        expected = dict(zip(category_ids, classes, strict=True))
+        if found != expected:
+            text = f"the class ids are {found}; expected: {expected}"
+            cleaned.problems.insert(0, Problem("wrong_classes", text))
     return Report(**where, pages=pages, boxes=boxes, cleaned=cleaned)
 
 

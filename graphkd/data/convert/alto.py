@@ -30,7 +30,8 @@ def read_alto(path: Path) -> list[XmlPage]:
     Positions may be in any unit: they are relative to the page's WIDTH and HEIGHT.
 
     Raises:
-        BadFile: not XML, not ALTO, or more than one page.
+        BadFile: not XML, not ALTO, more than one page, or positions that are not in pixels on a
+            page without WIDTH and HEIGHT.
 
     """
     root = parse_xml(path)
@@ -39,6 +40,10 @@ def read_alto(path: Path) -> list[XmlPage]:
     pages = list(find_all(root, "Page"))
     if len(pages) != 1:
         raise BadFile(f"holds {len(pages)} pages; one page a file is expected")
+    width, height = side(pages[0].get("WIDTH")), side(pages[0].get("HEIGHT"))
+    unit = _unit(root)
+    if unit != "pixel" and (width is None or height is None):
+        raise BadFile(f"positions are in {unit}, and the page has no WIDTH and HEIGHT to scale by")
     labels = _labels(root)
     zones, unlabelled = [], 0
     for block in pages[0].iter():
@@ -55,8 +60,8 @@ def read_alto(path: Path) -> list[XmlPage]:
     return [
         XmlPage(
             image_name=_image_name(root) or path.stem,
-            width=side(pages[0].get("WIDTH")),
-            height=side(pages[0].get("HEIGHT")),
+            width=width,
+            height=height,
             zones=zones,
             unlabelled=unlabelled,
         )
@@ -96,6 +101,11 @@ def _zone(block: Element, label: str) -> Zone | None:
     if x is None or y is None or width is None or height is None:
         return None
     return Zone(label, (x, y, width, height))
+
+
+def _unit(root: Element) -> str:
+    texts = ((element.text or "").strip() for element in find_all(root, "MeasurementUnit"))
+    return next(texts, "") or "pixel"
 
 
 def _image_name(root: Element) -> str:

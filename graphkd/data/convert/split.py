@@ -1,6 +1,7 @@
 """Dividing pages into train, val and test by whole groups; pure."""
 
 import hashlib
+import math
 import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
@@ -19,7 +20,7 @@ def parse_shares(text: str) -> dict[str, float]:
         parts = [float(part) for part in text.split(",")]
     except ValueError:
         parts = []
-    if len(parts) not in (2, 3) or not all(part > 0 for part in parts):
+    if len(parts) not in (2, 3) or not all(0 < part < math.inf for part in parts):
         raise UserError(f"--split {text}: give two or three positive numbers, such as 80,20")
     names = ("train", "val", "test")
     return {name: part / sum(parts) for name, part in zip(names, parts, strict=False)}

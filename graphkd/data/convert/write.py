@@ -27,12 +27,13 @@ class Converted:
     classes: tuple[str, ...] = ()
     problems: list[Problem] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)  # one line each: file and reason
-    remarks: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)  # zones left out, counted
 
     @property
     def complete(self) -> bool:
         """Whether nothing was left out or put right."""
-        return not self.left_out and all(p.level == "note" for p in self.problems)
+        lost = self.left_out or self.remarks
+        return not lost and all(p.level == "note" for p in self.problems)
 
 
 def convert_xml(
