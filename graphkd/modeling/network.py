@@ -2,6 +2,10 @@
 backbones.
 """
 
+import os
+import shutil
+import sys
+
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
@@ -47,13 +51,19 @@ def compile_body(model: nn.Module) -> nn.Module:
     below its FPN. Weights and their names stay.
 
     Raises:
-        UserError: a backbone without such a part.
+        UserError: a backbone without such a part, or no compiler for a CPU.
     """
     body = getattr(model.backbone, "bottom_up", None)
     if body is None:
         raise UserError(
             f"DISTILL.TEACHER.COMPILE: {type(model.backbone).__name__} has no part below an FPN; "
             "set it to False"
+        )
+    # The one that torch looks for, at the first step alone.
+    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if next(body.parameters()).device.type == "cpu" and shutil.which(compiler) is None:
+        raise UserError(
+            f"DISTILL.TEACHER.COMPILE: no C++ compiler {compiler}; install one or set it to False"
         )
     body.compile()
     return model

@@ -1,8 +1,10 @@
+import pytest
 import torch
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes
 
-from graphkd.modeling.network import build_network
+from graphkd.errors import UserError
+from graphkd.modeling.network import build_network, compile_body
 from tests.small import small_cfg
 
 
@@ -25,3 +27,9 @@ def test_corners_stay_exact_under_bfloat16():
     pooled = pooler(halves, boxes)
     assert torch.equal(pooled, pooler(widened, boxes))
     assert not torch.allclose(pooled, pooler(widened, rounded))
+
+
+def test_compiling_without_a_compiler_is_one_line_before_the_first_step(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(UserError, match="no C\\+\\+ compiler no-such-compiler; install one"):
+        compile_body(build_network(small_cfg()))
