@@ -30,8 +30,10 @@ def add_graphkd_config(cfg: CfgNode) -> None:
     cfg.DISTILL.TEACHER.SCALE = 1.0
     # torch.compile for the teacher's backbone; needs a C++ compiler on a CPU.
     cfg.DISTILL.TEACHER.COMPILE = False
-    # Method name -> its options; WEIGHT and RAMP (iterations) belong to every method. Empty: plain
-    # training.
+    # Iterations over which the weights of all methods grow from 0, the same for every method that
+    # is compared; 0 for none.
+    cfg.DISTILL.RAMP = 500
+    # Method name -> its options; WEIGHT belongs to every method. Empty: plain training.
     cfg.DISTILL.LOSSES = CfgNode(new_allowed=True)
     # Data sets for the AP curve while training (TEST.EVAL_PERIOD); DATASETS.TEST is scored at the
     # end.

@@ -11,12 +11,12 @@ from graphkd.views import view_of
 from tests.small import CLASSES, page, small_model
 
 
-def distiller(losses, *, teacher_name="rcnn_tiny_R18", student=None):
+def distiller(losses, *, teacher_name="rcnn_tiny_R18", student=None, ramp=0):
     student = student or small_model(seed=0)
     with preserved_rng():
         teacher = FrozenTeacher(view_of(small_model(teacher_name, seed=1)), CLASSES, "RGB", "RGB")
         context = loss_context(view_of(student), teacher, CLASSES, ("text", "title", "list"))
-        built = build_losses(losses, context, source="test.yaml")
+        built = build_losses(losses, context, source="test.yaml", ramp=ramp)
     return Distiller(student, view_of(student), teacher, built).train()
 
 
@@ -70,7 +70,7 @@ def test_every_term_is_finite_and_teaches_the_student():
 def test_weight_and_ramp_multiply_the_terms():
     batch = [page(5, seed=1)]
     one = step(distiller({"fitnets": {}}), batch)
-    model = distiller({"fitnets": {"WEIGHT": 3.0, "RAMP": 10}})
+    model = distiller({"fitnets": {"WEIGHT": 3.0}}, ramp=10)
     model.iteration = 4
     (key,) = [key for key in one if key.startswith("loss_kd_")]
     torch.testing.assert_close(step(model, batch)[key], 1.5 * one[key])
@@ -122,7 +122,6 @@ def test_a_class_loss_is_refused_where_class_lists_differ():
         ({"WEIGHT": float("nan")}, "WEIGHT is nan"),
         ({"WEIGHT": 0}, "WEIGHT is 0"),
         ({"WEIGHT": "a"}, "WEIGHT is a"),
-        ({"RAMP": -5}, "RAMP is -5"),
         (None, "must hold options"),
         ({"MERGE": "no"}, "MERGE must be True or False"),
         ({"EDGE_TYPE_WEIGHTS": 1}, "graphkd: "),
@@ -133,3 +132,5 @@ def test_wrong_loss_options_are_a_users_mistake(options, problem):
 
     with pytest.raises(UserError, match=problem):
         distiller({"graphkd": options})
+    with pytest.raises(UserError, match="DISTILL.RAMP is -5"):
+        distiller({"graphkd": {}}, ramp=-5)

@@ -143,7 +143,9 @@ def build_distiller(cfg: CfgNode, student: nn.Module, *, source: Path) -> Distil
         teacher = build_teacher(cfg, source=source)
         view = view_of(student)
         context = loss_context(view, teacher, classes, text_classes(cfg.DATASETS.TRAIN[0]))
-        losses = build_losses(cfg.DISTILL.LOSSES, context, source=str(source))
+        losses = build_losses(
+            cfg.DISTILL.LOSSES, context, source=str(source), ramp=cfg.DISTILL.RAMP
+        )
         check_needs(losses, view, teacher, source=source)
         distiller = Distiller(student, view, teacher, losses)
         distiller.losses.to(student.device)

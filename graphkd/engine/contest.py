@@ -14,7 +14,7 @@ from graphkd.engine.folders import difference_of
 from graphkd.engine.parts import Part
 from graphkd.errors import UserError
 from graphkd.evaluation.comparison import NOT_METHODS, PLAIN, PLAIN_LONGER
-from graphkd.losses.build import COMMON_KEYS
+from graphkd.losses.build import DEFAULT_WEIGHT
 from graphkd.teacher import load_teacher_cfg, teacher_weights
 
 _LOSSES = "DISTILL.LOSSES"
@@ -186,9 +186,8 @@ def _override_losses(methods: dict[str, CfgNode], overrides: list[str]) -> None:
         if not having:
             raise UserError(f"{key}: no method here has the loss {loss}")
         for cfg in having:
-            # Every method has these two, also where its yaml does not name them.
-            for common, default in COMMON_KEYS.items():
-                cfg.DISTILL.LOSSES[loss].setdefault(common, default)
+            # Every method has a weight, also where its yaml does not name it.
+            cfg.DISTILL.LOSSES[loss].setdefault("WEIGHT", DEFAULT_WEIGHT)
             try:
                 cfg.merge_from_list([key, value])
             except (KeyError, ValueError, AssertionError) as error:

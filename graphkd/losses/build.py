@@ -17,7 +17,7 @@ LOSSES.__doc__ = (
     "Distillation methods by the name used under DISTILL.LOSSES; called as f(context, **options)."
 )
 
-COMMON_KEYS = {"WEIGHT": 1.0, "RAMP": 0}
+DEFAULT_WEIGHT = 1.0
 
 
 @dataclass(frozen=True)
@@ -47,24 +47,32 @@ def import_methods() -> None:
         importlib.import_module(f"{package.__name__}.{module.name}")
 
 
-def build_losses(losses_cfg, context: LossContext, *, source: str) -> dict[str, ScheduledLoss]:
+def build_losses(
+    losses_cfg, context: LossContext, *, source: str, ramp: int = 0
+) -> dict[str, ScheduledLoss]:
     """Builds every loss of the yaml node `DISTILL.LOSSES`, in the order of the yaml.
 
     Args:
-        losses_cfg: mapping of method name to its options in upper case; `WEIGHT` (default 1) and
-            `RAMP` (iterations, default 0) belong to every method.
+        losses_cfg: mapping of method name to its options in upper case; `WEIGHT` (default 1)
+            belongs to every method.
         context: facts about the pair.
         source: name of the config file, for error messages.
+        ramp: iterations over which all weights grow from 0; 0 for none.
 
     Raises:
         UserError: unknown method or key, a missing class list agreement, or an option of a wrong
         value.
     """
     import_methods()
-    return {name: _build(name, node, context, source) for name, node in losses_cfg.items()}
+    if ramp < 0:
+        raise UserError(f"{source}: DISTILL.RAMP is {ramp}; give iterations, 0 for none")
+    return {
+        name: ScheduledLoss(*_build(name, node, context, source), ramp)
+        for name, node in losses_cfg.items()
+    }
 
 
-def _build(name: str, node: object, context: LossContext, source: str) -> ScheduledLoss:
+def _build(name: str, node: object, context: LossContext, source: str) -> tuple[DistillLoss, float]:
     if name not in LOSSES:
         known = ", ".join(sorted(key for key, _ in LOSSES))
         raise UserError(f"{source}: DISTILL.LOSSES.{name} is no method; known: {known}")
@@ -79,26 +87,22 @@ def _build(name: str, node: object, context: LossContext, source: str) -> Schedu
     if not isinstance(node, Mapping):
         raise UserError(f"{source}: DISTILL.LOSSES.{name} must hold options, {{}} for none")
     options = dict(node)
-    weight, ramp = (options.pop(key, default) for key, default in COMMON_KEYS.items())
+    weight = options.pop("WEIGHT", DEFAULT_WEIGHT)
     if not _is_number(weight) or not 0 < weight < math.inf:
         raise UserError(
             f"{source}: DISTILL.LOSSES.{name}.WEIGHT is {weight}; give a number above 0, or remove "
             "the method"
         )
-    if not _is_number(ramp) or ramp < 0:
-        raise UserError(
-            f"{source}: DISTILL.LOSSES.{name}.RAMP is {ramp}; give iterations, 0 for none"
-        )
     allowed = [key.upper() for key in inspect.signature(cls.__init__).parameters][2:]
     for key in options:
         if key not in allowed:
-            known = ", ".join([*COMMON_KEYS, *allowed])
+            known = ", ".join(["WEIGHT", *allowed])
             raise UserError(f"{source}: DISTILL.LOSSES.{name}.{key} is no option; known: {known}")
     try:
         module = cls(context, **{key.lower(): value for key, value in options.items()})
     except (ValueError, TypeError) as error:
         raise UserError(f"{source}: DISTILL.LOSSES.{name}: {error}") from error
-    return ScheduledLoss(module=module, weight=float(weight), ramp=int(ramp))
+    return module, float(weight)
 
 
 def _is_number(value: object) -> bool:

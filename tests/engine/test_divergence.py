@@ -142,7 +142,7 @@ def test_the_batch_of_a_diverged_run_replays_to_the_same_loss(pair, tmp_path):
     cfg, source = load_run(str(pair), [])
     train_teacher(cfg, source=source)
     # The ramp's factor is 0 in step 0 and then grows beyond the floats.
-    big = ("DISTILL.LOSSES.graphkd.WEIGHT", "1.0e+39", "DISTILL.LOSSES.graphkd.RAMP", "2")
+    big = ("DISTILL.LOSSES.graphkd.WEIGHT", "1.0e+39", "DISTILL.RAMP", "2")
     cfg, source = job(pair, tmp_path / "run", *big, plain=False)
     with pytest.raises(DivergedError, match=r"step (\d): (loss_kd_\S*).* on pages .*png") as caught:
         run.train(cfg, source=source)

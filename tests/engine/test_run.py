@@ -127,7 +127,7 @@ def test_evaluation_of_the_weights_gives_the_same_scores(trained, pair):
 )
 def test_a_diverging_run_stops_with_step_term_and_pages(trained, pair, tmp_path, key, problem):
     with pytest.raises(DivergedError, match=rf"step \d+: {problem} on pages .*png"):
-        train(pair, tmp_path, key, "1.0e+39", "DISTILL.LOSSES.graphkd.RAMP", "0")
+        train(pair, tmp_path, key, "1.0e+39", "DISTILL.RAMP", "0")
     assert list(tmp_path.glob("diverged_batch_*.pth"))
 
 
