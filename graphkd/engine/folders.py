@@ -1,5 +1,7 @@
 """Whether a run's folder belongs to a config, and where another run's is moved; no training."""
 
+import contextlib
+import fcntl
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -72,6 +74,22 @@ def set_aside(folder: Path) -> None:
     place = free_name(folder)
     logger.warning("%s holds an earlier run; it is moved to %s", folder, place.name)
     folder.rename(place)
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keeps other processes out of a folder of several runs; the system frees it in any case.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"{folder}: another process works there; wait for its end") from error
+        yield
 
 
 def check_same_run(cfg: CfgNode, folder: Path) -> None:

@@ -12,6 +12,7 @@ from graphkd.commands.compare import split
 from graphkd.engine import run
 from graphkd.engine.compare import compare
 from graphkd.engine.contest import contest_of
+from graphkd.engine.folders import held
 from graphkd.engine.trainer import DivergedError
 from graphkd.errors import UserError
 from tests.report.test_demo import Reader
@@ -176,7 +177,8 @@ def test_a_budget_of_time_shortens_the_methods(pair, tmp_path, monkeypatch):
 
 def test_a_method_that_diverges_while_it_is_measured_is_noted(compared, pair, tmp_path):
     # `compared` has trained the teacher.
-    broken = contest(pair, tmp_path, "DISTILL.LOSSES.fitnets.WEIGHT", "1.0e+39")
+    big = ("DISTILL.LOSSES.fitnets.WEIGHT", "1.0e+39", "DISTILL.RAMP", "0")
+    broken = contest(pair, tmp_path, *big)
     ledger = compare(broken, seeds=1, budget="time")
     assert [found.name for found in ledger.runs] == ["teacher", "plain", "graphkd"]
     assert list(ledger.failed) == ["fitnets"] and "is not finite" in ledger.failed["fitnets"]
@@ -215,10 +217,18 @@ def test_the_teacher_is_scored_from_any_file_that_may_teach(compared, pair, tmp_
     stored = torch.load(pair.parent / "teacher" / "model_final.pth", weights_only=True)
     weights = tmp_path / "teacher.pth"
     torch.save({**stored, "note": tmp_path}, weights)  # a path is no plain value
-    monkeypatch.setattr("graphkd.engine.compare._train_all", lambda *_: None)
+    monkeypatch.setattr("graphkd.engine.compare._train_all", lambda *_, **__: None)
     own = ("DISTILL.TEACHER.WEIGHTS", str(weights), "TRUST_PICKLES", "True")
     ledger = compare(contest(pair, tmp_path / "out", *own), seeds=1)
     assert [found.name for found in ledger.runs] == ["teacher"]
+
+
+def test_two_comparisons_do_not_work_in_one_folder(pair, tmp_path, capsys):
+    with held(tmp_path):
+        assert main(["compare", str(pair), "--out", str(tmp_path)]) == 2
+    assert "another process works there" in capsys.readouterr().err
+    with held(tmp_path):
+        pass
 
 
 def test_configs_come_before_overrides():
