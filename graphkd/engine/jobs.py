@@ -78,6 +78,14 @@ def train_teacher(cfg: CfgNode, *, source: Path) -> None:
         return
     if cfg.DISTILL.TEACHER.WEIGHTS:
         raise UserError(f"DISTILL.TEACHER.WEIGHTS: {cfg.DISTILL.TEACHER.WEIGHTS} does not exist")
+    pages = [" + ".join(each.DATASETS.TRAIN) for each in (teacher_cfg, cfg)]
+    if pages[0] != pages[1] and comm.is_main_process():
+        # Keys on the command line reach the student alone.
+        logger.warning(
+            "the teacher learns %s, the student %s; the teacher's data stands in %s",
+            *pages,
+            cfg.DISTILL.TEACHER.CONFIG,
+        )
     teacher_cfg.freeze()
     run.train(teacher_cfg, source=Path(cfg.DISTILL.TEACHER.CONFIG), resume=True)
 

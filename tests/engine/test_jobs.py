@@ -1,12 +1,14 @@
 """What train, eval and debugtrain print and leave behind, on the tiny pair."""
 
 import json
+import logging
 import math
+from pathlib import Path
 
 import pytest
 
 from graphkd.cli import main
-from graphkd.engine.jobs import newest_run
+from graphkd.engine.jobs import load_run, newest_run, train_teacher
 from graphkd.errors import UserError
 
 
@@ -28,6 +30,19 @@ def test_train_with_teacher_then_eval_the_newest_run(pair, home, capsys):
     with open("output/run/result.json") as stream:
         trained = json.load(stream)["scores"]["AP"]
     assert f"{trained:5.1f}" in printed
+
+
+def test_a_teacher_that_learns_other_pages_is_said(pair, home, own_data, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("graphkd"), "propagate", True)
+    test = f"('{own_data['test']}',)"
+    cfg, source = load_run(str(pair), [*home, "DATASETS.TRAIN", test])
+    cfg.defrost()
+    cfg.DISTILL.TEACHER.CONFIG = "teacher.yaml"
+    text = (pair.parent / "teacher.yaml").read_text().replace(f"{pair.parent}/teacher", "teacher")
+    Path("teacher.yaml").write_text(text.replace("MAX_ITER: 6", "MAX_ITER: 1"))
+    train_teacher(cfg, source=source)
+    said = [record.getMessage() for record in caplog.records]
+    assert any(f"the teacher learns {own_data['train']}, the student" in line for line in said)
 
 
 def test_plain_training_gets_a_folder_of_its_own(pair, home, capsys):
