@@ -6,7 +6,7 @@ from graphkd.errors import UserError
 from graphkd.evaluation.files import file_digest
 
 WEIGHTS = Path(__file__).parent / "weights" / "student.safetensors"
-SHA256 = "8a86bd4129558051b02909b1245341479f9b52c8caf298f2919e27c65bd7a59e"
+SHA256 = "5f1932d52e1f5130c5b75c489ed816a3da2ab9dae8111156e654907de7b71798"
 
 
 def default_weights() -> Path:
