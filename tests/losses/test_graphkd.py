@@ -13,7 +13,7 @@ from graphkd.errors import UserError
 from graphkd.graph.edges import cosine_affinity, covariance_factor, squared_mahalanobis
 from graphkd.graph.nodes import BACKGROUND, NONTEXT, TEXT
 from graphkd.losses.build import build_losses
-from graphkd.losses.dsig import DSIG
+from graphkd.losses.dsig import DSIG, IMAGES_A_DEVICE
 from graphkd.losses.graphkd import GraphKD
 from tests.losses.graph_pages import CLASSES, batch, context, make_page, run, same
 
@@ -156,7 +156,7 @@ def test_near_copies_go_where_asked():
 def test_without_types_merging_and_metric_the_edges_are_those_of_dsig(background):
     pages = [make_page(4, background=background), make_page(5, background=background)]
     plain = dict(merge=False, node_type="none")
-    expected = run(DSIG(context()), pages)[0]["edges"]
+    expected = run(DSIG(context()), pages)[0]["edges"] / IMAGES_A_DEVICE
     for options in (dict(distance="euclidean"), dict(rho_min=1.0)):
         found = run(build(**plain, **options), pages)[0]["edges"]
         assert torch.allclose(found, expected, rtol=1e-5)
