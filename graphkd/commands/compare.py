@@ -49,7 +49,6 @@ def run(args: argparse.Namespace) -> int:
 
     from graphkd.engine.compare import compare
     from graphkd.engine.contest import contest_of
-    from graphkd.engine.folders import held
     from graphkd.engine.launch import in_torchrun
     from graphkd.errors import UserError
     from graphkd.report.compare_text import sentences, table
@@ -60,18 +59,17 @@ def run(args: argparse.Namespace) -> int:
     configs, overrides = split([*args.configs, *args.overrides])
     out = Path(args.out)
     contest = contest_of(configs, overrides, methods=names(args.methods), out=out)
-    with held(out):
-        ledger = compare(
-            contest,
-            seeds=args.seeds,
-            budget=args.budget,
-            time_matched=args.time_matched,
-            processes=args.processes,
-            chosen=names(args.classes),
-            json_file=Path(args.json) if args.json else None,
-            command=typed(args, configs, overrides),
-            say=lambda text: print(text, flush=True),
-        )
+    ledger = compare(
+        contest,
+        seeds=args.seeds,
+        budget=args.budget,
+        time_matched=args.time_matched,
+        processes=args.processes,
+        chosen=names(args.classes),
+        json_file=Path(args.json) if args.json else None,
+        command=typed(args, configs, overrides),
+        say=lambda text: print(text, flush=True),
+    )
     print(table(ledger.rows, ledger.chosen))
     for sentence in [*sentences(ledger.rows), *ledger.all_notes]:
         print(sentence)

@@ -14,6 +14,7 @@ from graphkd.engine import run
 from graphkd.engine.build import build_distiller, build_student, build_trained, check_classes
 from graphkd.engine.contest import Contest
 from graphkd.engine.crew import train_parts
+from graphkd.engine.folders import held
 from graphkd.engine.jobs import train_teacher
 from graphkd.engine.ledger import Ledger
 from graphkd.engine.parts import Part, claim, data_of, read_record
@@ -80,6 +81,21 @@ def compare(
         "budget": _budget_text(contest, budget),
     }
     ledger = Ledger(contest, about, tuple(chosen), json_file)
+    with held(contest.out):
+        _run_all(ledger, classes, order, budget, time_matched, processes, say)
+    return ledger
+
+
+def _run_all(
+    ledger: Ledger,
+    classes: tuple[str, ...],
+    order: Sequence[int],
+    budget: str,
+    time_matched: bool,
+    processes: int,
+    say: Callable[[str], None],
+) -> None:
+    contest = ledger.contest
     if processes > 1:
         ledger.notes.append(f"{processes} runs were trained at a time; their seconds show it.")
     say(f"teacher: {contest.teacher_weights}")
@@ -97,7 +113,6 @@ def compare(
     elif time_matched:
         ledger.failed[PLAIN_LONGER] = "it needs plain and the first method at the first seed"
     ledger.write()
-    return ledger
 
 
 def _train_all(

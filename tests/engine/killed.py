@@ -33,6 +33,8 @@ def command(arguments: list[str], errors: Path, *, trouble: Callable[[], None] |
                 os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
             sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
             torch.set_num_threads(1)
+            # A shell starts what it puts in the background deaf to Ctrl-C.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             if trouble is not None:
                 trouble()
             code = cli.main(arguments)
