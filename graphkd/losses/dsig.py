@@ -174,7 +174,7 @@ class DSIG(DistillLoss):
         nodes = zip(squares.split(counts), background.split(counts), strict=True)
         node_terms = [image_node_terms(*each) for each in nodes if len(each[0])]
         edge_terms = [
-            image_edge_term(first[rows], second[rows])
+            image_edge_term(_take(first, rows), _take(second, rows))
             for first, second, rows in zip(own, other, linked.regions, strict=True)
             if len(rows)
         ]
@@ -195,3 +195,8 @@ class DSIG(DistillLoss):
     def _feature_term(self, student: Outputs, teacher: Outputs, targets: Targets) -> Tensor:
         pairs = level_pairs(student, teacher, targets, adapters=self.levels)
         return sum((pair.student - pair.teacher).square().mean() for pair in pairs)
+
+
+def _take(values: Tensor, rows: Tensor) -> Tensor:
+    # Rows ascend, so as many as there are is all of them: no copy.
+    return values if len(rows) == len(values) else values[rows]
