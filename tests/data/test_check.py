@@ -101,6 +101,7 @@ def test_fractions_are_scaled_even_where_the_sizes_are_right(tmp_path):
     [
         ({"categories": []}, "no_categories"),
         ({"categories": [{"id": 1}]}, "no_categories"),
+        ({"categories": [{"id": 1, "name": "te\ud800xt"}]}, "no_categories"),
         ({"categories": [{"id": "x", "name": "a"}]}, "bad_id"),
         ({"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, "duplicate_category"),
         ({"categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]}, "duplicate_category"),

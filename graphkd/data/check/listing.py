@@ -27,6 +27,10 @@ def clean_categories(
         if not isinstance(name, str) or not name.strip():
             found(Problem("no_categories", f"category {number} has no name"))
             continue
+        if not _is_unicode(name):
+            text = f"the name of category {number} is no Unicode text: {name!a}"
+            found(Problem("no_categories", text))
+            continue
         if string:
             found(Problem("numbers_as_strings", f"category id {category['id']!r} is a string"))
         if number in cleaned:
@@ -41,6 +45,15 @@ def clean_categories(
     if ids and ids != list(range(1, len(ids) + 1)):
         found(Problem("category_id_gaps", f"class ids are {ids[0]}..{ids[-1]}, not 1..{len(ids)}"))
     return [cleaned[number] for number in ids]
+
+
+def _is_unicode(text: str) -> bool:
+    """False for a lone surrogate, which json can hold and no file in UTF-8 can."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def clean_images(
