@@ -47,23 +47,21 @@ def run(args: argparse.Namespace) -> int:
     if args.kind in COCO_KINDS:
         if args.split or args.keep_labels or args.group != "page":
             raise UserError(f"{args.kind} has splits and classes of its own: leave the option out")
-        with ProgressBar("looking at pages", None) as advance:
-            done = convert_coco(
-                args.kind, args.input, args.out, images=args.images, copy=args.copy, advance=advance
-            )
+        done = convert_coco(
+            args.kind, args.input, args.out, images=args.images, copy=args.copy, stages=ProgressBar
+        )
     else:
-        with ProgressBar("reading XML", None) as advance:
-            done = convert_xml(
-                XML_KINDS[args.kind],
-                args.input,
-                args.out,
-                images=args.images,
-                group=args.group,
-                seed=args.seed,
-                copy=args.copy,
-                advance=advance,
-                **_classes_and_shares(args),
-            )
+        done = convert_xml(
+            XML_KINDS[args.kind],
+            args.input,
+            args.out,
+            images=args.images,
+            group=args.group,
+            seed=args.seed,
+            copy=args.copy,
+            stages=ProgressBar,
+            **_classes_and_shares(args),
+        )
     for line in done.left_out[:20]:
         print(f"left out: {line}")
     if len(done.left_out) > 20:

@@ -91,9 +91,11 @@ def inspect_pages(
     iterator = iter(jobs)
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         while batch := list(islice(iterator, _BATCH)):
-            yield from pool.map(
+            looked = pool.map(
                 lambda job: inspect_page(job[0], job[1], decode=decode, max_pixels=max_pixels),
                 batch,
             )
-            if advance is not None:
-                advance(len(batch))
+            for page in looked:
+                if advance is not None:
+                    advance(1)
+                yield page

@@ -1,6 +1,5 @@
 """Bringing published sets that are COCO already into one class order and layout; reads no XML."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,8 @@ from typing import Any
 from graphkd.data.check.clean import clean
 from graphkd.data.check.document import read_document
 from graphkd.data.check.fix import new_folder, write_document
-from graphkd.data.convert.write import Converted, place
+from graphkd.data.convert.progress import Stages, silent
+from graphkd.data.convert.write import Converted, place_all
 from graphkd.data.layouts import DOCLAYNET_CLASSES, HJ_CLASSES, PUBLAYNET_CLASSES
 from graphkd.errors import UserError
 
@@ -46,7 +46,7 @@ def convert_coco(
     *,
     images: str | Path | None = None,
     copy: bool = False,
-    advance: Callable[[int], None] | None = None,
+    stages: Stages = silent,
 ) -> Converted:
     """Check a published COCO set and write it in the catalog's layout and class order.
 
@@ -59,7 +59,7 @@ def convert_coco(
         out: new folder.
         images: where the images lie, if not beside the json as published.
         copy: copy the images; otherwise they are hard-linked where the disk allows it.
-        advance: called with the number of images done since the last call.
+        stages: told of looking at pages and writing images, split by split, while they go on.
 
     Raises:
         UserError: no json found, unusable json, or classes that are not those of the set.
@@ -73,14 +73,14 @@ def convert_coco(
             document = read_document(path)
             _order_classes(path, document, layout.classes)
             root = Path(images) if images else _image_root(path, Path(source), split, document)
-            cleaned = clean(document, root, advance=advance)
+            with stages(f"{split}: looking at pages", len(document["images"])) as advance:
+                cleaned = clean(document, root, advance=advance)
             if cleaned.error is not None or not cleaned.pages:
                 first = cleaned.error or cleaned.counted[0]
                 raise UserError(f"{path}: nothing usable: {first.line()}")
             result.problems += cleaned.problems
             folder = draft / layout.out_images.format(split=split)
-            for page in cleaned.pages:
-                place(page.path, folder / page.entry["file_name"], copy=copy)
+            place_all(cleaned.pages, folder, copy=copy, stages=stages)
             boxes = sum(len(page.annotations) for page in cleaned.pages)
             result.splits[split] = (len(cleaned.pages), boxes)
             written = _rename(cleaned.document(), layout.out_images, split)

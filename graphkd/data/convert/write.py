@@ -11,6 +11,7 @@ from typing import Any
 from graphkd.data.check.clean import CleanPage, CleanSet, clean
 from graphkd.data.check.fix import new_folder, write_document
 from graphkd.data.check.problems import Problem
+from graphkd.data.convert.progress import Stages, silent
 from graphkd.data.convert.split import split_names
 from graphkd.data.convert.zones import BadFile, XmlPage
 from graphkd.errors import UserError
@@ -48,7 +49,7 @@ def convert_xml(
     group: str = "page",
     seed: int = 0,
     copy: bool = False,
-    advance: Callable[[int], None] | None = None,
+    stages: Stages = silent,
 ) -> Converted:
     """Convert a folder of XML files (or one file) and their images to COCO.
 
@@ -63,7 +64,7 @@ def convert_xml(
         group: see `graphkd.data.convert.split.group_of`.
         seed: changes the division into splits.
         copy: copy the images; otherwise they are hard-linked where the disk allows it.
-        advance: called with the number of XML files done since the last call.
+        stages: told of reading, looking at pages and writing images while they go on.
 
     Raises:
         UserError: nothing to convert, no image found, a label outside `classes`, `out` in use.
@@ -73,9 +74,11 @@ def convert_xml(
     files, image_root = _xml_files(Path(source), result.out), Path(images or source)
     if image_root.is_file():
         image_root = image_root.parent
-    pages = _read(reader, files, image_root, result, advance)
+    with stages("reading XML", len(files)) as advance:
+        pages = _read(reader, files, image_root, result, advance)
     document = _document(pages, classes, relabel, result)
-    cleaned = clean(document, image_root)
+    with stages("looking at pages", len(pages)) as advance:
+        cleaned = clean(document, image_root, advance=advance)
     result.problems = cleaned.problems
     if cleaned.error is not None or not cleaned.pages:
         first = cleaned.error or cleaned.counted[0]
@@ -83,16 +86,23 @@ def convert_xml(
     result.classes = tuple(category["name"] for category in cleaned.categories)
     _shorten(cleaned.pages)
     with new_folder(result.out) as draft:
-        for page in cleaned.pages:
-            place(page.path, draft / "images" / page.entry["file_name"], copy=copy)
+        place_all(cleaned.pages, draft / "images", copy=copy, stages=stages)
         for split, part in _parts(cleaned, shares, group, seed).items():
             write_document(draft / f"{split}.json", part.document())
             result.splits[split] = (len(part.pages), sum(len(p.annotations) for p in part.pages))
     return result
 
 
-def place(source: Path, target: Path, *, copy: bool) -> None:
-    """Put an image in place: a hard link where possible and allowed, otherwise a copy."""
+def place_all(pages: list[CleanPage], folder: Path, *, copy: bool, stages: Stages) -> None:
+    """Put the images of `pages` below `folder` under the names that their entries give them."""
+    with stages("writing images", len(pages)) as advance:
+        for page in pages:
+            _place(page.path, folder / page.entry["file_name"], copy=copy)
+            advance(1)
+
+
+def _place(source: Path, target: Path, *, copy: bool) -> None:
+    """A hard link where possible and allowed, otherwise a copy."""
     if target.exists():  # listed twice, or shared by two splits
         return
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -131,7 +141,7 @@ def _read(
     files: list[Path],
     image_root: Path,
     result: Converted,
-    advance: Callable[[int], None] | None,
+    advance: Callable[[int], None],
 ) -> list[tuple[str, XmlPage]]:
     """Pairs of image name (relative to `image_root`) and page; what fails goes to `left_out`."""
     index = _ImageIndex(image_root, result.out)
@@ -149,8 +159,7 @@ def _read(
                     pages.append((name, page))
         except BadFile as error:
             result.left_out.append(f"{path}: {error}")
-        if advance is not None:
-            advance(1)
+        advance(1)
     if not pages:
         first = f"; the first: {result.left_out[0]}" if result.left_out else ""
         raise UserError(f"none of {len(files)} XML files can be used{first}")
