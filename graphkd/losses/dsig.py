@@ -21,7 +21,7 @@ from graphkd.graph.nodes import match_size
 from graphkd.losses.base import DistillLoss, LossContext
 from graphkd.losses.logits import region_terms
 from graphkd.losses.maps import level_adapters, level_pairs
-from graphkd.losses.node_sampling import roi_adapter, sample_nodes
+from graphkd.losses.node_sampling import roi_adapter, sample_nodes, take
 from graphkd.losses.options import (
     need_same_box_codes,
     need_same_classes,
@@ -174,7 +174,7 @@ class DSIG(DistillLoss):
         nodes = zip(squares.split(counts), background.split(counts), strict=True)
         node_terms = [image_node_terms(*each) for each in nodes if len(each[0])]
         edge_terms = [
-            image_edge_term(_take(first, rows), _take(second, rows))
+            image_edge_term(take(first, rows), take(second, rows))
             for first, second, rows in zip(own, other, linked.regions, strict=True)
             if len(rows)
         ]
@@ -195,8 +195,3 @@ class DSIG(DistillLoss):
     def _feature_term(self, student: Outputs, teacher: Outputs, targets: Targets) -> Tensor:
         pairs = level_pairs(student, teacher, targets, adapters=self.levels)
         return sum((pair.student - pair.teacher).square().mean() for pair in pairs)
-
-
-def _take(values: Tensor, rows: Tensor) -> Tensor:
-    # Rows ascend, so as many as there are is all of them: no copy.
-    return values if len(rows) == len(values) else values[rows]

@@ -3,9 +3,9 @@
 Evidence. Nodes are RoI-pooled proposal features sorted into text and non-text by their covariance,
 text nodes are merged iteratively, non-text nodes weigh more, edges are distilled with a Mahalanobis
 distance [paper]. Edges are cosines of a complete graph, the loss is node plus edge imitation [2nd].
-Background nodes are mined by the teacher's loss [code, of the parent DSIG]. The formulas of the
-text test, the merging, the edge metric, the term weights, and background nodes as a term of their
-own that counts as non-text for edges [ours].
+All sampled background regions have a node term; those that the teacher finds hard have edges, too
+[code, of the parent DSIG]. The formulas of the text test, the merging, the edge metric, the term
+weights, and background that counts as non-text for edges [ours].
 
 `Differs from the paper:` the paper gives no formula and the public release contains none of this,
 so nothing here reproduces a published number.
@@ -36,10 +36,10 @@ from graphkd.graph.nodes import match_size
 from graphkd.losses.base import DistillLoss, LossContext
 from graphkd.losses.node_sampling import (
     SampledNodes,
-    node_features,
     one_image,
     roi_adapter,
     sample_nodes,
+    take,
 )
 from graphkd.losses.options import fraction, not_negative, positive
 from graphkd.losses.reduce import count_per_process, sum_of_images
@@ -101,7 +101,7 @@ class GraphKD(DistillLoss):
             neighbours: nearest box centres that count as adjacent when merging.
             merge_rounds: of merging, at most.
             deduplicate: IoU above which regions of one class are copies and one stays; 0 keeps all.
-            max_background: hard background nodes an image, at most; 0 for none.
+            max_background: hard background nodes with edges an image, at most; 0 for none.
             background_ce: the teacher's cross entropy from which background is hard.
             affinity: what an edge is, cosine or mahalanobis.
             weight_by: weights of single edges, none or mahalanobis (the teacher's D2).
@@ -109,7 +109,7 @@ class GraphKD(DistillLoss):
             rho_min: least shrinkage of the edge metric; 1 makes it Euclidean.
             nontext_weight: of the non-text node term.
             text_weight: of the text node term, times min(1, alpha * non-text nodes / text nodes).
-            background_weight: of the background node term.
+            background_weight: of the node term of all sampled background.
             alpha: see text_weight.
             edge_weight: of the edge term.
             edge_type_weights: text-text, text-nontext, nontext-nontext.
@@ -169,7 +169,7 @@ class GraphKD(DistillLoss):
         self.log: dict[str, Tensor] = {}
 
     def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:
-        """Returns `text`, `nontext`, `background`, `edges`, means over the images with a node."""
+        """Returns `text`, `nontext`, `background`, `edges`, means over the images with a region."""
         with torch.autocast(student.regions.features.device.type, enabled=False):
             terms = self._terms(student.regions, teacher.regions, targets)
         self.calls += 1
@@ -187,37 +187,42 @@ class GraphKD(DistillLoss):
         regions, targets = one_image(teacher, targets, image)
         with torch.autocast(regions.features.device.type, enabled=False):
             nodes = sample_nodes(regions, targets, **self.sampling)
-            features = node_features(regions, nodes)
+            features = take(regions.features, nodes.rows).float()
             (graph,) = self._teacher_graphs(features, nodes, regions, update=False)
         return describe(graph.plan, nodes.boxes[0], graph.edges)
 
     def _terms(self, student: Regions, teacher: Regions, targets: Targets) -> dict[str, Tensor]:
         nodes = sample_nodes(teacher, targets, **self.sampling)
-        constant = node_features(teacher, nodes).detach()
-        features, constant = match_size(node_features(student, nodes), constant)
-        adapted = self.adapter(features)
+        features, constant = match_size(student.features.float(), teacher.features.detach().float())
+        difference = self.adapter(features) - constant
+        own, other = take(features, nodes.rows), take(constant, nodes.rows)
         student_factor = None
         with torch.no_grad():
-            graphs = self._teacher_graphs(constant, nodes, teacher, update=self.training)
+            graphs = self._teacher_graphs(other, nodes, teacher, update=self.training)
             if self.student_scatter is not None:
                 student_factor = self._factor(
-                    self.student_scatter, features, nodes, update=self.training
+                    self.student_scatter, own, nodes, update=self.training
                 )
         found: dict[str, list[Tensor]] = {name: [] for name in self.weights}
-        counts = nodes.counts
-        parts = (features.split(counts), adapted.split(counts), constant.split(counts))
-        for graph, own, own_adapted, other in zip(graphs, *parts, strict=True):
-            if len(own):
-                edges = pool_edges(self._affinity(own, student_factor), graph.plan)
-                terms = self._image_terms(graph, edges, own_adapted - other)
+        parts = (own.split(nodes.counts), take(difference, nodes.rows).split(nodes.counts))
+        for graph, features_of_image, difference_of_image in zip(graphs, *parts, strict=True):
+            if len(features_of_image):
+                edges = pool_edges(self._affinity(features_of_image, student_factor), graph.plan)
+                terms = self._graph_terms(graph, edges, difference_of_image)
                 for name, term in terms.items():
                     found[name].append(term)
-        sums = {name: sum_of_images(each, adapted) for name, each in found.items()}
-        images = count_per_process(adapted.new_tensor(sum(count > 0 for count in counts)))
+        counts = list(teacher.counts)
+        background = (targets.region_labels == targets.num_classes).split(counts)
+        squares = difference.flatten(1).square().mean(1).split(counts)
+        found["background"] = [
+            masked_mean(*each) for each in zip(squares, background, strict=True) if len(each[0])
+        ]
+        sums = {name: sum_of_images(each, difference) for name, each in found.items()}
+        images = count_per_process(difference.new_tensor(sum(count > 0 for count in counts)))
         self.log = {**self.text_test.log, **describe_batch(graphs)}
         return {name: self.weights[name] * total / images for name, total in sums.items()}
 
-    def _image_terms(
+    def _graph_terms(
         self, graph: TeacherGraph, student_edges: Tensor, difference: Tensor
     ) -> dict[str, Tensor]:
         plan = graph.plan
@@ -228,7 +233,6 @@ class GraphKD(DistillLoss):
         return {
             "text": balance * masked_mean(squares, plan.is_text),
             "nontext": masked_mean(squares, plan.is_nontext),
-            "background": masked_mean(squares, plan.is_background),
             "edges": edge_distance(
                 student_edges,
                 graph.edges,

@@ -87,12 +87,9 @@ def sample_nodes(
     )
 
 
-def node_features(regions: Regions, nodes: SampledNodes) -> Tensor:
-    """(N, C, h, w) float32 RoI features of the sampled nodes."""
-    if len(nodes.rows) == len(regions.features):
-        # Rows ascend, so these are all regions as they are: no copy.
-        return regions.features.float()
-    return regions.features.index_select(0, nodes.rows).float()
+def take(values: Tensor, rows: Tensor) -> Tensor:
+    """`values[rows]` for ascending rows without repeats; no copy where that is all of them."""
+    return values if len(rows) == len(values) else values.index_select(0, rows)
 
 
 def one_image(teacher: Outputs, targets: Targets, image: int) -> tuple[Regions, Targets]:

@@ -90,7 +90,8 @@ def test_node_terms_by_hand():
     # two texts, one other node: 0.5 * 1/2 * (1 + 9) / 2
     assert terms["text"].item() == pytest.approx(1.25)
     assert terms["nontext"].item() == pytest.approx(2.0)
-    assert terms["background"].item() == pytest.approx(8.0)
+    # one background region is hard and one easy: both count
+    assert terms["background"].item() == pytest.approx(0.5 * (16 + 81) / 2)
 
 
 def test_text_keeps_its_weight_on_a_page_of_text_alone():
@@ -174,8 +175,12 @@ def test_terms_are_means_over_images(options):
     means = {name: torch.stack([each[name] for each in alone]).mean() for name in together}
     assert same(together, means)
     assert same(run(loss, pages * 2)[0], together)
-    empty = make_page(9, texts=0, figures=0, background=0)
+    empty = make_page(9, texts=0, figures=0, background=0, easy=0)
     assert same(run(loss, [*pages, empty])[0], together)
+    blank = make_page(9, texts=0, figures=0, background=0)
+    found = run(loss, [*pages, blank])[0]
+    assert torch.allclose(found["edges"], together["edges"] * 3 / 4)
+    assert found["background"] != together["background"] * 3 / 4
 
 
 @pytest.mark.parametrize("options", VARIANTS, ids=str)
@@ -209,7 +214,7 @@ def test_another_width_trains_an_adapter(options, width):
     sum(loss(student, teacher, targets).values()).backward()
     assert loss.adapter.weight.grad.any()
     student, teacher, targets = batch(
-        [make_page(0, student_width=width, texts=0, figures=0, background=0)]
+        [make_page(0, student_width=width, texts=0, figures=0, background=0, easy=0)]
     )
     loss.zero_grad()
     sum(loss(student, teacher, targets).values()).backward()

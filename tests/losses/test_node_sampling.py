@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from graphkd.losses.node_sampling import node_features, one_image, roi_adapter, sample_nodes
+from graphkd.losses.node_sampling import one_image, roi_adapter, sample_nodes, take
 from tests.losses.graph_pages import CLASSES, batch, make_page
 
 OPTIONS = dict(max_background=64, background_ce=0.6)
@@ -23,8 +23,13 @@ def test_rows_of_several_images():
     assert nodes.labels.tolist() == [0, 1, 2, CLASSES, CLASSES, 0, 2]
     assert torch.equal(nodes.boxes[2], PAGES[2].boxes[:2])
     assert torch.equal(nodes.levels, targets.region_levels[nodes.rows])
-    features = node_features(teacher.regions, nodes)
-    assert torch.equal(features, teacher.regions.features[nodes.rows])
+
+
+def test_rows_are_taken_and_all_of_them_are_not_copied():
+    values = torch.arange(6.0).view(3, 2)
+    assert torch.equal(take(values, torch.tensor([0, 2])), values[[0, 2]])
+    assert len(take(values, torch.tensor([], dtype=torch.long))) == 0
+    assert take(values, torch.arange(3)) is values
 
 
 def test_unknown_levels_are_level_zero():
@@ -53,7 +58,7 @@ def test_of_copies_the_surest_stays():
 def test_no_image_at_all_and_no_region():
     _, teacher, targets = batch([PAGES[1].take([])])
     nodes = sample_nodes(teacher.regions, targets, **OPTIONS)
-    assert nodes.counts == [0] and len(node_features(teacher.regions, nodes)) == 0
+    assert nodes.counts == [0] and len(nodes.rows) == 0
 
 
 def test_one_image_is_the_batch_of_that_page():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from graphkd.graph.nodes import BACKGROUND, NONTEXT, TEXT
-from graphkd.losses.node_sampling import node_features, sample_nodes
+from graphkd.losses.node_sampling import sample_nodes, take
 from graphkd.losses.text_test import TextTest
 from tests.losses.graph_pages import batch, context, make_page
 
@@ -25,7 +25,7 @@ def build(facts=None, **options):
 def types(test, pages, *, update=True):
     _, teacher, targets = batch(pages)
     nodes = sample_nodes(teacher.regions, targets, max_background=64, background_ce=0.6)
-    features = node_features(teacher.regions, nodes)
+    features = take(teacher.regions.features, nodes.rows)
     return test(features, nodes, teacher.regions.logits[nodes.rows], update=update)
 
 
@@ -126,7 +126,7 @@ def test_statistics_only_learn_when_asked_and_unknown_levels_are_fine():
         max_background=0,
         background_ce=0.6,
     )
-    test(node_features(teacher.regions, nodes), nodes, None, update=True)
+    test(take(teacher.regions.features, nodes.rows), nodes, None, update=True)
     assert test.running.moments[0, -1] == len(nodes.rows)
 
 
