@@ -15,6 +15,7 @@ import logging
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from graphkd.graph.build import InstanceGraph, describe, plan_nodes, pool_edges
 from graphkd.graph.distance import (
@@ -41,7 +42,7 @@ from graphkd.losses.node_sampling import (
     sample_nodes,
     take,
 )
-from graphkd.losses.options import fraction, not_negative, positive
+from graphkd.losses.options import fraction, not_negative, one_of, positive
 from graphkd.losses.reduce import count_per_process, sum_of_images
 from graphkd.losses.register import register
 from graphkd.losses.running import RunningScatter, sum_over_processes
@@ -118,11 +119,11 @@ class GraphKD(DistillLoss):
             ValueError: an option has no such value, or the data set or pair lacks what it needs.
         """
         super().__init__()
-        _one_of("node_type", node_type, NODE_TYPES)
-        _one_of("threshold", threshold, THRESHOLDS)
-        self.affinity = _one_of("affinity", affinity, ("cosine", "mahalanobis"))
-        self.weight_by = _one_of("weight_by", weight_by, ("none", "mahalanobis"))
-        self.distance = _one_of("distance", distance, ("euclidean", "mahalanobis"))
+        one_of("node_type", node_type, NODE_TYPES)
+        one_of("threshold", threshold, THRESHOLDS)
+        self.affinity = one_of("affinity", affinity, ("cosine", "mahalanobis"))
+        self.weight_by = one_of("weight_by", weight_by, ("none", "mahalanobis"))
+        self.distance = one_of("distance", distance, ("euclidean", "mahalanobis"))
         if not isinstance(merge, bool):
             raise ValueError(f"MERGE must be True or False, not {merge}")
         self.merging = merge and node_type != "none"
@@ -192,9 +193,20 @@ class GraphKD(DistillLoss):
         return describe(graph.plan, nodes.boxes[0], graph.edges)
 
     def _terms(self, student: Regions, teacher: Regions, targets: Targets) -> dict[str, Tensor]:
-        nodes = sample_nodes(teacher, targets, **self.sampling)
         features, constant = match_size(student.features.float(), teacher.features.detach().float())
-        difference = self.adapter(features) - constant
+        adapted = self.adapter(features)
+        found = {
+            **self._terms_of_graphs(features, constant, teacher, targets),
+            "background": background_terms(adapted, constant, targets, teacher.counts),
+        }
+        sums = {name: sum_of_images(each, adapted) for name, each in found.items()}
+        images = count_per_process(adapted.new_tensor(sum(count > 0 for count in teacher.counts)))
+        return {name: self.weights[name] * total / images for name, total in sums.items()}
+
+    def _terms_of_graphs(
+        self, features: Tensor, constant: Tensor, teacher: Regions, targets: Targets
+    ) -> dict[str, list[Tensor]]:
+        nodes = sample_nodes(teacher, targets, **self.sampling)
         own, other = take(features, nodes.rows), take(constant, nodes.rows)
         student_factor = None
         with torch.no_grad():
@@ -203,24 +215,17 @@ class GraphKD(DistillLoss):
                 student_factor = self._factor(
                     self.student_scatter, own, nodes, update=self.training
                 )
-        found: dict[str, list[Tensor]] = {name: [] for name in self.weights}
-        parts = (own.split(nodes.counts), take(difference, nodes.rows).split(nodes.counts))
-        for graph, features_of_image, difference_of_image in zip(graphs, *parts, strict=True):
-            if len(features_of_image):
-                edges = pool_edges(self._affinity(features_of_image, student_factor), graph.plan)
-                terms = self._graph_terms(graph, edges, difference_of_image)
-                for name, term in terms.items():
-                    found[name].append(term)
-        counts = list(teacher.counts)
-        background = (targets.region_labels == targets.num_classes).split(counts)
-        squares = difference.flatten(1).square().mean(1).split(counts)
-        found["background"] = [
-            masked_mean(*each) for each in zip(squares, background, strict=True) if len(each[0])
-        ]
-        sums = {name: sum_of_images(each, difference) for name, each in found.items()}
-        images = count_per_process(difference.new_tensor(sum(count > 0 for count in counts)))
         self.log = {**self.text_test.log, **describe_batch(graphs)}
-        return {name: self.weights[name] * total / images for name, total in sums.items()}
+        # Of the few rows with edges once more: cheaper than the gradient of rows taken from all.
+        difference = self.adapter(own) - other
+        parts = (own.split(nodes.counts), difference.split(nodes.counts))
+        found: dict[str, list[Tensor]] = {"text": [], "nontext": [], "edges": []}
+        for graph, rows, differences in zip(graphs, *parts, strict=True):
+            if len(rows):
+                edges = pool_edges(self._affinity(rows, student_factor), graph.plan)
+                for name, term in self._graph_terms(graph, edges, differences).items():
+                    found[name].append(term)
+        return found
 
     def _graph_terms(
         self, graph: TeacherGraph, student_edges: Tensor, difference: Tensor
@@ -303,10 +308,21 @@ class GraphKD(DistillLoss):
             )
 
 
-def _one_of(name: str, value: str, choices: tuple[str, ...]) -> str:
-    if value not in choices:
-        raise ValueError(f"{name.upper()} must be one of {', '.join(choices)}, not {value}")
-    return value
+def background_terms(
+    student: Tensor, teacher: Tensor, targets: Targets, counts: tuple[int, ...]
+) -> list[Tensor]:
+    """Unweighted node term of all background of every image that has a region.
+
+    Args:
+        student: (R, C, h, w) features of all sampled regions, adapted to the teacher's width.
+        teacher: (R, C, h, w).
+        targets: what the regions are.
+        counts: regions of every image.
+    """
+    squares = F.mse_loss(student, teacher, reduction="none").flatten(1).mean(1)
+    background = targets.region_labels == targets.num_classes
+    parts = zip(squares.split(counts), background.split(counts), strict=True)
+    return [masked_mean(*each) for each in parts if len(each[0])]
 
 
 def _three(weights: tuple[float, float, float]) -> tuple[float, float, float]:

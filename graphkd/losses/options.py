@@ -39,6 +39,17 @@ def fraction(name: str, value: float) -> float:
     return number
 
 
+def one_of(name: str, value: str, choices: tuple[str, ...]) -> str:
+    """Returns `value`.
+
+    Raises:
+        ValueError: it is none of `choices`.
+    """
+    if value not in choices:
+        raise ValueError(f"{name.upper()} must be one of {', '.join(choices)}, not {value}")
+    return value
+
+
 def need_two_stage(context: LossContext, *, remedy: str = "") -> None:
     """Raises ValueError, with `remedy` if given, where there is no box head on RoI features."""
     if not context.two_stage:
