@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
+from fvcore.common.config import CfgNode
 
 from graphkd.errors import UserError
 from graphkd.losses.base import DistillLoss
@@ -242,7 +242,7 @@ def test_refuses_unknown_keys(toy, name):
 
 @pytest.mark.parametrize("path", YAMLS, ids=lambda path: path.stem)
 def test_every_method_yaml_builds(toy, path):
-    methods = yaml.safe_load(path.read_text())["DISTILL"]["LOSSES"]
+    methods = CfgNode.load_yaml_with_base(str(path))["DISTILL"]["LOSSES"]
     built = build_losses(methods, toy.context(), source=path.name)
     assert built
     assert all(each.weight > 0 for each in built.values())
