@@ -6,7 +6,7 @@ from graphkd.errors import UserError
 from graphkd.evaluation.files import file_digest
 
 WEIGHTS = Path(__file__).parent / "weights" / "student.safetensors"
-SHA256 = "5f1932d52e1f5130c5b75c489ed816a3da2ab9dae8111156e654907de7b71798"
+SHA256 = "d731a7c07980826c9ab3145412ce481c51152e36d3d0cd436a975e5020fcc3d3"
 
 
 def default_weights() -> Path:
