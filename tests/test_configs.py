@@ -146,3 +146,12 @@ def test_retinanet_learns_at_half_the_rate(path):
     other = load(CONFIGS / "teachers" / f"rcnn_R50_{pages}.yaml").SOLVER
     assert load(path).SOLVER.BASE_LR == other.BASE_LR / 2
     assert load(path).SOLVER.MAX_ITER == other.MAX_ITER
+
+
+def test_the_recipe_without_its_graph_differs_in_nothing_else():
+    full, rest = (
+        CfgNode.load_yaml_with_base(str(CONFIGS / "methods" / f"{name}.yaml"))["DISTILL"]["LOSSES"]
+        for name in ("graphkd_full", "no_graph")
+    )
+    del full["graphkd"]
+    assert full == rest
