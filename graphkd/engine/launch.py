@@ -31,6 +31,8 @@ def launch(
         join_torchrun()
         try:
             job(*args)
+            # Rank 0 may still be writing: nobody leaves the group under it.
+            comm.synchronize()
         finally:
             dist.destroy_process_group()
         return

@@ -329,6 +329,7 @@ RANK_SCRIPT = """
     model = t.Oracle(t.answers(results))
     metrics = t.evaluate(model, loader, "ranks", classes=t.CLASSES, progress=False)
     print("RESULT" + json.dumps(metrics))
+    dist.barrier()
     dist.destroy_process_group()
 """
 
