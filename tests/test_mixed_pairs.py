@@ -245,10 +245,15 @@ def test_cells_of_an_enlarged_page_are_not_compared(pair, method):
     )
 
 
-@pytest.mark.parametrize("method", ["pfi", "rank_mimicking"])
+@pytest.mark.parametrize("method", ["pfi", "proposals", "rank_mimicking"])
 def test_unlike_anchors_are_not_compared_one_by_one(pair, method):
     other = ("MODEL.ANCHOR_GENERATOR.SIZES", "[[20], [40], [80], [160], [320]]")
     check_refused(lambda: pair({method}, ("rcnn_tiny_R18", *other)), method, "ANCHOR_GENERATOR")
+
+
+def test_anchors_moved_by_other_codes_are_not_compared(pair):
+    other = ("MODEL.RPN.BBOX_REG_WEIGHTS", "(2.0, 2.0, 1.0, 1.0)")
+    check_refused(lambda: pair({"proposals"}, ("rcnn_tiny_R18", *other)), "proposals", "RPN")
 
 
 @pytest.mark.parametrize(

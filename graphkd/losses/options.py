@@ -69,7 +69,7 @@ def need_same_anchors(context: LossContext) -> None:
     if not context.same_anchors:
         raise ValueError(
             "compares anchors one by one, but those of teacher and student differ; remove it or "
-            "give both the same MODEL.ANCHOR_GENERATOR"
+            "give both the same MODEL.ANCHOR_GENERATOR and MODEL.RPN.BBOX_REG_WEIGHTS"
         )
 
 

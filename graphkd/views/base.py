@@ -77,8 +77,8 @@ class View(ABC):
     @property
     @abstractmethod
     def anchors(self) -> tuple:
-        """What says where anchors are: per level its stride and cell anchors; equal for detectors
-        whose anchors correspond one to one.
+        """What says where anchors are, per level its stride and cell anchors, and how deltas move
+        them; equal for detectors whose anchors correspond one to one.
         """
 
     @property

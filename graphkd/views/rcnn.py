@@ -48,7 +48,8 @@ class RCNNView(View):
 
     @property
     def anchors(self) -> tuple:
-        return anchor_layout(self.model.proposal_generator.anchor_generator)
+        rpn = self.model.proposal_generator
+        return (*anchor_layout(rpn.anchor_generator), *rpn.box2box_transform.weights)
 
     @property
     def box_codes(self) -> tuple:

@@ -36,6 +36,7 @@ CASES = {
     "graphkd and the student's own terms": ("graphkd", {}, 1.0),
     "dsig": ("dsig", {"FEATURE_WEIGHT": 0.5, "CLASS_WEIGHT": 3.0, "BOX_WEIGHT": 1.0}, 0.0),
     "dsig, a page without nodes": ("dsig", NO_BACKGROUND, 0.0),
+    "proposals, a page without objects": ("proposals", {}, 0.0),
     "rank_mimicking, a page without objects": ("rank_mimicking", {"OVERLAP": 0.3}, 0.0),
 }
 # Every proposal and every anchor is taken, so that no random draw matters; statistics of a batch

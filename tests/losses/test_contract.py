@@ -24,11 +24,12 @@ HERE = {
     "mgd",
     "pfi",
     "pkd",
+    "proposals",
     "rank_mimicking",
 }
 # parts that a method reads from the teacher alone, so no gradient reaches the student's
 TEACHER_ONLY = {("dsig", "region_predictions"), ("graphkd", "region_predictions")}
-ONLY_TWO_STAGE = {"decoupled", "gid"}
+ONLY_TWO_STAGE = {"decoupled", "gid", "proposals"}
 # random holes differ between the copies of an image; without holes the loss is determined
 DETERMINED = {"mgd": {"MASK_RATIO": 0.0}}
 YAMLS = sorted((Path(__file__).resolve().parents[2] / "configs" / "methods").glob("*.yaml"))

@@ -278,7 +278,9 @@ def test_a_step_in_bfloat16_and_channels_last_is_finite():
 
 
 @pytest.mark.parametrize(
-    "losses", [{"gid": {}}, {"decoupled": {}}, {"dsig": {"CLASS_WEIGHT": 3.0}}], ids=str
+    "losses",
+    [{"gid": {}}, {"decoupled": {}}, {"proposals": {}}, {"dsig": {"CLASS_WEIGHT": 3.0}}],
+    ids=str,
 )
 def test_losses_of_box_heads_say_that_they_need_one(losses):
     (name,) = losses
