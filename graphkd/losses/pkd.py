@@ -8,18 +8,25 @@ from graphkd.losses.register import register
 from graphkd.outputs import Outputs, Targets
 
 
-def standardise(maps: Tensor, *, eps: float = 1e-6) -> Tensor:
-    """(N, C, H, W) with every channel shifted and scaled to mean 0 and variance 1 over N, H, W."""
-    centred = maps - maps.mean((0, 2, 3), keepdim=True)
-    return centred / (centred.square().mean((0, 2, 3), keepdim=True) + eps).sqrt()
+def centred(maps: Tensor) -> Tensor:
+    """(N, C, H, W) with the mean of every channel over N, H, W at 0."""
+    return maps - maps.mean((0, 2, 3), keepdim=True)
 
 
-def pearson_distance(student_map: Tensor, teacher_map: Tensor) -> Tensor:
-    """Half the mean squared error of two standardised maps (N, C, H, W).
+def pearson_distance(student_map: Tensor, teacher_map: Tensor, *, eps: float = 1e-6) -> Tensor:
+    """Half the mean squared error of two maps (N, C, H, W) whose channels are standardised.
 
-    Equals 1 - r, averaged over channels, with Pearson's r between the two values of a cell; 0..2.
+    A channel's standard deviation is the root of its variance plus `eps`. Equals 1 - r, averaged
+    over channels, with Pearson's r between the two values of a cell; 0..2. Written out in variances
+    and covariances, so that no standardised copy of a map is kept for the backward pass.
     """
-    return 0.5 * (standardise(student_map) - standardise(teacher_map)).square().mean()
+    student, teacher = centred(student_map), centred(teacher_map)
+    student_variance = student.square().mean((0, 2, 3))
+    teacher_variance = teacher.square().mean((0, 2, 3))
+    covariance = (student * teacher).mean((0, 2, 3))
+    student_scale, teacher_scale = student_variance + eps, teacher_variance + eps
+    own = student_variance / student_scale + teacher_variance / teacher_scale
+    return (0.5 * own - covariance / (student_scale * teacher_scale).sqrt()).mean()
 
 
 @register("pkd")

@@ -8,7 +8,8 @@ from graphkd.losses.pkd import PKD, pearson_distance
 
 def test_zero_where_student_equals_teacher(toy):
     same = toy.outputs(0)
-    assert PKD(toy.context())(same, same, toy.targets())["features"] == 0
+    term = PKD(toy.context())(same, same, toy.targets())["features"]
+    assert term.item() == pytest.approx(0, abs=1e-5)
 
 
 def test_equals_one_minus_pearson():
@@ -29,6 +30,31 @@ def test_agrees_with_corrcoef():
     ]
     expected = torch.stack([1 - torch.corrcoef(each)[0, 1] for each in rows]).mean()
     torch.testing.assert_close(pearson_distance(student, teacher), expected)
+
+
+def test_equals_the_squared_error_of_standardised_maps():
+    """Value and slope; one channel is nearly flat, one lies far from 0."""
+    draw = torch.Generator().manual_seed(0)
+    scale, offset = torch.tensor([1.0, 1e-3, 2.0]), torch.tensor([0.0, 0.0, 100.0])
+    student, teacher = (
+        torch.randn(2, 3, 5, 4, generator=draw) * scale[:, None, None] + offset[:, None, None]
+        for _ in range(2)
+    )
+
+    def standardised(maps):
+        variance, mean = torch.var_mean(maps, (0, 2, 3), correction=0, keepdim=True)
+        return (maps - mean) / (variance + 1e-6).sqrt()
+
+    slopes = []
+    for distance in (
+        pearson_distance,
+        lambda one, other: 0.5 * (standardised(one) - standardised(other)).square().mean(),
+    ):
+        leaf = student.clone().requires_grad_()
+        value = distance(leaf, teacher)
+        value.backward()
+        slopes.append((value.detach(), leaf.grad))
+    torch.testing.assert_close(*slopes, rtol=1e-4, atol=1e-6)
 
 
 def test_scale_and_offset_of_a_channel_do_not_count(toy):
