@@ -8,22 +8,19 @@ from graphkd.losses.register import register
 from graphkd.outputs import Outputs, Targets
 
 
-def centred(maps: Tensor) -> Tensor:
-    """(N, C, H, W) with the mean of every channel over N, H, W at 0."""
-    return maps - maps.mean((0, 2, 3), keepdim=True)
-
-
 def pearson_distance(student_map: Tensor, teacher_map: Tensor, *, eps: float = 1e-6) -> Tensor:
     """Half the mean squared error of two maps (N, C, H, W) whose channels are standardised.
 
     A channel's standard deviation is the root of its variance plus `eps`. Equals 1 - r, averaged
     over channels, with Pearson's r between the two values of a cell; 0..2. Written out in variances
-    and covariances, so that no standardised copy of a map is kept for the backward pass.
+    and covariances, so that no copy of the student's map is kept for the backward pass.
     """
-    student, teacher = centred(student_map), centred(teacher_map)
-    student_variance = student.square().mean((0, 2, 3))
-    teacher_variance = teacher.square().mean((0, 2, 3))
-    covariance = (student * teacher).mean((0, 2, 3))
+    cells = (0, 2, 3)
+    teacher = teacher_map - teacher_map.mean(cells, keepdim=True)
+    student_variance = student_map.var(cells, correction=0)
+    teacher_variance = teacher.square().mean(cells)
+    # One centred factor is enough: the other's mean meets a sum of zero.
+    covariance = (student_map * teacher).mean(cells)
     student_scale, teacher_scale = student_variance + eps, teacher_variance + eps
     own = student_variance / student_scale + teacher_variance / teacher_scale
     return (0.5 * own - covariance / (student_scale * teacher_scale).sqrt()).mean()
