@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from graphkd.bench.machine import describe_machine, set_threads
-from graphkd.bench.timing import alternate, growth_exponent
 from graphkd.errors import UserError
+from graphkd.evaluation.timing import alternate, growth_exponent
 from graphkd.losses.base import DistillLoss, LossContext
 from graphkd.losses.build import build_losses
 from graphkd.modeling.network import require_device

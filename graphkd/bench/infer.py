@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from graphkd.bench.machine import describe_machine, set_threads
-from graphkd.bench.timing import Times, alternate
 from graphkd.data.synthesis import make_page
 from graphkd.errors import UserError
+from graphkd.evaluation.timing import Times, alternate
 from graphkd.export.header import KEY, read_header
 from graphkd.modelfile import build_detector, read_model
 from graphkd.modeling.network import require_device

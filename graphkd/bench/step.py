@@ -11,8 +11,8 @@ import torch
 from graphkd.bench import pair
 from graphkd.bench.machine import describe_machine, set_threads
 from graphkd.bench.memory import Peaks, peaks
-from graphkd.bench.timing import Times, alternate
 from graphkd.evaluation.complexity import waiter
+from graphkd.evaluation.timing import Times, alternate
 from graphkd.teacher import load_teacher_cfg, teacher_weights
 
 
@@ -24,7 +24,7 @@ def measure_step(
     Args:
         options: the config and the pages.
         steps: timed rounds.
-        clock: `wall` or `cpu`, see `graphkd.bench.timing.alternate`.
+        clock: `wall` or `cpu`, see `graphkd.evaluation.timing.alternate`.
         memory: also measure peak memory, each part in a fresh process.
 
     Returns:

@@ -18,7 +18,7 @@ from graphkd.engine.folders import held
 from graphkd.engine.jobs import train_teacher
 from graphkd.engine.ledger import Ledger
 from graphkd.engine.parts import Part, claim, data_of, read_record
-from graphkd.engine.probe import PROBE_STEPS, probe
+from graphkd.engine.probe import PROBE_STEPS, relative_cost
 from graphkd.engine.solver import check_settings
 from graphkd.engine.trainer import DivergedError
 from graphkd.errors import UserError
@@ -227,14 +227,14 @@ def _probe_all(ledger: Ledger, say: Callable[[str], None]) -> dict[str, float]:
 
     A method that diverges here is noted as failed and left out.
     """
-    say(f"measuring the cost of a step ({PROBE_STEPS} steps each)")
-    costs = {PLAIN: probe(ledger.contest, PLAIN)}
+    say(f"measuring the cost of a step ({PROBE_STEPS} steps of each method and the plain student)")
+    stretches = {PLAIN: 1.0}
     for name in ledger.contest.methods:
         try:
-            costs[name] = probe(ledger.contest, name)
+            stretches[name] = 1 / relative_cost(ledger.contest, name)
         except DivergedError as error:
             _note_failure(ledger, name, str(error), say)
-    return {name: costs[PLAIN] / cost for name, cost in costs.items()}
+    return stretches
 
 
 def _note_failure(

@@ -166,8 +166,8 @@ def test_a_plain_student_gets_the_first_methods_time(copied, pair):
 
 
 def test_a_budget_of_time_shortens_the_methods(pair, tmp_path, monkeypatch):
-    costs = {"plain": 0.1, "fitnets": 0.2}
-    monkeypatch.setattr("graphkd.engine.compare.probe", lambda contest, name: costs[name])
+    costs = {"fitnets": 2.0}
+    monkeypatch.setattr("graphkd.engine.compare.relative_cost", lambda _, name: costs[name])
     ledger = compare(contest(pair, tmp_path, methods="fitnets"), seeds=1, budget="time")
     assert {found.name: found.iterations for found in ledger.runs if found.seed} == {
         "plain": 2,

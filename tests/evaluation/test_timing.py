@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from graphkd.bench.timing import Times, alternate, growth_exponent
 from graphkd.errors import UserError
+from graphkd.evaluation.timing import Times, alternate, growth_exponent
 
 
 def test_parts_alternate_and_warm_ups_do_not_count():
