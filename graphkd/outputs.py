@@ -65,7 +65,8 @@ class Targets:
         boxes: per image (G_i, 4) ground truth, x1 y1 x2 y2 in student input pixels.
         classes: per image (G_i,) int64 in 0..K-1.
         image_sizes: per image (height, width) before padding.
-        padded_size: (height, width) of the padded batch; the feature maps cover this.
+        strides: student input pixels a cell, by name of the FPN level. Maps round up, so this
+            is not the padded size over the map's.
         num_classes: K.
         region_labels: (R,) int64 class of every student region, K for background; None where there
             are no regions.
@@ -78,7 +79,7 @@ class Targets:
     boxes: tuple[Tensor, ...]
     classes: tuple[Tensor, ...]
     image_sizes: tuple[tuple[int, int], ...]
-    padded_size: tuple[int, int]
+    strides: dict[str, int]
     num_classes: int
     region_labels: Tensor | None = None
     region_boxes: Tensor | None = None

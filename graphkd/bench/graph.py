@@ -148,7 +148,7 @@ def made_up_regions(
         boxes=(boxes[truth].to(device),),
         classes=(labels[truth].to(device),),
         image_sizes=((PAGE, PAGE),),
-        padded_size=(PAGE, PAGE),
+        strides={},
         num_classes=CLASSES,
         region_labels=labels.to(device),
         region_boxes=own[0],

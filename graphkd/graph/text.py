@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 BINS = 80
 LIMIT = 4.0
@@ -88,8 +89,20 @@ def fit_threshold(histogram: Tensor) -> TextThreshold:
     gain = sign * (nontext_below - text_below)
     edges = torch.arange(1, BINS + 1, device=gain.device, dtype=gain.dtype)
     edges = edges * (2 * LIMIT / BINS) - LIMIT
-    best = (gain >= gain.max() - 1e-6).to(gain)
+    best = _longest_run(gain >= gain.max() - 1e-6).to(gain)
     return TextThreshold((edges * best).sum() / best.sum(), sign, torch.maximum(auc, 1 - auc))
+
+
+def _longest_run(marked: Tensor) -> Tensor:
+    """The first of the longest runs of neighbouring True values of a (n,) bool tensor, alone.
+
+    Thresholds of one run part the regions alike, so their middle is as good as they are; the middle
+    between two runs is not.
+    """
+    starts = marked & ~F.pad(marked[:-1], (1, 0))
+    runs = starts.cumsum(0)
+    lengths = runs.new_zeros(len(marked) + 1).index_add(0, runs, marked.to(runs))
+    return marked & (runs == lengths.argmax())
 
 
 def otsu_threshold(scores: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:

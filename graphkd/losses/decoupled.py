@@ -19,7 +19,7 @@ def object_masks(boxes: tuple[Tensor, ...], pairs: list[LevelPair]) -> list[Tens
         boxes: per image (G_i, 4) in input pixels.
         pairs: the levels, fine to coarse.
     """
-    finest = (pairs[0].stride[0] * pairs[0].stride[1]) ** 0.5
+    finest = pairs[0].stride
     levels = [assign_levels(each, num_levels=len(pairs), finest_stride=finest) for each in boxes]
     return [
         stack(

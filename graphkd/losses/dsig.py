@@ -28,6 +28,7 @@ from graphkd.losses.options import (
     need_two_stage,
     not_negative,
     positive,
+    whole_number,
 )
 from graphkd.losses.reduce import count_per_process, sum_of_images
 from graphkd.losses.register import register
@@ -123,7 +124,7 @@ class DSIG(DistillLoss):
             "boxes": not_negative("box_weight", box_weight),
         }
         self.sampling = {
-            "max_background": int(not_negative("max_background", max_background)),
+            "max_background": whole_number("max_background", max_background, least=0),
             "background_ce": not_negative("background_ce", background_ce),
         }
         self.temperature = positive("temperature", temperature)

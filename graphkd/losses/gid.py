@@ -13,6 +13,7 @@ from graphkd.losses.options import (
     need_two_stage,
     not_negative,
     positive,
+    whole_number,
 )
 from graphkd.losses.reduce import deltas_of_class, softened_kl
 from graphkd.losses.register import register
@@ -121,14 +122,13 @@ class GID(DistillLoss):
         need_same_box_codes(context, remedy="remove it")
         if not context.shared_regions:
             raise ValueError("needs region features of equal height and width in both detectors")
-        if not isinstance(top, int) or top < 1:
-            raise ValueError(f"TOP must be a count of at least 1, not {top}")
         self.weights = {
             "feature": not_negative("feature_weight", feature_weight),
             "relation": not_negative("relation_weight", relation_weight),
             "response": not_negative("response_weight", response_weight),
         }
-        self.top, self.overlap = top, fraction("overlap", overlap)
+        self.top = whole_number("top", top, least=1)
+        self.overlap = fraction("overlap", overlap)
         self.temperature = positive("temperature", temperature)
         self.adapter = channel_adapter(context.student_channels, context.teacher_channels)
 

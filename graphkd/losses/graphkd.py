@@ -42,7 +42,15 @@ from graphkd.losses.node_sampling import (
     sample_nodes,
     take,
 )
-from graphkd.losses.options import fraction, not_negative, one_of, positive
+from graphkd.losses.options import (
+    finite,
+    fraction,
+    not_negative,
+    one_of,
+    switch,
+    weight_tuple,
+    whole_number,
+)
 from graphkd.losses.reduce import count_per_process, sum_of_images
 from graphkd.losses.register import register
 from graphkd.losses.running import RunningScatter, sum_over_processes
@@ -124,15 +132,13 @@ class GraphKD(DistillLoss):
         self.affinity = one_of("affinity", affinity, ("cosine", "mahalanobis"))
         self.weight_by = one_of("weight_by", weight_by, ("none", "mahalanobis"))
         self.distance = one_of("distance", distance, ("euclidean", "mahalanobis"))
-        if not isinstance(merge, bool):
-            raise ValueError(f"MERGE must be True or False, not {merge}")
-        self.merging = merge and node_type != "none"
+        self.merging = switch("merge", merge) and node_type != "none"
         self.plan_options = {
-            "neighbours": int(positive("neighbours", neighbours)),
-            "rounds": int(not_negative("merge_rounds", merge_rounds)),
+            "neighbours": whole_number("neighbours", neighbours, least=1),
+            "rounds": whole_number("merge_rounds", merge_rounds, least=0),
         }
         self.sampling = {
-            "max_background": int(not_negative("max_background", max_background)),
+            "max_background": whole_number("max_background", max_background, least=0),
             "background_ce": not_negative("background_ce", background_ce),
             "max_iou": fraction("deduplicate", deduplicate),
         }
@@ -144,15 +150,15 @@ class GraphKD(DistillLoss):
             "edges": not_negative("edge_weight", edge_weight),
         }
         self.alpha = not_negative("alpha", alpha)
-        self.edge_type_weights = _three(edge_type_weights)
+        self.edge_type_weights = weight_tuple("edge_type_weights", edge_type_weights, length=3)
         self.num_classes = context.num_classes
         decay = fraction("decay", decay)
         self.text_test = TextTest(
             context,
             node_type=node_type,
             threshold=threshold,
-            fixed_threshold=float(fixed_threshold),
-            text_is_high=text_is_high,
+            fixed_threshold=finite("fixed_threshold", fixed_threshold),
+            text_is_high=switch("text_is_high", text_is_high),
             decay=decay,
         )
         mines = self.sampling["max_background"] > 0 or self.sampling["max_iou"] > 0
@@ -323,12 +329,3 @@ def background_terms(
     background = targets.region_labels == targets.num_classes
     parts = zip(squares.split(counts), background.split(counts), strict=True)
     return [masked_mean(*each) for each in parts if len(each[0])]
-
-
-def _three(weights: tuple[float, float, float]) -> tuple[float, float, float]:
-    values = tuple(not_negative("edge_type_weights", value) for value in weights)
-    if len(values) != 3:
-        raise ValueError(f"EDGE_TYPE_WEIGHTS must be three numbers, not {len(values)}")
-    if not any(values):
-        raise ValueError("EDGE_TYPE_WEIGHTS must not all be 0; set EDGE_WEIGHT: 0 for no edges")
-    return values

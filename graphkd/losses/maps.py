@@ -17,13 +17,13 @@ class LevelPair:
         name: level name.
         student: (N, C, h, w) float32, already as wide as the teacher's.
         teacher: (N, C, h, w) float32, a constant.
-        stride: input pixels a cell, (vertical, horizontal).
+        stride: input pixels a cell.
     """
 
     name: str
     student: Tensor
     teacher: Tensor
-    stride: tuple[float, float]
+    stride: int
 
     @property
     def size(self) -> tuple[int, int]:
@@ -82,20 +82,16 @@ def level_pairs(
     Args:
         student: gives `features`, (N, Cs, H, W) each.
         teacher: gives `features`, (N, Ct, H', W') each.
-        targets: `padded_size` is what the student's maps cover; strides come from it.
+        targets: gives `strides`.
         adapters: level name -> module from Cs to Ct channels.
     """
     pairs = []
     for name, adapter in adapters.items():
         student_map = student.features[name].float()
-        stride = (
-            targets.padded_size[0] / student_map.shape[-2],
-            targets.padded_size[1] / student_map.shape[-1],
-        )
         adapted, constant = crop_to_common(
             adapter(student_map).float(), teacher.features[name].detach().float()
         )
-        pairs.append(LevelPair(name=name, student=adapted, teacher=constant, stride=stride))
+        pairs.append(LevelPair(name, adapted, constant, targets.strides[name]))
     return pairs
 
 

@@ -6,20 +6,19 @@ from detectron2.structures import Boxes
 from torch import Tensor
 
 
-def box_cells(boxes: Tensor, *, stride: tuple[float, float], size: tuple[int, int]) -> Tensor:
+def box_cells(boxes: Tensor, *, stride: int, size: tuple[int, int]) -> Tensor:
     """The cells of a map that every box touches.
 
     Args:
         boxes: (G, 4) x1 y1 x2 y2 in input pixels.
-        stride: input pixels a cell (vertical, horizontal): the *padded* input size over the map
-            size, because the map covers the padding too.
+        stride: input pixels a cell.
         size: (H, W) of the map.
 
     Returns:
         (G, H, W) bool; at least one cell for every box, also for one without area.
     """
-    top, bottom = _span(boxes[:, 1], boxes[:, 3], stride=stride[0], length=size[0])
-    left, right = _span(boxes[:, 0], boxes[:, 2], stride=stride[1], length=size[1])
+    top, bottom = _span(boxes[:, 1], boxes[:, 3], stride=stride, length=size[0])
+    left, right = _span(boxes[:, 0], boxes[:, 2], stride=stride, length=size[1])
     rows = torch.arange(size[0], device=boxes.device)
     columns = torch.arange(size[1], device=boxes.device)
     in_rows = (rows >= top[:, None]) & (rows < bottom[:, None])
@@ -27,9 +26,7 @@ def box_cells(boxes: Tensor, *, stride: tuple[float, float], size: tuple[int, in
     return in_rows[:, :, None] & in_columns[:, None, :]
 
 
-def foreground_weights(
-    boxes: Tensor, *, stride: tuple[float, float], size: tuple[int, int]
-) -> Tensor:
+def foreground_weights(boxes: Tensor, *, stride: int, size: tuple[int, int]) -> Tensor:
     """One over the cells of the smallest box a cell lies in, so that every box weighs 1 in total.
 
     Args:
@@ -45,7 +42,7 @@ def foreground_weights(
     return shares.amax(0) if len(boxes) else cells.new_zeros(size)
 
 
-def assign_levels(boxes: Tensor, *, num_levels: int, finest_stride: float) -> Tensor:
+def assign_levels(boxes: Tensor, *, num_levels: int, finest_stride: int) -> Tensor:
     """The FPN level a box belongs to: floor(log2(sqrt(area) / (14 * finest stride))), clipped.
 
     With a finest stride of 4 this is the rule of the FPN paper: a box of 224 x 224 lies on the
@@ -64,7 +61,7 @@ def assign_levels(boxes: Tensor, *, num_levels: int, finest_stride: float) -> Te
     return assign_boxes_to_levels([Boxes(boxes)], 0, num_levels - 1, 14 * finest_stride, 0)
 
 
-def _span(low: Tensor, high: Tensor, *, stride: float, length: int) -> tuple[Tensor, Tensor]:
+def _span(low: Tensor, high: Tensor, *, stride: int, length: int) -> tuple[Tensor, Tensor]:
     """First cell and the cell after the last, of intervals in pixels, inside 0..length."""
     start = (low / stride).floor().clamp(0, length - 1)
     stop = (high / stride).ceil().clamp(max=length)

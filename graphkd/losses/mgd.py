@@ -5,7 +5,7 @@ from torch import Tensor, nn, stack
 
 from graphkd.losses.base import DistillLoss, LossContext
 from graphkd.losses.maps import level_adapters, level_pairs, reference_cells, reference_width
-from graphkd.losses.options import fraction, not_negative
+from graphkd.losses.options import fraction, not_negative, whole_number
 from graphkd.losses.register import register
 from graphkd.outputs import Outputs, Targets
 
@@ -56,7 +56,7 @@ class MGD(DistillLoss):
         self.factor = not_negative("alpha", alpha)
         self.factor *= reference_cells(context) * reference_width(context)
         self.mask_ratio = fraction("mask_ratio", mask_ratio)
-        self.draw = torch.Generator().manual_seed(seed)
+        self.draw = torch.Generator().manual_seed(whole_number("seed", seed, least=0))
         self.adapters = level_adapters(context)
         width = context.teacher_channels
         self.generators = nn.ModuleDict(

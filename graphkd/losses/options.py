@@ -1,5 +1,7 @@
 """Checks of the options a loss gets from yaml; no defaults and no maths."""
 
+from collections.abc import Sequence
+
 from graphkd.losses.base import LossContext
 
 
@@ -37,6 +39,51 @@ def fraction(name: str, value: float) -> float:
     if not 0 <= number <= 1:
         raise ValueError(f"{name.upper()} must lie in 0..1, not {value}")
     return number
+
+
+def finite(name: str, value: float) -> float:
+    """Returns `value` as float.
+
+    Raises:
+        ValueError: it is no finite number.
+    """
+    return _number(name, value)
+
+
+def whole_number(name: str, value: int, *, least: int) -> int:
+    """Returns `value`.
+
+    Raises:
+        ValueError: it is no whole number of at least `least`.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name.upper()} must be a whole number of {least} or more, not {value!r}")
+    return value
+
+
+def switch(name: str, value: bool) -> bool:
+    """Returns `value`.
+
+    Raises:
+        ValueError: it is neither True nor False.
+    """
+    if not isinstance(value, bool):
+        raise ValueError(f"{name.upper()} must be True or False, not {value!r}")
+    return value
+
+
+def weight_tuple(name: str, values: Sequence[float], *, length: int) -> tuple[float, ...]:
+    """Returns `values` as floats.
+
+    Raises:
+        ValueError: they are not `length` numbers of at least 0, or all are 0.
+    """
+    if isinstance(values, str) or not isinstance(values, Sequence) or len(values) != length:
+        raise ValueError(f"{name.upper()} must be {length} numbers, not {values!r}")
+    found = tuple(not_negative(name, value) for value in values)
+    if not any(found):
+        raise ValueError(f"{name.upper()} must not all be 0")
+    return found
 
 
 def one_of(name: str, value: str, choices: tuple[str, ...]) -> str:

@@ -4,6 +4,7 @@ from torch import Tensor, stack
 
 from graphkd.losses.base import DistillLoss, LossContext
 from graphkd.losses.maps import level_adapters, level_pairs
+from graphkd.losses.options import whole_number
 from graphkd.losses.register import register
 from graphkd.outputs import Outputs, Targets
 
@@ -46,8 +47,7 @@ class PKD(DistillLoss):
             kernel: 1 or 3, width of the convolution from student to teacher channels.
         """
         super().__init__()
-        if not isinstance(levels, int) or levels < 1:
-            raise ValueError(f"LEVELS must be a count of at least 1, not {levels}")
+        levels = whole_number("levels", levels, least=1)
         self.adapters = level_adapters(context, kernel=kernel, levels=levels)
 
     def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:

@@ -31,11 +31,13 @@ class RunningScores(nn.Module):
         """
         super().__init__()
         self.decay = decay
-        self.register_buffer("moments", torch.zeros(3, levels))
+        # Scores lie far from 0 and close together: their squares cancel in float32.
+        self.register_buffer("moments", torch.zeros(3, levels, dtype=torch.float64))
         self.register_buffer("histogram", torch.zeros(2, BINS))
 
     def update_moments(self, scores: Tensor, levels: Tensor, counted: Tensor) -> None:
         """Adds a batch: scores (n,), int64 levels (n,), and 1 or 0 to count them (n,)."""
+        scores = scores.double()
         counted = counted.to(scores)
         rows = torch.stack([counted, scores * counted, scores.square() * counted])
         sums = torch.zeros_like(self.moments).index_add(1, levels, rows)
@@ -48,12 +50,17 @@ class RunningScores(nn.Module):
         deviation = (second / count.clamp(min=1e-6) - mean.square()).clamp(min=0).sqrt()
         usable = (count > 0) & (deviation > 1e-4)
         scaled = (scores - mean[levels]) / torch.where(usable, deviation, 1.0)[levels]
-        return torch.where(usable[levels], scaled, 0)
+        return torch.where(usable[levels], scaled, 0).to(scores)
 
     def update_histogram(self, scores: Tensor, is_text: Tensor, counted: Tensor) -> None:
         """Adds a batch of z-scores (n,) with their classes (n,) bool."""
         batch = sum_over_processes(score_histogram(scores, is_text, counted.to(scores)))
         self.histogram.mul_(self.decay).add_(batch)
+
+    @property
+    def seen_both(self) -> bool:
+        """Whether regions of text classes and of other classes were counted; waits for a GPU."""
+        return bool((self.histogram.sum(1) > 0).all())
 
     def threshold(self) -> TextThreshold:
         """The threshold of best balanced accuracy so far."""

@@ -65,7 +65,7 @@ class TextTest(nn.Module):
         self.running = None
         if node_type == "covariance":
             self.running = RunningScores(levels=max(len(context.levels), 1), decay=decay)
-        self.warned = False
+        self.warned: set[bool] = set()
         self.log: dict[str, Tensor] = {}
 
     @torch.no_grad()
@@ -131,13 +131,19 @@ class TextTest(nn.Module):
         return torch.where(auc >= MIN_AUC, sign * (scores - value) > 0, by_class)
 
     def warn(self) -> None:
-        """Logs a warning where the calibrated test has given way to the class labels, once."""
+        """Logs where the class labels decide in place of the covariance, once for each reason."""
         auc = self.log.get("text_auc")
-        if auc is not None and not self.warned and float(auc) < MIN_AUC:
-            self.warned = True
+        if auc is None or float(auc) >= MIN_AUC:
+            return
+        both = self.running.seen_both
+        reason = (
+            f"feature covariance does not tell text from non-text here (AUC {float(auc):.2f}, "
+            f"below {MIN_AUC})"
+        )
+        if not both:
+            reason = "only text or only non-text classes were seen so far"
+        if both not in self.warned:
+            self.warned.add(both)
             logging.getLogger(__name__).warning(
-                "graphkd: feature covariance does not tell text from non-text here (AUC %.2f, "
-                "below %.1f); the class labels decide instead",
-                float(auc),
-                MIN_AUC,
+                "graphkd: %s; the class labels decide instead", reason
             )

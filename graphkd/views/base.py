@@ -70,6 +70,12 @@ class View(ABC):
         """Names of the FPN levels, fine to coarse."""
 
     @property
+    def strides(self) -> dict[str, int]:
+        """Input pixels a cell, by name of the FPN level."""
+        shapes = self.model.backbone.output_shape()
+        return {level: shapes[level].stride for level in self.levels}
+
+    @property
     @abstractmethod
     def region_size(self) -> tuple[int, int]:
         """(height, width) of pooled region features."""

@@ -53,9 +53,8 @@ class DenseView(View):
         if not isinstance(model, RetinaNet):
             raise UserError(f"this view knows RetinaNet, not {type(model).__name__}")
         super().__init__(model)
-        strides = {level: model.backbone.output_shape()[level].stride for level in self.levels}
         self.pooled_levels = [
-            level for level, stride in strides.items() if stride <= COARSEST_POOLED_STRIDE
+            level for level, stride in self.strides.items() if stride <= COARSEST_POOLED_STRIDE
         ]
         if not self.pooled_levels:
             raise UserError(
@@ -65,7 +64,7 @@ class DenseView(View):
         # Without parameters, and no child of the model: nothing of it is trained or saved.
         self.pooler = ROIPooler(
             output_size=REGION_SIZE,
-            scales=[1 / strides[level] for level in self.pooled_levels],
+            scales=[1 / self.strides[level] for level in self.pooled_levels],
             sampling_ratio=0,
             pooler_type="ROIAlignV2",
         )
@@ -116,7 +115,7 @@ class DenseView(View):
             boxes=truth,
             classes=classes,
             image_sizes=image_sizes,
-            padded_size=tuple(tape["backbone"].args[0].shape[-2:]),
+            strides=self.strides,
             num_classes=self.num_classes,
             region_labels=torch.cat([labels for labels, _ in matches]),
             region_boxes=torch.cat([matched for _, matched in matches]),

@@ -87,7 +87,7 @@ class RCNNView(View):
             boxes=tuple(i.gt_boxes.tensor for i in instances),
             classes=tuple(i.gt_classes for i in instances),
             image_sizes=tuple(images.image_sizes),
-            padded_size=tuple(images.tensor.shape[-2:]),
+            strides=self.strides,
             num_classes=self.num_classes,
             region_labels=torch.cat([i.gt_classes for i in sampled]),
             region_boxes=torch.cat([_matched_boxes(i) for i in sampled]),

@@ -86,6 +86,17 @@ def test_threshold_balances_classes_of_very_different_size():
     assert abs(fit.value) < 0.25
 
 
+def test_two_equally_good_thresholds_are_not_averaged():
+    # Between -1 and 2 the scores alternate: any cut there is worse than either end of it.
+    nontext = torch.tensor([-2.0, -1.8, 0.5, 0.6])
+    text = torch.tensor([-0.5, -0.4, 2.0, 2.2])
+    fit = fit_threshold(histogram(nontext, text))
+    found = ((nontext < fit.value).float().mean() - (text < fit.value).float().mean()).item()
+    cuts = torch.linspace(-3, 3, 601)
+    best = max(float((nontext < c).float().mean() - (text < c).float().mean()) for c in cuts)
+    assert found == pytest.approx(best)
+
+
 def test_a_class_never_seen_gives_no_evidence():
     for pair in ((normal(0, 9), normal(0, 0)), (normal(0, 0), normal(0, 9)), (normal(0, 0),) * 2):
         fit = fit_threshold(histogram(*pair))

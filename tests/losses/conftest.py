@@ -87,7 +87,7 @@ def targets(*, images=2, regions=6, empty=False) -> Targets:
         boxes=(boxes,) * images,
         classes=(classes,) * images,
         image_sizes=((90, 120),) * images,
-        padded_size=PADDED,
+        strides=dict(zip(LEVELS, STRIDES, strict=True)),
         num_classes=CLASSES,
         region_labels=labels.repeat(images),
         region_boxes=matched.repeat(images, 1),

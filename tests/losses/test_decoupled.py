@@ -14,7 +14,7 @@ from graphkd.outputs import Regions, Targets
 def levels(*sizes, stride=4):
     """Empty levels of the given (h, w), each twice as coarse as the last."""
     return [
-        LevelPair(f"p{i}", torch.zeros(1, 1, *size), torch.zeros(1, 1, *size), (stride * 2**i,) * 2)
+        LevelPair(f"p{i}", torch.zeros(1, 1, *size), torch.zeros(1, 1, *size), stride * 2**i)
         for i, size in enumerate(sizes)
     ]
 
@@ -41,7 +41,7 @@ def test_hand_worked_number():
     """Errors 1 and 9 on two masked cells in one of two channels: (1 + 9) / 2 channels / (2 * 2)."""
     student = torch.zeros(1, 2, 1, 3)
     student[0, 0] = torch.tensor([1.0, 3.0, 50.0])
-    pair = LevelPair("p3", student, torch.zeros_like(student), (8, 8))
+    pair = LevelPair("p3", student, torch.zeros_like(student), 8)
     mask = torch.tensor([[[True, True, False]]])
     assert masked_error(pair, mask).item() == pytest.approx(10 / 2 / 4)
     assert masked_error(pair, ~mask).item() == pytest.approx(2500 / 2 / 2)
@@ -95,7 +95,7 @@ def make_targets(labels):
         boxes=(torch.zeros(0, 4),),
         classes=(torch.zeros(0, dtype=torch.int64),),
         image_sizes=((8, 8),),
-        padded_size=(8, 8),
+        strides={},
         num_classes=1,
         region_labels=torch.tensor(labels),
     )

@@ -17,7 +17,7 @@ BOX = torch.tensor([[0.0, 0.0, 16.0, 8.0]])
 
 
 def pair_of(student, teacher):
-    return LevelPair("p3", student, teacher, (8, 8))
+    return LevelPair("p3", student, teacher, 8)
 
 
 def test_zero_where_student_equals_teacher(toy):
@@ -98,7 +98,7 @@ def test_terms_do_not_grow_with_the_area(toy):
     large = LevelPair(
         "p3",
         *(each.repeat_interleave(4, 2).repeat_interleave(4, 3) for each in (student, teacher)),
-        stride=(2, 2),
+        stride=2,
     )
     for function, options in (
         (focal_terms, {"boxes": (BOX,)}),

@@ -52,8 +52,8 @@ def test_hand_worked_number():
     fine[0, :, 0, 1] = 100.0
     coarse = torch.tensor([3.0, 0.0]).reshape(1, 2, 1, 1)
     pairs = [
-        LevelPair("p3", fine, torch.zeros_like(fine), (8, 8)),
-        LevelPair("p4", coarse, torch.zeros_like(coarse), (16, 16)),
+        LevelPair("p3", fine, torch.zeros_like(fine), 8),
+        LevelPair("p4", coarse, torch.zeros_like(coarse), 16),
     ]
     masks = [torch.tensor([[[True, False]]]), torch.tensor([[[True]]])]
     assert imitation(pairs, masks).item() == pytest.approx(14 / 4)

@@ -47,14 +47,14 @@ def test_adapters_of_the_finest_levels(toy):
     assert tuple(level_adapters(context, levels=2)) == toy.levels[:2]
 
 
-def test_pairs_know_the_padded_stride_and_hold_the_teacher_still(toy):
+def test_pairs_know_their_stride_and_hold_the_teacher_still(toy):
     adapters = level_adapters(toy.context(teacher_channels=12))
     teacher = toy.outputs(2, channels=12, padded=(128, 128))
     teacher = toy.change(teacher, lambda tensor: tensor.requires_grad_())
     pairs = level_pairs(toy.outputs(1), teacher, toy.targets(), adapters=adapters)
     assert [pair.name for pair in pairs] == list(toy.levels)
-    assert [pair.stride for pair in pairs][:3] == [(8, 8), (16, 16), (32, 32)]
-    assert pairs[3].stride == (48, 64)  # 96 pixels on 2 cells
+    # 96 pixels on 2 cells are still 64 a cell: the second covers padding.
+    assert [pair.stride for pair in pairs] == [8, 16, 32, 64]
     for pair in pairs:
         assert pair.student.shape == pair.teacher.shape
         assert pair.student.requires_grad
@@ -91,7 +91,7 @@ def targets_with(anchors):
         boxes=(),
         classes=(),
         image_sizes=(),
-        padded_size=(32, 48),
+        strides={},
         num_classes=1,
         anchors=anchors,
     )

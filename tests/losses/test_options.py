@@ -3,11 +3,15 @@
 import pytest
 
 from graphkd.losses.options import (
+    finite,
     fraction,
     need_same_classes,
     need_two_stage,
     not_negative,
     positive,
+    switch,
+    weight_tuple,
+    whole_number,
 )
 
 
@@ -33,6 +37,34 @@ def test_numbers_written_without_a_point_are_understood():
 def test_other_values_are_refused_by_name(check, value):
     with pytest.raises(ValueError, match="ALPHA"):
         check("alpha", value)
+
+
+@pytest.mark.parametrize(
+    ("check", "value", "options"),
+    [
+        (finite, float("nan"), {}),
+        (whole_number, 0, {"least": 1}),
+        (whole_number, 1.5, {"least": 1}),
+        (whole_number, True, {"least": 1}),
+        (whole_number, "a", {"least": 0}),
+        (switch, "no", {}),
+        (switch, 1, {}),
+        (weight_tuple, 3.0, {"length": 3}),
+        (weight_tuple, "abc", {"length": 3}),
+        (weight_tuple, (1.0, 2.0), {"length": 3}),
+        (weight_tuple, (0, 0, 0), {"length": 3}),
+        (weight_tuple, (1, -1, 0), {"length": 3}),
+    ],
+)
+def test_other_kinds_are_refused_by_name(check, value, options):
+    with pytest.raises(ValueError, match="ALPHA"):
+        check("alpha", value, **options)
+
+
+def test_right_kinds_are_returned():
+    assert (finite("alpha", -2), whole_number("alpha", 0, least=0)) == (-2.0, 0)
+    assert switch("alpha", False) is False
+    assert weight_tuple("alpha", [1, 0, "2e-1"], length=3) == (1.0, 0.0, 0.2)
 
 
 def test_borders_are_allowed():

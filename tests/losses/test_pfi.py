@@ -11,7 +11,7 @@ from graphkd.losses.pfi import PFI, guided_error
 
 
 def pair_of(student, teacher):
-    return LevelPair("p3", student, teacher, (8, 8))
+    return LevelPair("p3", student, teacher, 8)
 
 
 @pytest.mark.parametrize("two_stage", [True, False])

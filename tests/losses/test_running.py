@@ -27,6 +27,15 @@ def test_levels_never_seen_or_without_spread_score_zero():
     assert not running.standardise(scores, levels).any()
 
 
+def test_close_scores_far_from_zero_keep_their_variance():
+    running = RunningScores(levels=1, decay=1.0)
+    level = torch.zeros(2, dtype=torch.long)
+    for _ in range(200):
+        running.update_moments(torch.tensor([-80.01, -80.03]), level, torch.ones(2))
+    z = running.standardise(torch.tensor([-80.01, -80.03]), level)
+    assert torch.allclose(z, torch.tensor([1.0, -1.0]), atol=2e-3)
+
+
 def test_old_batches_fade():
     running = RunningScores(levels=1, decay=0.5)
     level = torch.zeros(2, dtype=torch.long)

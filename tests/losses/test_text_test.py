@@ -79,6 +79,16 @@ def test_labels_decide_with_a_warning_where_covariance_tells_nothing(caplog):
     assert caplog.text.count("class labels decide") == 1
 
 
+def test_pages_of_text_alone_are_named_as_the_reason(caplog):
+    test = build()
+    types(test, [make_page(0, texts=9, figures=0)])
+    with caplog.at_level(logging.WARNING):
+        test.warn()
+        test.warn()
+    assert caplog.text.count("only text or only non-text classes were seen") == 1
+    assert "AUC" not in caplog.text
+
+
 def test_no_warning_where_it_works(caplog):
     test = build()
     types(test, [make_page(0)])

@@ -67,7 +67,8 @@ def test_head_maps_have_detectron2s_layout(seen):
         assert images == 2 and channels == 9 * 5
         assert deltas.shape == (2, 9 * 4, height, width)
         assert anchors.shape == (height * width * 9, 4)
-    assert targets.padded_size == (128, 96) and targets.image_sizes == ((128, 96),) * 2
+    assert targets.strides == {"p3": 8, "p4": 16, "p5": 32, "p6": 64, "p7": 128}
+    assert targets.image_sizes == ((128, 96),) * 2
 
 
 def test_regions_and_targets_belong_together(seen):
