@@ -54,6 +54,18 @@ def add_graphkd_config(cfg: CfgNode) -> None:
     cfg.TRUST_PICKLES = False
 
 
+def as_plain(cfg: CfgNode, output_dir: str) -> CfgNode:
+    """The frozen config of the same run without its teacher: same student, seed, data order and
+    schedule.
+    """
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.DISTILL = get_cfg().DISTILL
+    cfg.OUTPUT_DIR = output_dir
+    cfg.freeze()
+    return cfg
+
+
 def get_cfg() -> CfgNode:
     """Detectron2's defaults with the keys of this project and of its backbones."""
     cfg = detectron2_cfg()

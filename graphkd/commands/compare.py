@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from graphkd.engine.contest import contest_of
     from graphkd.engine.launch import in_torchrun
     from graphkd.errors import UserError
-    from graphkd.report.compare_text import sentences, table
+    from graphkd.report.compare_text import reading_notes, sentences, table
 
     if in_torchrun():
         # Each process would train every run, all into the same folders.
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         say=lambda text: print(text, flush=True),
     )
     print(table(ledger.rows, ledger.chosen))
-    for sentence in [*sentences(ledger.rows), *ledger.all_notes]:
+    for sentence in [*sentences(ledger.rows), *reading_notes(ledger.rows), *ledger.all_notes]:
         print(sentence)
     print(f"numbers: {out / 'compare.json'}, {out / 'compare.md'}   report: {out / 'compare.html'}")
     return 1 if ledger.failed else 0

@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 from detectron2.config import CfgNode
 
-from graphkd.config import find_config, get_cfg, load_cfg
+from graphkd.config import as_plain, find_config, load_cfg
 from graphkd.engine.folders import difference_of
 from graphkd.engine.parts import Part
 from graphkd.errors import UserError
@@ -58,17 +58,16 @@ class Contest:
             seed: SEED of the run.
             stretch: factor of its schedule's length.
         """
-        plain = name in (PLAIN, PLAIN_LONGER)
-        cfg = (self.cfg if plain else self.methods[name]).clone()
-        cfg.defrost()
-        weights = None
-        if plain:
-            cfg.DISTILL = get_cfg().DISTILL
+        folder = str(self.out / f"seed{seed}" / name)
+        if name in (PLAIN, PLAIN_LONGER):
+            cfg, weights = as_plain(self.cfg, folder), None
+            cfg.defrost()
         else:
-            weights = self.teacher_weights
+            cfg, weights = self.methods[name].clone(), self.teacher_weights
+            cfg.defrost()
             cfg.DISTILL.TEACHER.WEIGHTS = str(weights)
+            cfg.OUTPUT_DIR = folder
         cfg.SEED = seed
-        cfg.OUTPUT_DIR = str(self.out / f"seed{seed}" / name)
         _stretch(cfg, stretch)
         cfg.freeze()
         return Part(name, cfg, self.source, teacher=weights)
@@ -195,6 +194,12 @@ def _override_losses(methods: dict[str, CfgNode], overrides: list[str]) -> None:
 
 
 def _stretch(cfg: CfgNode, factor: float) -> None:
-    """Makes a schedule longer or shorter, its learning rate steps with it; warm-up stays."""
+    """Makes a schedule longer or shorter, its learning rate steps with it; warm-up stays.
+
+    Steps that rounding brings together, or to the end, are left out.
+    """
+    if factor == 1:
+        return
     cfg.SOLVER.MAX_ITER = max(1, round(cfg.SOLVER.MAX_ITER * factor))
-    cfg.SOLVER.STEPS = tuple(max(1, round(step * factor)) for step in cfg.SOLVER.STEPS)
+    steps = sorted({max(1, round(step * factor)) for step in cfg.SOLVER.STEPS})
+    cfg.SOLVER.STEPS = tuple(step for step in steps if step != cfg.SOLVER.MAX_ITER)

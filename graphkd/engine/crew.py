@@ -2,6 +2,7 @@
 or a share of the cores; what the parts are is decided elsewhere.
 """
 
+import logging
 import os
 import signal
 import threading
@@ -18,12 +19,14 @@ from graphkd.engine.parts import Part, train_part
 from graphkd.engine.trainer import DivergedError
 from graphkd.errors import UserError
 
+logger = logging.getLogger(__name__)
+
 
 def train_parts(parts: Sequence[Part], *, processes: int = 1) -> Iterator[tuple[Part, str | None]]:
     """Trains and scores parts; a part is yielded at its end with the reason why it failed, if so.
 
-    A run that diverges, or whose process is killed, fails alone. On any other error, and where this
-    process is stopped, the others save a checkpoint first.
+    A run that diverges, breaks off or is killed fails alone; its log holds the traceback. Where a
+    run is refused, or this process is stopped, the others save a checkpoint first.
 
     Args:
         parts: unfinished ones.
@@ -35,16 +38,22 @@ def train_parts(parts: Sequence[Part], *, processes: int = 1) -> Iterator[tuple[
     """
     if processes == 1:
         for part in parts:
-            yield part, _diverged(part)
+            yield part, _failure(part)
     else:
         yield from _train_apart(parts, processes)
 
 
-def _diverged(part: Part) -> str | None:
+def _failure(part: Part) -> str | None:
+    """Trains a part; why it broke off, None where it did not."""
     try:
         train_part(part)
     except DivergedError as error:
         return " ".join(str(error).split())
+    except UserError:
+        raise
+    except Exception as error:
+        logger.exception("%s broke off", part.title)
+        return " ".join(f"{type(error).__name__}: {error}".split())
     return None
 
 
@@ -137,7 +146,7 @@ def _work(part: Part, place: _Place, lock, answering: connection.Connection) -> 
     ProgressBar.row = place.row
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     try:
-        answering.send(("done", _diverged(part)))
+        answering.send(("done", _failure(part)))
     except UserError as error:
         answering.send(("refused", str(error)))
 

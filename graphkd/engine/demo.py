@@ -4,10 +4,10 @@ import shutil
 import time
 from pathlib import Path
 
-from graphkd.config import find_config
+from graphkd.config import as_plain, find_config
 from graphkd.data.catalog import register_all
 from graphkd.engine.build import build_trained, check_classes
-from graphkd.engine.jobs import as_plain, load_run, method_name, result_row
+from graphkd.engine.jobs import load_run, method_name, result_row
 from graphkd.engine.parts import Part, data_of, provenance, train_part
 from graphkd.engine.showcase import graph_view, page_views, sample_pages
 from graphkd.errors import UserError

@@ -1,6 +1,7 @@
 """Whether a run's folder belongs to a config, and where another run's is moved; no training."""
 
 import contextlib
+import errno
 import fcntl
 import logging
 from collections.abc import Iterator, Mapping
@@ -10,19 +11,23 @@ from typing import Any
 import yaml
 from detectron2.config import CfgNode
 
+from graphkd.config import get_cfg
 from graphkd.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-# They say where, how fast and how carefully a run is made, not what comes out; the teacher's
-# weights are compared by their content instead.
-PLACES = (
+# They say where, how fast and how carefully a run is made and what it notes on the way, not what
+# comes out; the teacher's weights are compared by their content instead.
+_PLACES = (
     "OUTPUT_DIR",
     "MODEL.DEVICE",
     "DATALOADER.NUM_WORKERS",
     "DISTILL.TEACHER.WEIGHTS",
     "DISTILL.TEACHER.COMPILE",
     "SOLVER.SKIP_NONFINITE",
+    "SOLVER.CHECKPOINT_PERIOD",
+    "LOG_PERIOD",
+    "TEST.EVAL_PERIOD",
     "TRUST_PICKLES",
 )
 
@@ -47,6 +52,28 @@ def difference_of(
         if first.get(key) != second.get(key):
             return key, first.get(key), second.get(key)
     return None
+
+
+def changed_key(written: Mapping, cfg: CfgNode) -> tuple[str, Any, Any] | None:
+    """The first key in which another run than that of `cfg` is written; places do not count.
+
+    Args:
+        written: the dict of a config.yaml. A key it lacks came later, and counts as its default.
+        cfg: a complete config.
+
+    Returns:
+        As `difference_of`, the written value first.
+    """
+    complete = _filled(written, yaml.safe_load(get_cfg().dump()))
+    return difference_of(complete, yaml.safe_load(cfg.dump()), ignore=_PLACES)
+
+
+def _filled(node: Mapping, defaults: Mapping) -> dict:
+    found = {**defaults, **node}
+    for key, value in defaults.items():
+        if isinstance(value, Mapping) and isinstance(node.get(key), Mapping):
+            found[key] = _filled(node[key], value)
+    return found
 
 
 def _leaves(node: Mapping, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -78,7 +105,9 @@ def set_aside(folder: Path) -> None:
 
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Keeps other processes out of a folder of several runs; the system frees it in any case.
+    """Keeps other processes out of a folder; the system frees it in any case.
+
+    A file system without locks, as some of clusters are, gets a warning.
 
     Raises:
         UserError: another process holds it.
@@ -89,6 +118,10 @@ def held(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(f"{folder}: another process works there; wait for its end") from error
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+                raise
+            logger.warning("%s cannot be locked (%s): start no second run there", folder, error)
         yield
 
 
@@ -101,9 +134,7 @@ def check_same_run(cfg: CfgNode, folder: Path) -> None:
     written = folder / "config.yaml"
     if not written.is_file():
         return
-    changed = difference_of(
-        yaml.safe_load(written.read_text()), yaml.safe_load(cfg.dump()), ignore=PLACES
-    )
+    changed = changed_key(yaml.safe_load(written.read_text()), cfg)
     if changed:
         key, before, now = changed
         raise UserError(

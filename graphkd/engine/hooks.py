@@ -96,9 +96,9 @@ class PeriodicEvaluation(HookBase):
         at_end = done == self.trainer.max_iter
         if at_end or (self.period > 0 and done % self.period == 0):
             self.last = self.evaluate()
-            if self.last:
-                scores = {f"eval/{key}": self.last[key] or 0.0 for key in ("AP", "AP50", "AP75")}
-                self.trainer.storage.put_scalars(**scores, smoothing_hint=False)
+            scores = {f"eval/{key}": self.last.get(key) for key in ("AP", "AP50", "AP75")}
+            measured = {key: value for key, value in scores.items() if value is not None}
+            self.trainer.storage.put_scalars(**measured, smoothing_hint=False)
 
 
 class Checkpoints(HookBase):

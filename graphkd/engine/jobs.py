@@ -7,7 +7,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 
-from graphkd.config import find_config, load_cfg
+from graphkd.config import as_plain, find_config, load_cfg
 from graphkd.data.catalog import register_all
 from graphkd.engine import run
 from graphkd.engine.build import build_distiller, build_student, check_classes
@@ -36,16 +36,6 @@ def load_run(config: str, overrides: list[str], *, plain: bool = False) -> tuple
     cfg = load_cfg(source, overrides)
     cfg.freeze()
     return (as_plain(cfg, f"{cfg.OUTPUT_DIR.rstrip('/')}-plain") if plain else cfg), source
-
-
-def as_plain(cfg: CfgNode, output_dir: str) -> CfgNode:
-    """The same run without its teacher: same student, seed, data order and schedule."""
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.DISTILL.LOSSES = CfgNode(new_allowed=True)
-    cfg.OUTPUT_DIR = output_dir
-    cfg.freeze()
-    return cfg
 
 
 def train_job(

@@ -8,16 +8,19 @@ import os
 import platform
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 from pathlib import Path
 
 import detectron2
 import torch
 import yaml
 from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
 
 from graphkd import __version__
+from graphkd.data.catalog import register_all
 from graphkd.engine import run
-from graphkd.engine.folders import PLACES, difference_of, free_name
+from graphkd.engine.folders import changed_key, free_name
 from graphkd.errors import UserError
 from graphkd.evaluation.files import file_digest, write_json
 
@@ -73,7 +76,8 @@ def train_part(part: Part) -> run.RunResult:
 def claim(part: Part) -> None:
     """Makes the part's folder its own: what another config or teacher left there is moved aside.
 
-    An unfinished part gets a new record of machine, date and versions.
+    An unfinished part gets a new record of machine, date, versions and the content of the files its
+    result depends on.
     """
     reason = _other_run(part)
     if reason:
@@ -81,7 +85,7 @@ def claim(part: Part) -> None:
         logger.warning("%s: %s; the run there is moved to %s", part.folder, reason, place.name)
         part.folder.rename(place)
     if not part.finished:
-        write_json(part.folder / _RECORD, {**provenance(), "teacher": _digest(part.teacher)})
+        write_json(part.folder / _RECORD, {**_provenance_of(part), **_inputs(part)})
 
 
 def read_record(part: Part) -> dict:
@@ -117,19 +121,47 @@ def _other_run(part: Part) -> str | None:
         there = None
     if not isinstance(there, dict):
         return f"{written.name} is damaged"
-    changed = difference_of(there, yaml.safe_load(part.cfg.dump()), ignore=PLACES)
+    changed = changed_key(there, part.cfg)
     if changed:
         key, before, now = changed
         return f"{key} was {before}, now it is {now}"
-    if read_record(part).get("teacher") != _digest(part.teacher):
-        return "it had another teacher"
+    record = read_record(part)
+    for name, digest in _inputs(part).items():
+        if record.get(name) not in (None, digest):
+            return f"the file of its {name} was another then"
     return None
 
 
-def _digest(path: Path | None) -> str | None:
-    """SHA-256 of a file's content; None for no file."""
-    if path is None:
+def _provenance_of(part: Part) -> dict[str, str]:
+    """Today's, with every machine that a part with a checkpoint was trained on so far."""
+    today = provenance()
+    before = read_record(part).get("machine", "")
+    if before and any(part.folder.glob("model_*.pth")):
+        today["machine"] = "; then ".join(
+            dict.fromkeys([*before.split("; then "), today["machine"]])
+        )
+    return today
+
+
+def _inputs(part: Part) -> dict[str, str | None]:
+    """SHA-256 of the files that the result depends on; None for none, or one not made yet."""
+    if part.teacher is not None and not part.teacher.is_file():
+        raise UserError(f"the teacher's weights {part.teacher} are gone; train the teacher again")
+    register_all()
+    names = [*part.cfg.DATASETS.TRAIN, *part.cfg.DATASETS.TEST]
+    annotations = {f"data {name}": MetadataCatalog.get(name).get("json_file") for name in names}
+    files = {"teacher": part.teacher, "MODEL.WEIGHTS": part.cfg.MODEL.WEIGHTS, **annotations}
+    return {name: _digest(path) for name, path in files.items()}
+
+
+def _digest(path: Path | str | None) -> str | None:
+    if not path or not Path(path).is_file():
         return None
-    if not path.is_file():
-        raise UserError(f"the teacher's weights {path} are gone; train the teacher again")
+    about = Path(path).stat()
+    return _digest_of(Path(path), about.st_mtime_ns, about.st_size)
+
+
+@cache
+def _digest_of(path: Path, changed_ns: int, size: int) -> str:
+    """The digest of a file that may be large, read again only after a change."""
     return file_digest(path)

@@ -1,5 +1,6 @@
 """One run: train a model of a config, evaluate it, leave its weights and numbers in a folder."""
 
+import contextlib
 import json
 import platform
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from graphkd.checkpoint import RunCheckpointer
 from graphkd.data.catalog import register_all
 from graphkd.data.mapper import PageMapper
 from graphkd.engine.build import build_distiller, build_student, build_trained, check_classes
-from graphkd.engine.folders import check_same_run, set_aside
+from graphkd.engine.folders import check_same_run, held, set_aside
 from graphkd.engine.hooks import (
     Checkpoints,
     Metrics,
@@ -80,13 +81,18 @@ def prepare(cfg: CfgNode) -> None:
 
 
 def take_folder(cfg: CfgNode, *, source: Path, resume: bool) -> None:
-    """Makes OUTPUT_DIR this run's own: moved aside, or checked, if there was one before."""
+    """Makes OUTPUT_DIR this run's own: moved aside, or checked, if there was one before.
+
+    Raises:
+        UserError: another process trains there, or a run of another config is to be resumed.
+    """
     folder = Path(cfg.OUTPUT_DIR)
     if comm.is_main_process():
         if resume:
             check_same_run(cfg, folder)
         else:
-            set_aside(folder)
+            with held(folder):
+                set_aside(folder)
         write_text(folder / "config.yaml", cfg.dump())
         about = {"source": str(source), "machine": platform.machine(), "torch": torch.__version__}
         write_json(folder / "about.json", about)
@@ -120,14 +126,22 @@ def train(
     take_folder(cfg, source=source, resume=resume)
     if resume and is_finished(folder):
         return read_result(folder)
+    with held(folder) if comm.is_main_process() else contextlib.nullcontext():
+        return _train(cfg, classes, source=source, resume=resume, title=title or folder.name)
+
+
+def _train(
+    cfg: CfgNode, classes: tuple[str, ...], *, source: Path, resume: bool, title: str
+) -> RunResult:
     prepare(cfg)
     student = build_student(cfg)
     model = build_distiller(cfg, student, source=source) if cfg.DISTILL.LOSSES else student
     trainer, checkpointer, clock = build_trainer(
-        cfg, student, model, classes=classes, resume=resume, title=title or folder.name
+        cfg, student, model, classes=classes, resume=resume, title=title
     )
     trainer.train(trainer.start_iter, cfg.SOLVER.MAX_ITER)
     scores = test(cfg, student, classes=classes)
+    folder = Path(cfg.OUTPUT_DIR)
     result = RunResult(folder / "model_final.pth", scores, clock.seconds, parameters(student))
     if comm.is_main_process():
         write_result(folder, result)

@@ -1,5 +1,8 @@
 """The optimizer of a run and the checks of its schedule; schedules are Detectron2's own."""
 
+import itertools
+from collections.abc import Sequence
+
 import torch
 from detectron2.config import CfgNode
 from detectron2.solver import build_optimizer as detectron2_optimizer
@@ -34,6 +37,19 @@ def check_settings(cfg: CfgNode) -> None:
     for key, value in {**counts, "LOG_PERIOD": cfg.LOG_PERIOD}.items():
         if value < 1:
             raise UserError(f"{key} is {value}; it must be 1 or more")
+    if cfg.SOLVER.LR_SCHEDULER_NAME == "WarmupMultiStepLR":
+        _check_steps(cfg.SOLVER.STEPS, cfg.SOLVER.MAX_ITER)
+
+
+def _check_steps(steps: Sequence[int], end: int) -> None:
+    """Steps beyond the end are allowed, Detectron2 leaves them out; one at the end it refuses."""
+    if any(later <= earlier for earlier, later in itertools.pairwise(steps)):
+        raise UserError(f"SOLVER.STEPS {tuple(steps)}: give them in increasing order, each once")
+    if end in steps:
+        raise UserError(
+            f"SOLVER.STEPS {tuple(steps)}: step {end} is the end of training (SOLVER.MAX_ITER); "
+            "leave it out"
+        )
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:

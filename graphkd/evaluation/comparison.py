@@ -26,7 +26,7 @@ class Run:
         iterations: training steps taken; None if not known.
         seconds: spent in these steps; None if not known.
         weights: path of the checkpoint.
-        machine: kind of machine that trained it, and the date; "" if not known.
+        machine: kind of machine that trained it; "" if not known.
         date: the day of the training.
     """
 

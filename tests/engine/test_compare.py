@@ -111,7 +111,7 @@ def test_a_second_call_repeats_nothing(copied, pair, monkeypatch):
 
 
 def test_a_killed_comparison_keeps_and_continues_what_it_has(compared, pair, tmp_path, monkeypatch):
-    class Killed(Exception):
+    class Killed(BaseException):
         pass
 
     train, calls = run.train, []

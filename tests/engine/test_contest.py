@@ -116,6 +116,8 @@ def test_the_parts_of_a_seed_share_everything_but_the_method(pair, tmp_path):
     assert not plain.cfg.DISTILL.LOSSES and plain.teacher is None
     for node in ("MODEL", "SOLVER", "INPUT", "DATASETS", "DATALOADER", "SEED"):
         assert getattr(plain.cfg, node) == getattr(method.cfg, node)
+    short = found.part("plain", 3, stretch=0.5).cfg.SOLVER
+    assert (short.MAX_ITER, short.STEPS) == (3, (2,))  # 4 and 5 of 6 steps both become 2
     longer = found.part("plain-same-time", 3, stretch=2.0).cfg.SOLVER
     assert (longer.MAX_ITER, longer.STEPS) == (12, (8, 10))
     assert longer.WARMUP_ITERS == plain.cfg.SOLVER.WARMUP_ITERS

@@ -80,6 +80,18 @@ def test_a_killed_process_costs_its_own_run_alone(pair, tmp_path, monkeypatch):
     assert not ledger.failed and len(ledger.runs) == 3
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_method_that_breaks_off_fails_alone_with_its_reason(pair, tmp_path, processes):
+    # A folder in the place of its log stops one method.
+    (tmp_path / "seed1" / "fitnets" / "metrics.json").mkdir(parents=True)
+    ledger = compare(contest(pair, tmp_path), seeds=1, processes=processes)
+    assert "IsADirectoryError" in ledger.failed["fitnets, seed 1"]
+    assert {found.name for found in ledger.runs} == {"teacher", PLAIN}
+    assert "IsADirectoryError" in (tmp_path / "compare.md").read_text()
+    log = (tmp_path / "seed1" / "fitnets" / "log.txt").read_text()
+    assert "Traceback" in log and "broke off" in log
+
+
 def test_what_a_process_refuses_is_the_users_mistake_here(pair, tmp_path, monkeypatch):
     contest_ = contest(pair, tmp_path)
     compare(contest_, seeds=1)

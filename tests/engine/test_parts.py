@@ -1,15 +1,19 @@
 """A folder belongs to one config and one teacher; what else lies there is moved aside."""
 
+import json
 import logging
 
 import pytest
+import yaml
 from detectron2.config import CfgNode
 
+from graphkd.engine import parts as module
 from graphkd.engine import run
 from graphkd.engine.folders import difference_of
 from graphkd.engine.jobs import load_run
 from graphkd.engine.parts import Part, claim, read_record
 from graphkd.errors import UserError
+from graphkd.evaluation.files import write_json
 
 
 @pytest.fixture
@@ -32,6 +36,10 @@ def finish(part):
     return part
 
 
+def data_of_part(part):
+    return [*part.cfg.DATASETS.TRAIN, *part.cfg.DATASETS.TEST]
+
+
 def left_aside(part):
     return sorted(path.name for path in part.folder.parent.glob(f"{part.folder.name}.old*"))
 
@@ -39,7 +47,9 @@ def left_aside(part):
 def test_a_finished_part_of_the_same_config_stays(make):
     part = finish(make())
     before = read_record(part)
-    assert set(before) == {"machine", "date", "versions", "teacher"}
+    about = {"machine", "date", "versions"}
+    files = {"teacher", "MODEL.WEIGHTS", *(f"data {name}" for name in data_of_part(part))}
+    assert set(before) == about | files
     claim(make("DATALOADER.NUM_WORKERS", "2", "DISTILL.TEACHER.WEIGHTS", "elsewhere.pth"))
     assert part.finished and left_aside(part) == [] and read_record(part) == before
 
@@ -66,6 +76,59 @@ def test_another_teacher_is_noticed_by_its_content(make, tmp_path):
     weights.write_bytes(b"other")
     claim(make(teacher=weights))
     assert not part.finished and left_aside(part) == ["part.old1"]
+
+
+def test_other_initial_weights_are_noticed_by_their_content(make, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("graphkd"), "propagate", True)
+    weights = tmp_path / "start.pth"
+    weights.write_bytes(b"first")
+    part = finish(make("MODEL.WEIGHTS", str(weights)))
+    claim(part)
+    assert part.finished
+    weights.write_bytes(b"other")
+    claim(part)
+    assert not part.finished and "the file of its MODEL.WEIGHTS was another" in caplog.text
+
+
+def test_changed_annotations_are_noticed(make, monkeypatch):
+    part = finish(make())
+    name = part.cfg.DATASETS.TEST[0]
+    record = part.folder / "part.json"
+    assert json.loads(record.read_text())[f"data {name}"]
+    write_json(record, {**read_record(part), f"data {name}": "of another file"})
+    claim(part)
+    assert not part.finished and left_aside(part) == ["part.old1"]
+
+
+def test_what_a_run_notes_on_the_way_does_not_make_it_another(make):
+    part = finish(make())
+    claim(make("LOG_PERIOD", "3", "SOLVER.CHECKPOINT_PERIOD", "7", "TEST.EVAL_PERIOD", "9"))
+    assert part.finished and left_aside(part) == []
+
+
+def test_a_key_that_came_later_counts_as_its_default(make):
+    part = finish(make())
+    written = yaml.safe_load((part.folder / "config.yaml").read_text())
+    del written["TRUST_PICKLES"], written["SOLVER"]["CLIP_GRADIENTS"]
+    (part.folder / "config.yaml").write_text(yaml.safe_dump(written))
+    claim(part)
+    assert part.finished
+
+
+def test_a_part_that_goes_on_elsewhere_names_both_machines(make, monkeypatch):
+    part = make()
+    claim(part)
+    here = read_record(part)["machine"]
+    (part.folder / "config.yaml").write_text(part.cfg.dump())
+    about = module.provenance()
+    monkeypatch.setattr(module, "provenance", lambda: {**about, "machine": "a GPU box"})
+    claim(part)
+    assert read_record(part)["machine"] == "a GPU box"  # nothing was trained before
+    (part.folder / "model_0000004.pth").touch()
+    monkeypatch.undo()
+    for _ in range(2):
+        claim(part)
+        assert read_record(part)["machine"] == f"a GPU box; then {here}"
 
 
 def test_a_damaged_config_is_moved_aside_and_a_lost_teacher_named(make, tmp_path):

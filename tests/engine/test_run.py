@@ -4,14 +4,18 @@ resuming.
 
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import get_cfg as plain_detectron2_cfg
 from detectron2.modeling import build_model
+from detectron2.utils.events import EventStorage
 
 from graphkd.engine import run
+from graphkd.engine.folders import held
+from graphkd.engine.hooks import PeriodicEvaluation
 from graphkd.engine.jobs import load_run, train_teacher
 from graphkd.engine.trainer import DivergedError
 from graphkd.errors import UserError
@@ -166,6 +170,34 @@ def test_training_anew_moves_the_earlier_run_aside(trained, pair, tmp_path):
     old, new = load(tmp_path / "run.old1" / "model_final.pth"), load(second.weights)
     assert all(torch.equal(value, new["model"][key]) for key, value in old["model"].items())
     assert first.weights == second.weights
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_in_use_is_left_alone(trained, pair, tmp_path, resume):
+    first = train(pair, tmp_path / "run", "SOLVER.MAX_ITER", "1")
+    (tmp_path / "run" / "result.json").unlink()
+    with held(tmp_path / "run"), pytest.raises(UserError, match="another process works there"):
+        train(pair, tmp_path / "run", "SOLVER.MAX_ITER", "1", resume=resume)
+    assert first.weights.is_file() and not (tmp_path / "run.old1").exists()
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [("(2,)", "step 2 is the end of training"), ("(2, 1)", "increasing"), ("(1, 1)", "increasing")],
+)
+def test_learning_rate_steps_that_cannot_be_are_refused(trained, pair, tmp_path, steps, message):
+    with pytest.raises(UserError, match=message):
+        train(pair, tmp_path, "SOLVER.MAX_ITER", "2", "SOLVER.STEPS", steps)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_validation_ap_that_cannot_be_measured_is_no_zero():
+    found = {"AP": None, "AP50": 3.0, "AP75": None}
+    hook = PeriodicEvaluation(lambda: found, period=1)
+    with EventStorage(0) as storage:
+        hook.trainer = SimpleNamespace(iter=0, max_iter=5, storage=storage)
+        hook.after_step()
+    assert {key: value for key, (value, _) in storage.latest().items()} == {"eval/AP50": 3.0}
 
 
 def test_a_plain_checkpoint_does_not_resume_a_distilled_run(trained, pair, tmp_path):
