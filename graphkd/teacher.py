@@ -135,8 +135,21 @@ def build_teacher(cfg, *, source: Path) -> FrozenTeacher:
         UserError: no weights yet, weights that do not fill the model, or another class list in
         them.
     """
+    weights = require_weights(cfg, load_teacher_cfg(cfg, source=source), source=source)
+    teacher = build_untrained_teacher(cfg, source=source)
+    load_weights(teacher.model, weights, classes=teacher.classes, trust=cfg.TRUST_PICKLES)
+    if cfg.DISTILL.TEACHER.COMPILE:
+        compile_body(teacher.model)
+    return teacher
+
+
+def build_untrained_teacher(cfg, *, source: Path) -> FrozenTeacher:
+    """The teacher of a run before its weights are loaded; arguments as of `build_teacher`.
+
+    Raises:
+        UserError: the teacher's yaml is missing or wrong, or its classes are not those of its data.
+    """
     teacher_cfg = load_teacher_cfg(cfg, source=source)
-    weights = require_weights(cfg, teacher_cfg, source=source)
     classes = dataset_classes(teacher_cfg.DATASETS.TRAIN)
     model = build_network(teacher_cfg)
     view = view_of(model)
@@ -145,9 +158,6 @@ def build_teacher(cfg, *, source: Path) -> FrozenTeacher:
             f"{cfg.DISTILL.TEACHER.CONFIG}: the teacher has {view.num_classes} classes, its data "
             f"set {teacher_cfg.DATASETS.TRAIN[0]} has {len(classes)}; set NUM_CLASSES to that"
         )
-    load_weights(model, weights, classes=classes, trust=cfg.TRUST_PICKLES)
-    if cfg.DISTILL.TEACHER.COMPILE:
-        compile_body(model)
     return FrozenTeacher(
         view=view,
         classes=classes,

@@ -14,7 +14,7 @@ from graphkd.errors import UserError
 from graphkd.losses.base import LossContext
 from graphkd.losses.build import ScheduledLoss, build_losses
 from graphkd.modeling.network import build_network
-from graphkd.teacher import FrozenTeacher, build_teacher
+from graphkd.teacher import FrozenTeacher, build_teacher, build_untrained_teacher
 from graphkd.views import view_of
 from graphkd.views.base import View
 
@@ -138,15 +138,28 @@ def build_distiller(cfg: CfgNode, student: nn.Module, *, source: Path) -> Distil
     Raises:
         UserError: anything about the teacher, the classes or the losses that does not fit.
     """
-    classes = check_classes(cfg, source=source)
     with preserved_rng():
-        teacher = build_teacher(cfg, source=source)
-        view = view_of(student)
-        context = loss_context(view, teacher, classes, text_classes(cfg.DATASETS.TRAIN[0]))
-        losses = build_losses(
-            cfg.DISTILL.LOSSES, context, source=str(source), ramp=cfg.DISTILL.RAMP
-        )
-        check_needs(losses, view, teacher, source=source)
-        distiller = Distiller(student, view, teacher, losses)
-        distiller.losses.to(student.device)
+        return _join(cfg, student, build_teacher(cfg, source=source), source=source)
+
+
+def check_pair(cfg: CfgNode, *, source: Path) -> None:
+    """Puts student, losses and the teacher together before the teacher is trained, so that a
+    mistake shows before that; random state is left as it was.
+
+    Raises:
+        UserError: what `build_distiller` refuses, but for the teacher's weights.
+    """
+    with preserved_rng():
+        teacher = build_untrained_teacher(cfg, source=source)
+        _join(cfg, build_student(cfg), teacher, source=source)
+
+
+def _join(cfg: CfgNode, student: nn.Module, teacher: FrozenTeacher, *, source: Path) -> Distiller:
+    classes = check_classes(cfg, source=source)
+    view = view_of(student)
+    context = loss_context(view, teacher, classes, text_classes(cfg.DATASETS.TRAIN[0]))
+    losses = build_losses(cfg.DISTILL.LOSSES, context, source=str(source), ramp=cfg.DISTILL.RAMP)
+    check_needs(losses, view, teacher, source=source)
+    distiller = Distiller(student, view, teacher, losses)
+    distiller.losses.to(student.device)
     return distiller

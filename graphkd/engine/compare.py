@@ -11,7 +11,13 @@ import yaml
 from graphkd.config import find_config
 from graphkd.data.catalog import dataset_classes, register_all
 from graphkd.engine import run
-from graphkd.engine.build import build_distiller, build_student, build_trained, check_classes
+from graphkd.engine.build import (
+    build_distiller,
+    build_student,
+    build_trained,
+    check_classes,
+    check_pair,
+)
 from graphkd.engine.contest import Contest
 from graphkd.engine.crew import train_parts
 from graphkd.engine.folders import held
@@ -163,6 +169,9 @@ def _run_of(part: Part, done: run.RunResult) -> Run:
 def _add_teacher(ledger: Ledger, classes: tuple[str, ...]) -> None:
     """Trains the teacher if it has no weights and scores it on the students' test set."""
     contest = ledger.contest
+    if not contest.teacher_weights.is_file():
+        for method in contest.methods.values():
+            check_pair(method, source=contest.source)
     train_teacher(contest.cfg, source=contest.source)
     weights = contest.teacher_weights
     cfg = load_teacher_cfg(contest.cfg, source=contest.source)

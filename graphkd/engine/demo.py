@@ -6,7 +6,7 @@ from pathlib import Path
 
 from graphkd.config import as_plain, find_config
 from graphkd.data.catalog import register_all
-from graphkd.engine.build import build_trained, check_classes
+from graphkd.engine.build import build_trained, check_classes, check_pair
 from graphkd.engine.jobs import load_run, method_name, result_row
 from graphkd.engine.parts import Part, data_of, provenance, train_part
 from graphkd.engine.showcase import graph_view, page_views, sample_pages
@@ -80,6 +80,8 @@ def plan(config: str, *, out: Path, overrides: list[str]) -> list[Part]:
         raise UserError(
             f"{config}: teacher and student have different classes, one table cannot hold both"
         )
+    if not weights.is_file():
+        check_pair(distilled, source=source)
     return [
         Part("teacher", teacher, teacher_source),
         Part("student", plain, source),

@@ -10,7 +10,7 @@ from detectron2.utils import comm
 from graphkd.config import as_plain, find_config, load_cfg
 from graphkd.data.catalog import register_all
 from graphkd.engine import run
-from graphkd.engine.build import build_distiller, build_student, check_classes
+from graphkd.engine.build import build_distiller, build_student, check_classes, check_pair
 from graphkd.engine.solver import check_settings
 from graphkd.errors import UserError
 from graphkd.evaluation.files import write_json
@@ -62,7 +62,11 @@ def train_job(
 
 
 def train_teacher(cfg: CfgNode, *, source: Path) -> None:
-    """Trains the teacher of a run unless its weights are there; an interrupted training goes on."""
+    """Trains the teacher of a run unless its weights are there; an interrupted training goes on.
+
+    Raises:
+        UserError: the run itself does not fit, before the teacher is trained for it.
+    """
     teacher_cfg = load_teacher_cfg(cfg, source=source)
     if teacher_weights(cfg, teacher_cfg).is_file():
         return
@@ -76,6 +80,8 @@ def train_teacher(cfg: CfgNode, *, source: Path) -> None:
             *pages,
             cfg.DISTILL.TEACHER.CONFIG,
         )
+    check_settings(cfg)
+    check_pair(cfg, source=source)
     teacher_cfg.freeze()
     run.train(teacher_cfg, source=Path(cfg.DISTILL.TEACHER.CONFIG), resume=True)
 

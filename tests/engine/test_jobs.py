@@ -45,6 +45,27 @@ def test_a_teacher_that_learns_other_pages_is_said(pair, home, own_data, caplog,
     assert any(f"the teacher learns {own_data['train']}, the student" in line for line in said)
 
 
+@pytest.mark.parametrize("command", ["train", "compare"])
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (["MODEL.ROI_HEADS.NUM_CLASSES", "5"], "the model has 5 classes"),
+        (["DATASETS.TRAIN", "('gone',)"], "unknown data set 'gone'"),
+        (["DISTILL.LOSSES.graphkd.NODE_TYPE", "font"], "NODE_TYPE must be one of"),
+    ],
+)
+def test_a_mistake_in_the_run_shows_before_its_teacher_is_trained(
+    pair, home, capsys, command, override, message
+):
+    Path("untrained.yaml").write_text(
+        (pair.parent / "teacher.yaml").read_text().replace(f"{pair.parent}/teacher", "untrained")
+    )
+    words = [command, str(pair), *(["--with-teacher"] if command == "train" else [])]
+    teacher = ["DISTILL.TEACHER.CONFIG", str(Path("untrained.yaml").absolute())]
+    assert main([*words, *home, *teacher, *override]) == 2
+    assert message in capsys.readouterr().err and not Path("untrained").exists()
+
+
 def test_plain_training_gets_a_folder_of_its_own(pair, home, capsys):
     job = ["train", str(pair), "--plain", "SOLVER.MAX_ITER", "1", "--json", "row.json", *home]
     assert main(job) == 0
