@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from graphkd.data.loading import load, make_pages
 from graphkd.errors import UserError
 
 _registered: dict[str, Entry] = {}
+_adopted: dict[str, Entry] = {}
 
 
 def register_all(root: Path | None = None) -> None:
@@ -153,6 +155,20 @@ def entry_of(name: str) -> Entry | None:
     return _registered.get(name)
 
 
+def source_json(name: str) -> Path | None:
+    """The COCO json that a data set was registered with, there or not; None for another source.
+
+    Metadata's `json_file` may be a cleaned copy instead.
+
+    Raises:
+        UserError: unknown name.
+
+    """
+    require(name)
+    entry = entry_of(name) or _adopted.get(name)
+    return None if entry is None else Path(entry.json_file)
+
+
 def locate(name: str) -> tuple[Path, Path, tuple[str, ...] | None]:
     """Json file, image folder and expected classes of a registered data set.
 
@@ -186,22 +202,51 @@ def ensure_registered() -> None:
 
 
 def require(name: str) -> None:
-    """Check that a data set of this name is registered.
+    """Check that a data set of this name is registered; one of `register_coco_instances` is from
+    then on loaded with the checks of this project.
 
     Raises:
-        UserError: it is not; the message offers the closest names.
+        UserError: it is not, and the message offers the closest names; or its json is unusable.
 
     """
     from detectron2.data import DatasetCatalog
 
     ensure_registered()
     if name in DatasetCatalog:
+        _adopt(name)
         return
     close = difflib.get_close_matches(name, DatasetCatalog.list(), n=3)
     hint = f"did you mean {' or '.join(close)}? " if close else ""
     raise UserError(
         f"unknown data set {name!r}: {hint}`graphkd data list` shows all names, "
         "`graphkd data register NAME --json FILE --images DIR` adds your own"
+    )
+
+
+def _adopt(name: str) -> None:
+    """Puts the checked loader in the place of Detectron2's own for a COCO json, which trains on
+    NaN boxes without a word and ends in a stack trace where a key is missing.
+    """
+    from detectron2.data import DatasetCatalog, MetadataCatalog
+    from detectron2.data.datasets import coco
+
+    from graphkd.data.coco import read_categories
+
+    if DatasetCatalog[name].__module__ != coco.__name__:
+        return
+    metadata = MetadataCatalog.get(name)
+    item = {
+        "json": metadata.json_file,
+        "images": metadata.image_root,
+        "categories": read_categories(metadata.json_file),
+        "text_classes": metadata.get("text_classes"),
+    }
+    entry = replace(own_entry(Path(), name, item), how="register it with the place where it is")
+    _adopted[name] = entry
+    DatasetCatalog.pop(name)
+    DatasetCatalog.register(name, lambda: load(entry))
+    vars(metadata).update(
+        thing_classes=list(entry.classes), thing_dataset_id_to_contiguous_id=entry.id_map
     )
 
 

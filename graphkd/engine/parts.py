@@ -15,10 +15,9 @@ import detectron2
 import torch
 import yaml
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
 
 from graphkd import __version__
-from graphkd.data.catalog import register_all
+from graphkd.data.catalog import source_json
 from graphkd.engine import run
 from graphkd.engine.folders import changed_key, free_name
 from graphkd.errors import UserError
@@ -147,9 +146,8 @@ def _inputs(part: Part) -> dict[str, str | None]:
     """SHA-256 of the files that the result depends on; None for none, or one not made yet."""
     if part.teacher is not None and not part.teacher.is_file():
         raise UserError(f"the teacher's weights {part.teacher} are gone; train the teacher again")
-    register_all()
     names = [*part.cfg.DATASETS.TRAIN, *part.cfg.DATASETS.TEST]
-    annotations = {f"data {name}": MetadataCatalog.get(name).get("json_file") for name in names}
+    annotations = {f"data {name}": source_json(name) for name in names}
     files = {"teacher": part.teacher, "MODEL.WEIGHTS": part.cfg.MODEL.WEIGHTS, **annotations}
     return {name: _digest(path) for name, path in files.items()}
 

@@ -1,5 +1,7 @@
 """Names in Detectron2's catalogs: known sets, generated pages and the user's own."""
 
+import logging
+
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
@@ -104,6 +106,38 @@ def test_detectron2s_own_registration_works(data_root):
     assert catalog.dataset_classes(["plain_set"]) == ("text", "figure")
     assert catalog.text_classes("plain_set") is None
     assert catalog.locate("plain_set")[0] == json_file
+
+
+def test_detectron2s_own_registration_is_checked_like_any_other(data_root, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("graphkd"), "propagate", True)
+    dirty = document()
+    dirty["annotations"][0]["bbox"] = [1.0, 1.0, float("nan"), 9.0]
+    json_file, images = write_set(data_root / "plain", dirty)
+    register_coco_instances("dirty_set", {"text_classes": ["text"]}, str(json_file), str(images))
+    assert catalog.classes_of("dirty_set") == ("text", "figure")
+    boxes = [a for page in DatasetCatalog.get("dirty_set") for a in page["annotations"]]
+    assert len(boxes) == len(dirty["annotations"]) - 1 and "dropped" in caplog.text
+    assert catalog.text_classes("dirty_set") == ("text",)
+    # Scoring reads a cleaned copy, but the source stays known.
+    assert MetadataCatalog.get("dirty_set").json_file != str(json_file)
+    assert catalog.source_json("dirty_set") == json_file
+
+
+def test_an_unusable_json_of_detectron2s_own_registration_is_one_line(data_root):
+    (data_root / "broken.json").parent.mkdir(parents=True, exist_ok=True)
+    (data_root / "broken.json").write_text('{"images": [')
+    register_coco_instances("broken_set", {}, str(data_root / "broken.json"), str(data_root))
+    with pytest.raises(UserError, match="broken.json"):
+        catalog.classes_of("broken_set")
+    register_coco_instances("absent_set", {}, str(data_root / "absent.json"), str(data_root))
+    with pytest.raises(UserError, match="absent.json"):
+        catalog.classes_of("absent_set")
+
+
+def test_data_of_the_users_own_function_is_left_alone(data_root):
+    DatasetCatalog.register("own_function", lambda: [])
+    MetadataCatalog.get("own_function").set(thing_classes=["a"])
+    assert catalog.classes_of("own_function") == ("a",) and DatasetCatalog.get("own_function") == []
 
 
 def test_unknown_names_offer_close_ones(data_root):
