@@ -4,7 +4,7 @@ set -euo pipefail
 
 caller=$PWD
 home=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd)
-# Commands run in the project's folder, so relative places are those of the caller.
+# Said in full, since some commands run in the project's folder and some in the caller's.
 export DETECTRON2_DATASETS=$(realpath -m "${DETECTRON2_DATASETS:-$home/datasets}")
 environment=$(realpath -m "${GRAPHKD_VENV:-$home/.venv}")
 export GRAPHKD_COMMAND=./start_train.sh
@@ -22,6 +22,9 @@ usage: start_train.sh COMMAND [ARGUMENTS]
   debugtrain CONFIG   a few iterations with batch 1
   predict INPUT -o OUT    regions of images, folders and PDFs
   ...           every other command of `graphkd`; `start_train.sh COMMAND --help` tells more
+
+Files are named from the folder you stand in. Runs lie in the project's output/ unless you say where; configs/...
+and output/... that are not in your folder are the project's.
 
 The first call makes a Python environment in .venv (about 5 GB); GRAPHKD_VENV names another place. An
 active environment that has graphkd's requirements and Detectron2 is used as it is.
@@ -97,22 +100,45 @@ case ${1:-} in
     ;;
 esac
 
-# Commands on a user's own files run where the user is; the others run in the project's folder, and
-# files named from the caller's folder get their full path.
-case $1 in
-  predict | export | report | graph) place=$caller ;;
-  *) place=$home ;;
+# Gives VALUE as seen from the project's folder. What is written lies where the user stands; a file to
+# read is the user's if it is there, else the project's. OPTION is the word before it.
+from_home() { # OPTION VALUE
+  local path=$2
+  [[ -z $path || $path == /* ]] || path=$caller/$path
+  case $1:$path in
+    --o*:* | --j*:* | OUTPUT_DIR:*) ;; # argparse takes --out and --json shortened, too
+    *WEIGHTS:* | *.yaml | *.yml) [ -e "$path" ] || path=$2 ;;
+    *) path=$2 ;;
+  esac
+  printf '%s' "$path"
+}
+
+# Runs share one output/, and a teacher is looked for there, so what reads a run's yaml works in the
+# project's folder. Every other command works where the user stands.
+case "$1 ${2:-}" in
+  train\ * | debugtrain\ * | eval\ * | demo\ * | compare\ * | "bench step" | "bench graph" | test\ *) place=$home ;;
+  *) place=$caller ;;
 esac
 arguments=("$1")
+before=
 for argument in "${@:2}"; do
-  if [ "$place" = "$home" ] && [[ $argument == */* || $argument == *.* ]] && [ ! -e "$home/$argument" ] && [ -e "$caller/$argument" ]; then
-    argument=$(realpath "$caller/$argument")
+  if [ "$1" = test ]; then
+    # Tests are the project's, whatever the user's folders are called.
+    [ -e "$home/$argument" ] || [ ! -e "$caller/$argument" ] || argument=$caller/$argument
+  elif [ "$place" = "$home" ] && [ ! "$caller" -ef "$home" ]; then
+    case $argument in
+      --*=*) argument=${argument%%=*}=$(from_home "${argument%%=*}" "${argument#*=}") ;;
+      *) argument=$(from_home "$before" "$argument") ;;
+    esac
   fi
   arguments+=("$argument")
+  before=$argument
 done
 
 choose_python
 cd "$place"
+# Python would take modules from the user's folder first; 3.10 knows no way to say no.
+[ "$place" = "$home" ] || export PYTHONSAFEPATH=1
 export PYTHONPATH=$home${PYTHONPATH:+:$PYTHONPATH}
 if [ "$1" = test ]; then
   exec "$python" -m pytest "${arguments[@]:1}"

@@ -1,0 +1,123 @@
+"""Where start_train.sh runs a command and what it makes of the names of files."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+HOME = Path(__file__).resolve().parents[1]
+# Stands for an environment's Python: has every package, and tells where and with what it is run.
+PYTHON = """#!/bin/sh
+[ "$1" = - ] && exit 0
+pwd
+printf '%s\\n' "$@"
+echo "safe=$PYTHONSAFEPATH datasets=$DETECTRON2_DATASETS"
+"""
+
+
+@pytest.fixture
+def caller(tmp_path):
+    """A folder elsewhere whose folders are called as those of the project."""
+    folder = tmp_path / "my work"
+    for name in ("configs", "tests", "docs", "scans", "output"):
+        (folder / name).mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Runs start_train.sh in a folder; gives the folder of the command and its arguments."""
+    python = tmp_path / "env" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(PYTHON)
+    python.chmod(0o755)
+    inherited = {
+        k: v for k, v in os.environ.items() if k not in ("DETECTRON2_DATASETS", "BASH_ENV")
+    }
+    env = {**inherited, "GRAPHKD_VENV": str(tmp_path / "env"), "PYTHONSAFEPATH": ""}
+
+    def call(folder, *words, script=HOME / "start_train.sh"):
+        done = subprocess.run(
+            [str(script), *words], cwd=folder, env=env, capture_output=True, text=True, check=True
+        )
+        place, *arguments, tail = done.stdout.splitlines()
+        assert arguments[:2] in (["-m", "graphkd"], ["-m", "pytest"])
+        return Path(place), arguments[2:], tail
+
+    return call
+
+
+USERS = [
+    "data convert voc v1 --out outv1",
+    "data check my.json --images ./scans2 --fix mine --json rep.json",
+    "data register mine --json my.json --images scans",
+    "data list --json list.json",
+    "robust s.pth --data my.json --images scans --json r.json -o r.md --pictures p.png",
+    "bench infer s.pth --json b.json",
+    "bench data pages_tiny_train",
+    "predict docs tests -o found",
+    "export s.pth --calibrate scans --pages docs -o s.onnx",
+    "report output -o report.html",
+    "graph page.png s.pth",
+    "pages sheet --out sheet.png",
+]
+
+
+@pytest.mark.parametrize("line", USERS)
+def test_commands_on_a_users_files_run_where_the_user_is(start, caller, line):
+    place, arguments, tail = start(caller, *line.split())
+    assert place == caller
+    assert arguments == line.split()
+    # A module of the user's folder is not taken for one of Python's.
+    assert tail == f"safe=1 datasets={HOME}/datasets"
+
+
+RUNS = [
+    ("train configs/R50-R18.yaml --resume", "train configs/R50-R18.yaml --resume"),
+    ("train configs/mine.yaml", "train {caller}/configs/mine.yaml"),
+    ("train mine.yml --json r.json", "train {caller}/mine.yml --json {caller}/r.json"),
+    ("eval MODEL.WEIGHTS s", "eval MODEL.WEIGHTS {caller}/s"),
+    ("eval MODEL.WEIGHTS gone.pth --json=e", "eval MODEL.WEIGHTS gone.pth --json={caller}/e"),
+    ("debugtrain a.yaml OUTPUT_DIR output", "debugtrain a.yaml OUTPUT_DIR {caller}/output"),
+    ("train a.yaml SOLVER.GAMMA 0.1 SEED 1", "train a.yaml SOLVER.GAMMA 0.1 SEED 1"),
+    (
+        "compare mine.yml --out docs --js /c",
+        "compare {caller}/mine.yml --out {caller}/docs --js /c",
+    ),
+    ("demo --out=configs", "demo --out={caller}/configs"),
+    ("bench step mine.yml --json b", "bench step {caller}/mine.yml --json {caller}/b"),
+    ("bench graph --config mine.yml", "bench graph --config {caller}/mine.yml"),
+]
+
+
+@pytest.mark.parametrize(("line", "wanted"), RUNS)
+def test_runs_lie_in_the_project_and_named_files_are_the_users(start, caller, line, wanted):
+    for name in ("configs/mine.yaml", "mine.yml", "s", "0.1", "1"):
+        (caller / name).touch()
+    place, arguments, _ = start(caller, *line.split())
+    assert place == HOME
+    # The folder has a space in its name.
+    assert arguments == [word.format(caller=caller) for word in wanted.split()]
+
+
+def test_in_the_projects_own_folder_nothing_is_rewritten(start):
+    words = ["train", "configs/R50-R18.yaml", "OUTPUT_DIR", "output/x", "--json", "r.json"]
+    assert start(HOME, *words)[:2] == (HOME, words)
+
+
+def test_empty_words_stay_empty(start, caller):
+    words = ["train", "configs/R50-R18.yaml", "MODEL.WEIGHTS", "", "OUTPUT_DIR", ""]
+    assert start(caller, *words)[1] == words
+
+
+def test_tests_are_those_of_the_project(start, caller):
+    (caller / "mine.py").touch()
+    place, arguments, _ = start(caller, "test", "tests", "-q", "mine.py")
+    assert (place, arguments) == (HOME, ["tests", "-q", f"{caller}/mine.py"])
+
+
+def test_a_link_to_the_script_finds_its_project(start, caller):
+    link = caller / "link.sh"
+    link.symlink_to(HOME / "start_train.sh")
+    assert start(caller, "train", "configs/R50-R18.yaml", script=link)[0] == HOME
