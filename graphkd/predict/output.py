@@ -1,16 +1,20 @@
 """The folder of results: taken once, filled page by page, closed with a record; no detector."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from graphkd import __version__
 from graphkd.errors import UserError
-from graphkd.evaluation.files import write_json, write_text
+from graphkd.evaluation.files import replacing, write_json, write_text
 from graphkd.predict.coco import CocoWriter
 from graphkd.predict.names import Names
 from graphkd.predict.page_xml import page_xml
 from graphkd.predict.results import Page
+from graphkd.predict.room import Room
 from graphkd.predict.sources import Failure, RawPage
 
 FORMATS = ("json", "coco", "page")
@@ -19,13 +23,16 @@ RECORD = "predict.json"
 _OURS = {"pages": ".json", "page_xml": ".xml", "pictures": ".jpg"}
 _FILES = ("coco.json", "coco_results.json", "failed.json", RECORD)
 _FORMAT = 1
+# Bytes that the record and what files and folders take beyond their content fit into.
+_ROOM = 1 << 16
 
 
 class Output:
     """Results of one run in one folder.
 
     Every page is on disk, whole, before the next one is looked at; the COCO files, the list of
-    failures and the record are written when it is closed, also after an interruption.
+    failures and the record are written when it is closed, also after an interruption and on a disk
+    that has become full. Whatever cannot be written is a UserError that names the folder.
 
     Attributes:
         pages: written so far.
@@ -45,37 +52,59 @@ class Output:
         self._folder, self._formats, self._draw = folder, tuple(formats), draw
         self._record = dict(record)
         self._names = Names()
-        self._coco = CocoWriter(folder, classes) if "coco" in formats else None
         self._classes = tuple(classes)
         self.pages = self.regions = 0
         self.failures: list[Failure] = []
-        self._write_record(finished=False)
+        with self._explained():
+            self._room = Room(folder, size=_ROOM)
+            self._coco = CocoWriter(folder, classes, self._room) if "coco" in formats else None
+            self._write_record(finished=False)
 
     def add(self, raw: RawPage, page: Page) -> None:
         """Writes one page in every form that was asked for."""
         name = self._names.take(raw.source, raw.number, raw.pages)
-        if "json" in self._formats:
-            write_json(self._folder / "pages" / f"{name}.json", page.to_dict())
-        if "page" in self._formats:
-            write_text(self._folder / "page_xml" / f"{name}.xml", page_xml(page).decode())
-        if self._draw:
-            self._write_picture(raw, page, name)
-        if self._coco is not None:
-            self._coco.add(page, name, several=raw.pages > 1 or raw.number > 1)
+        with self._explained():
+            if "json" in self._formats:
+                write_json(self._folder / "pages" / f"{name}.json", page.to_dict())
+            if "page" in self._formats:
+                write_text(self._folder / "page_xml" / f"{name}.xml", page_xml(page).decode())
+            if self._draw:
+                self._write_picture(raw, page, name)
+            if self._coco is not None:
+                self._coco.add(page, name, several=raw.pages > 1 or raw.number > 1)
         self.pages += 1
         self.regions += len(page.regions)
 
     def fail(self, failure: Failure) -> None:
         """Notes a file or page that cannot be read."""
         self.failures.append(failure)
-        self._write_failures()
+        with self._explained():
+            self._room.grow(len(json.dumps(_entry(failure), ensure_ascii=False).encode()) + 16)
+            self._write_failures()
 
     def close(self, *, finished: bool) -> None:
         """Writes what describes the whole run; `finished` False after an interruption."""
-        if self._coco is not None:
-            self._coco.finish()
-            self._coco.close()
-        self._write_record(finished=finished)
+        self._room.give_back()
+        with self._explained():
+            # The counts come first: the COCO files can be too much for a disk that others fill.
+            self._write_record(finished=False)
+            if self.failures:
+                self._write_failures()
+            if self._coco is not None:
+                self._coco.finish()
+                self._coco.close()
+            if finished:
+                self._write_record(finished=True)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"{self._folder}: nothing more can be written there ({error.strerror or error}); "
+                f"{self.pages} pages are whole; see to the disk, then start again with --overwrite"
+            ) from error
 
     def _write_picture(self, raw: RawPage, page: Page, name: str) -> None:
         import numpy as np
@@ -92,16 +121,14 @@ class Output:
         picture = draw_predictions(raw.pixels, boxes, colours=class_colours(self._classes))
         path = self._folder / "pictures" / f"{name}.jpg"
         path.parent.mkdir(exist_ok=True)
-        temporary = path.with_name(f".{path.name}.tmp")
-        picture.save(temporary, "JPEG", quality=88, subsampling=0)  # thin lines keep their colour
-        temporary.replace(path)
+        content = io.BytesIO()
+        picture.save(content, "JPEG", quality=88, subsampling=0)  # thin lines keep their colour
+        # Pillow itself would tell a full disk as a broken stream.
+        with replacing(path) as stream:
+            stream.write(content.getbuffer())
 
     def _write_failures(self) -> None:
-        entries = [
-            {"source": failure.source, "page": failure.number, "reason": failure.reason}
-            for failure in self.failures
-        ]
-        write_json(self._folder / "failed.json", entries)
+        write_json(self._folder / "failed.json", [_entry(failure) for failure in self.failures])
 
     def _write_record(self, *, finished: bool) -> None:
         counts = {"pages": self.pages, "regions": self.regions, "failed": len(self.failures)}
@@ -115,6 +142,10 @@ class Output:
                 "finished": finished,
             },
         )
+
+
+def _entry(failure: Failure) -> dict[str, Any]:
+    return {"source": failure.source, "page": failure.number, "reason": failure.reason}
 
 
 def check_folder(folder: Path, *, overwrite: bool) -> None:

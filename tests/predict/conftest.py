@@ -1,5 +1,7 @@
 """Detectors that several tests of prediction share."""
 
+import os
+import subprocess
 from functools import lru_cache
 from pathlib import Path
 
@@ -29,6 +31,19 @@ def stub(onnx_file) -> Model:
 def torch_file(tmp_path_factory) -> Path:
     """A tiny real detector with random weights and 5 classes."""
     return write_torch(tmp_path_factory.mktemp("torch") / "tiny.safetensors")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 1 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    options = ["-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    done = subprocess.run(["mount", *options], capture_output=True) if os.getuid() == 0 else None
+    if done is None or done.returncode:
+        pytest.skip("mounting a small disk needs root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
 
 
 @lru_cache(maxsize=1)

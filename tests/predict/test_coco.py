@@ -9,6 +9,7 @@ from pycocotools.coco import COCO
 
 from graphkd.predict.coco import CocoWriter
 from graphkd.predict.results import Page, Region
+from graphkd.predict.room import Room
 
 PAGES = [
     Page("b.pdf", 1, 100, 200, (Region("table", 0.75, (10, 20, 40, 80)),)),
@@ -18,9 +19,11 @@ PAGES = [
 
 
 def write(folder, pages):
-    writer = CocoWriter(folder, ["text", "table"])
+    room = Room(folder, size=0)
+    writer = CocoWriter(folder, ["text", "table"], room)
     for page in pages:
         writer.add(page, "name", several=page.source == "b.pdf")
+    room.give_back()
     writer.finish()
     writer.close()
 
@@ -58,7 +61,7 @@ def test_pycocotools_loads_both(tmp_path, pages):
 
 
 def test_nothing_is_left_lying_about(tmp_path):
-    writer = CocoWriter(tmp_path, ["text"])
+    writer = CocoWriter(tmp_path, ["text"], Room(tmp_path, size=0))
     with pytest.raises(ValueError):
         writer.add(
             Page("a", 1, 9, 9, (Region("text", float("nan"), (0, 0, 1, 1)),)), "a", several=False

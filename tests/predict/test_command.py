@@ -9,7 +9,7 @@ from PIL import Image
 import graphkd.predict.sources
 from graphkd.cli import main
 from graphkd.errors import COMMAND
-from tests.predict.files import pdf, picture
+from tests.predict.files import noise, pdf, picture
 
 
 @pytest.fixture
@@ -183,6 +183,47 @@ def test_results_survive_an_interruption(predict, tmp_path, monkeypatch, capsys)
     assert len(load(out / "coco.json")["images"]) == 3
     record = load(out / "predict.json")
     assert record["pages"] == 3 and record["finished"] is False
+
+
+@pytest.mark.parametrize("words", [[], ["--draw"], ["--format", "coco", "--draw"]])
+def test_a_full_disk_is_one_line_and_the_results_so_far_are_whole(
+    predict, small_disk, tmp_path, capsys, words
+):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "0.png").write_text("words")
+    names = [f"{n:03}" for n in range(1, 400)]
+    first = noise(tmp_path / "in" / "001.png")
+    for name in names[1:]:
+        first.with_stem(name).hardlink_to(first)
+    out = small_disk / "out"
+    capsys.readouterr()
+    assert predict(tmp_path / "in", "--score", "0", *words, out=out) == 2
+    unread, said = capsys.readouterr().err.splitlines()
+    assert unread.startswith("not read: ")
+    record = load(out / "predict.json")
+    assert said == (
+        f"{COMMAND} predict: {out}: nothing more can be written there (No space left on device); "
+        f"{record['pages']} pages are whole; see to the disk, then start again with --overwrite"
+    )
+    assert 3 < record["pages"] < 399 and record["failed"] == 1 and not record["finished"]
+    assert len(load(out / "failed.json")) == 1
+    coco = load(out / "coco.json")
+    assert len(coco["images"]) == len(coco["annotations"]) == record["pages"]
+    assert len(load(out / "coco_results.json")) == record["pages"]
+    for name in names[: record["pages"]] if not words else []:
+        assert len(load(out / "pages" / f"{name}.json")["regions"]) == 1
+    assert not [path for path in out.rglob(".*")]
+
+
+def test_a_disk_that_is_full_from_the_start_is_one_line(predict, small_disk, tmp_path, capsys):
+    with open(small_disk / "filler", "wb", buffering=0) as file, pytest.raises(OSError):
+        while True:
+            file.write(bytes(4096))
+    page, out = picture(tmp_path / "a.png"), small_disk / "out"
+    assert predict(page, out=out) == 2
+    assert f"{out}: nothing more can be written there" in capsys.readouterr().err
+    (small_disk / "filler").unlink()
+    assert predict(page, out=out) == 0
 
 
 def test_the_output_inside_the_input_is_not_read(predict, tmp_path):
