@@ -10,7 +10,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
-from graphkd.errors import UserError
+from graphkd.errors import GO_ON, UserError
 from graphkd.weights import PICKLES, read_weights, require_trust
 
 logger = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class RunCheckpointer(_SafeCheckpointer):
         except OSError as error:
             raise UserError(
                 f"{path}: the checkpoint was not written ({error.strerror or error}); older ones "
-                "are whole: make room on the disk and go on with --resume"
+                f"are whole: make room on the disk, then {GO_ON}"
             ) from error
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:

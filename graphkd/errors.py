@@ -1,4 +1,4 @@
-"""The one exception type for a user's mistake, and how it is said; nothing about internal
+"""The one exception type for a user's mistake, and what messages share; nothing about internal
 errors.
 """
 
@@ -6,6 +6,8 @@ import os
 
 # What the user types: start_train.sh says its own name here.
 COMMAND = os.environ.get("GRAPHKD_COMMAND", "graphkd")
+# The way on from a checkpoint; what trains does not know which command it serves.
+GO_ON = "train goes on with --resume, demo and compare with the same command"
 
 
 class UserError(Exception):

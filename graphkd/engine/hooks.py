@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from graphkd.checkpoint import RunCheckpointer, checkpoints_of
 from graphkd.engine.finite import DivergedError, all_finite
+from graphkd.errors import GO_ON
 
 logger = logging.getLogger(__name__)
 
@@ -172,9 +173,10 @@ class StopOnSignal(HookBase):
         # Only now: the progress bar's line is ended.
         if self.stopped_by and comm.is_main_process():
             logger.warning(
-                "stopped by %s after step %d; its checkpoint is saved, go on with --resume",
+                "stopped by %s after step %d; its checkpoint is saved: %s",
                 self.stopped_by,
                 self.trainer.iter,
+                GO_ON,
             )
 
     def _note(self, number: int, _) -> None:

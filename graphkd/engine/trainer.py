@@ -26,7 +26,7 @@ from graphkd.engine.finite import (
     write_batch,
 )
 from graphkd.engine.rng import rng_state, set_rng_state
-from graphkd.errors import UserError
+from graphkd.errors import GO_ON, UserError
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class Trainer(SimpleTrainer):
                 raise
             raise UserError(
                 f"{self.output_dir}: nothing more can be written there ({error.strerror}); the "
-                "checkpoints are whole: make room on the disk and go on with --resume"
+                f"checkpoints are whole: make room on the disk, then {GO_ON}"
             ) from error
 
     def after_train(self) -> None:
