@@ -18,6 +18,8 @@ READABLE = frozenset(
     ".jpg .jpeg .png .tif .tiff .bmp .gif .webp .jp2 .j2k .ppm .pgm .pbm .pdf".split()
 )
 _SUBFILE, _REDUCED = 254, 1  # TIFF tag: this frame is a small copy of another
+_NOT_REGULAR = "not a regular file"
+_NO_TARGET = "a link to a file that is not there"
 _POINTS = 72  # a PDF point is 1/72 inch
 
 
@@ -59,6 +61,8 @@ def find_files(
 ) -> list[Path]:
     """The files that `inputs` mean, each once: files as given, folders in natural order.
 
+    A link to a file that is gone is among them, for `read_file` to tell.
+
     Args:
         inputs: files of any ending, and folders, of which files with a readable ending are taken;
             hidden files are not.
@@ -66,7 +70,8 @@ def find_files(
         outside: a folder whose content is not taken (the output).
 
     Raises:
-        UserError: a path that does not exist, or a folder without a readable file.
+        UserError: a path that does not exist or is a pipe or device, or a folder without a
+            readable file.
     """
     found: dict[str, Path] = {}
     for path in map(Path, inputs):
@@ -75,8 +80,10 @@ def find_files(
             if not files:
                 kinds = ", ".join(sorted(kind[1:] for kind in READABLE))
                 raise UserError(f"{_say(path)}: no file of a readable type in it ({kinds})")
-        elif path.is_file():
+        elif path.is_file() or _leads_nowhere(path):
             files = [path]
+        elif path.exists():
+            raise UserError(f"{_say(path)}: {_NOT_REGULAR}")
         else:
             raise UserError(f"{_say(path)}: no such file or folder")
         for file in files:
@@ -102,11 +109,16 @@ def read_file(
         wanted: which pages of a PDF or a TIFF of several pages; by default all.
     """
     source = _say(path)
+    # A pipe would be waited for.
+    if path.exists() and not path.is_file():
+        yield Failure(source, None, _NOT_REGULAR)
+        return
     try:
         with open(path, "rb") as stream:
             is_pdf = b"%PDF-" in stream.read(1024)
     except OSError as error:
-        yield Failure(source, None, f"cannot be opened ({error.strerror})")
+        reason = _NO_TARGET if _leads_nowhere(path) else f"cannot be opened ({error.strerror})"
+        yield Failure(source, None, reason)
         return
     if is_pdf:
         yield from _read_pdf(path, source, dpi, wanted)
@@ -131,9 +143,13 @@ def _in_folder(folder: Path, *, recursive: bool, outside: Path | None) -> list[P
             continue
         if avoided is not None and avoided in path.resolve().parents:
             continue
-        if path.is_file():
+        if not path.is_dir():
             files.append(path)
     return sorted(files, key=natural_key)
+
+
+def _leads_nowhere(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
 
 
 def _read_pdf(

@@ -1,6 +1,6 @@
 """From which score a region is shown, class by class; no detector in here."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from graphkd.errors import UserError
 
@@ -38,13 +38,14 @@ def choose_thresholds(
 
 
 def parse_by_class(texts: Iterable[str]) -> dict[str, float]:
-    """Reads `title=0.3,table=0.6`; of a class named twice the last score counts.
+    """Reads `title=0.3,table=0.6`; of a class named twice the last score counts, and a name may
+    hold commas, since each has its score.
 
     Raises:
         UserError: a part that is not NAME=NUMBER.
     """
     parsed = {}
-    for part in (part for text in texts for part in text.split(",")):
+    for part in (part for text in texts for part in _parts(text)):
         name, sign, number = part.rpartition("=")
         try:
             parsed[name.strip()] = float(number)
@@ -53,3 +54,17 @@ def parse_by_class(texts: Iterable[str]) -> dict[str, float]:
         if not sign or not name.strip():
             raise UserError(f"--score-class {part!r}: write CLASS=SCORE, such as title=0.3")
     return parsed
+
+
+def _parts(text: str) -> Iterator[str]:
+    """What is between commas; a piece without = is the beginning of the next one."""
+    *pieces, last = text.split(",")
+    waiting = ""
+    for piece in pieces:
+        waiting += piece
+        if "=" in waiting:
+            yield waiting
+            waiting = ""
+        else:
+            waiting += ","
+    yield waiting + last

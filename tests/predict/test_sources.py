@@ -1,5 +1,6 @@
 """Every kind of page comes out upright and in RGB, one at a time, and what is damaged is told."""
 
+import os
 import struct
 import zlib
 
@@ -39,6 +40,28 @@ def test_nothing_to_read_is_a_users_mistake(tmp_path):
     (tmp_path / "notes.txt").write_text("no page")
     with pytest.raises(UserError, match="no file of a readable type"):
         find_files([tmp_path])
+
+
+def test_a_link_to_a_file_that_is_gone_is_a_failed_page(tmp_path):
+    page, gone, loop = (tmp_path / f"{name}.jpg" for name in ("a", "gone", "loop"))
+    picture(page)
+    gone.symlink_to(tmp_path / "nowhere.jpg")
+    loop.symlink_to(loop)
+    assert find_files([tmp_path]) == [page, gone, loop]
+    for path in (gone, loop):
+        assert find_files([path]) == [path]
+        (failure,) = read_file(path)
+        assert failure == Failure(str(path), None, "a link to a file that is not there")
+
+
+def test_pipes_and_devices_are_told_not_waited_for(tmp_path):
+    pipe = tmp_path / "pipe.png"
+    os.mkfifo(pipe)
+    for path in (pipe, "/dev/null"):
+        with pytest.raises(UserError, match=f"{path}: not a regular file"):
+            find_files([path])
+    (file,) = find_files([tmp_path])
+    assert list(read_file(file)) == [Failure(str(pipe), None, "not a regular file")]
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "RGBA", "CMYK", "I;16"])
@@ -178,8 +201,6 @@ def test_a_huge_pdf_page_is_refused_and_the_next_is_read(tmp_path):
 
 
 def test_a_file_name_that_is_no_text(tmp_path):
-    import os
-
     name = os.fsencode(tmp_path) + b"/\xe9.png"
     picture(tmp_path / "a.png").rename(os.fsdecode(name))
     (file,) = find_files([tmp_path])

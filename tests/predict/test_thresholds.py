@@ -34,6 +34,11 @@ def test_classes_are_parsed_even_with_signs_in_their_names():
         "table": 0.6,
         "a=b": 1.0,
     }
-    for wrong in ("title", "=0.3", "title=high", ""):
+    assert parse_by_class(["fig,ure=0.05,a,b,c=0.5,table=0.6"]) == {
+        "fig,ure": 0.05,
+        "a,b,c": 0.5,
+        "table": 0.6,
+    }
+    for wrong in ("title", "=0.3", "title=high", "", "a=0.1,", "a=0.1,b"):
         with pytest.raises(UserError, match="CLASS=SCORE"):
             parse_by_class([wrong])
