@@ -1,5 +1,6 @@
 """Pages that exported detectors are compared and calibrated on; how to compare is elsewhere."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +11,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
 from graphkd.data.catalog import ensure_registered, require
-from graphkd.data.images import ImageProblem, read_page
+from graphkd.data.images import ImageProblem, decode_test, read_page
 from graphkd.data.mapper import read_for
 from graphkd.data.synthesis import CLASSES_5, CLASSES_11, five_classes, make_page
 from graphkd.errors import UserError
@@ -18,6 +19,8 @@ from graphkd.errors import UserError
 # Series of generated pages that no split of the data sets draws from.
 PARITY_SEED, CALIBRATION_SEED = 104, 105
 _PICTURES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ def named_pages(name: str, *, classes: Sequence[str], most: int) -> Pages:
     """Pages of a folder of pictures, or of a registered data set.
 
     Args:
-        name: the folder or the data set; a folder has no truth.
+        name: the folder or the data set; a folder has no truth, and pictures in it that cannot be
+            read are passed over with a warning.
         classes: of the detector; a data set must have the same.
         most: greatest count; of more, some are taken evenly.
 
@@ -57,7 +61,10 @@ def named_pages(name: str, *, classes: Sequence[str], most: int) -> Pages:
         files = sorted(p for p in Path(name).iterdir() if p.suffix.lower() in _PICTURES)
         if not files:
             raise UserError(f"{name}: no pictures in this folder ({', '.join(sorted(_PICTURES))})")
-        return Pages(name, None, tuple(partial(_read, file) for file in _evenly(files, most)))
+        whole = [file for file in _evenly(files, most) if _is_whole(file)]
+        if not whole:
+            raise UserError(f"{name}: none of the pictures in this folder can be read")
+        return Pages(name, None, tuple(partial(_read, file) for file in whole))
     ensure_registered()
     try:
         require(name)
@@ -107,6 +114,15 @@ def generated_pages(*, classes: Sequence[str], count: int, seed: int, long_side:
         )
     readers = tuple(partial(np.asarray, page.image) for page in made)
     return Pages("generated pages", truth, readers)
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        decode_test(path)
+    except ImageProblem as problem:
+        logger.warning("not read: %s: %s", path, problem)
+        return False
+    return True
 
 
 def _read(path: Path) -> np.ndarray:

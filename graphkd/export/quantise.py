@@ -1,5 +1,7 @@
 """Eight-bit ONNX files, calibrated on pages; how good they are is measured elsewhere."""
 
+import contextlib
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,20 +49,36 @@ def quantise(source: Path, path: Path, header: Header, pages: Pages, *, progress
             pixels = next(self.pages, None)
             return None if pixels is None else {INPUT: pixels[None]}
 
-    quantize_static(
-        str(source),
-        str(path),
-        Reader(),
-        quant_format=QuantFormat.QDQ,
-        op_types_to_quantize=["Conv", "Gemm", "MatMul"],
-        per_channel=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        nodes_to_exclude=_exact_nodes(onnx.load(str(source))),
-    )
+    with _without_advice():
+        quantize_static(
+            str(source),
+            str(path),
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv", "Gemm", "MatMul"],
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=_exact_nodes(onnx.load(str(source))),
+        )
     model = onnx.load(str(path))
     set_header(model, header)
     onnx.save(model, str(path))
+
+
+@contextlib.contextmanager
+def _without_advice() -> Iterator[None]:
+    """Keeps back onnxruntime's advice to prepare the file, which is for whoever calls it."""
+
+    def other(record: logging.LogRecord) -> bool:
+        return "pre-processing before quantization" not in record.getMessage()
+
+    root = logging.getLogger()
+    root.addFilter(other)
+    try:
+        yield
+    finally:
+        root.removeFilter(other)
 
 
 def _exact_nodes(model) -> list[str]:

@@ -94,7 +94,7 @@ def test_mistakes_are_one_line_and_code_2(weights, tmp_path, capsys):
         assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_eight_bits_are_smaller_and_refused_without_tolerance(weights, tmp_path):
+def test_eight_bits_are_smaller_and_refused_without_tolerance(weights, tmp_path, caplog):
     """Random weights keep little under eight bits; what the limits say decides."""
     folder = tmp_path / "pages"
     folder.mkdir()
@@ -108,3 +108,4 @@ def test_eight_bits_are_smaller_and_refused_without_tolerance(weights, tmp_path)
     assert result.bytes < 0.6 * sum(4 * value.numel() for value in stored().state.values())
     assert out.is_file() == (not result.faults)
     assert np.isfinite(result.parity.box_error_max)
+    assert "pre-processing" not in caplog.text

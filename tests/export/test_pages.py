@@ -17,12 +17,24 @@ def test_a_folder_has_pages_and_no_truth(tmp_path):
     assert next(iter(found)).shape == (30, 20, 3)
 
 
-def test_damaged_missing_and_empty_pages_are_told(tmp_path):
+def test_a_damaged_page_of_a_folder_is_passed_over_and_told(tmp_path, caplog):
+    Image.new("RGB", (20, 30)).save(tmp_path / "b.png")
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    whole = (tmp_path / "b.png").read_bytes()
+    (tmp_path / "c.png").write_bytes(whole[: len(whole) // 2])
+    found = named_pages(str(tmp_path), classes=("a",), most=9)
+    assert len(found) == len(list(found)) == 1
+    first, second = caplog.messages
+    assert first == f"not read: {tmp_path / 'a.png'}: not an image that can be read"
+    assert second.startswith(f"not read: {tmp_path / 'c.png'}: ")
+
+
+def test_missing_and_empty_pages_are_told(tmp_path):
     with pytest.raises(UserError, match="no pictures"):
         named_pages(str(tmp_path), classes=("a",), most=9)
     (tmp_path / "bad.png").write_bytes(b"no picture")
-    with pytest.raises(UserError, match="bad.png"):
-        list(named_pages(str(tmp_path), classes=("a",), most=9))
+    with pytest.raises(UserError, match="none of the pictures"):
+        named_pages(str(tmp_path), classes=("a",), most=9)
     with pytest.raises(UserError, match="no folder of this name"):
         named_pages("no_such_set", classes=("a",), most=9)
 
