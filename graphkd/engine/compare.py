@@ -28,7 +28,7 @@ from graphkd.engine.probe import PROBE_STEPS, relative_cost
 from graphkd.engine.solver import check_settings
 from graphkd.engine.trainer import DivergedError
 from graphkd.errors import UserError
-from graphkd.evaluation.comparison import PLAIN, PLAIN_LONGER, TEACHER, Run, compare_runs
+from graphkd.evaluation.comparison import PLAIN, PLAIN_LONGER, TEACHER, Run
 from graphkd.evaluation.complexity import parameters
 from graphkd.teacher import load_teacher_cfg
 
@@ -56,8 +56,8 @@ def compare(
         budget: "steps": every student takes the same number of steps; "time": every method's
             schedule is shortened so that it trains as long as the plain student, by the cost of a
             step measured before.
-        time_matched: also train a plain student as long as the first method takes, by the cost of
-            their steps at the first seed.
+        time_matched: also train a plain student as long as the first method takes, by the cost of a
+            step measured in turns.
         processes: how many runs are trained at a time, each with a GPU or a share of the cores.
         chosen: classes for a mean AP of their own.
         json_file: second place for the numbers.
@@ -112,12 +112,10 @@ def _run_all(
     jobs = [(seed, name) for seed in order for name in stretches]
     parts = [contest.part(name, seed, stretch=stretches[name]) for seed, name in jobs]
     _train_all(ledger, parts, say, processes=processes)
-    cost = _cost_of_first_method(ledger) if time_matched else None
-    if cost is not None:
+    first = next(iter(contest.methods))
+    if time_matched and (cost := _cost(ledger, first, say)) is not None:
         parts = [contest.part(PLAIN_LONGER, seed, stretch=cost) for seed in order]
         _train_all(ledger, parts, say, processes=processes)
-    elif time_matched:
-        ledger.failed[PLAIN_LONGER] = "it needs plain and the first method at the first seed"
     ledger.write()
 
 
@@ -224,26 +222,24 @@ def _check_methods(parts: list[Part]) -> None:
         build_distiller(part.cfg, build_student(part.cfg), source=part.source)
 
 
-def _cost_of_first_method(ledger: Ledger) -> float | None:
-    """Duration of its step relative to the plain student's, at the first seed."""
-    first, seed = next(iter(ledger.contest.methods)), ledger.contest.first_seed
-    here = compare_runs(found for found in ledger.runs if found.seed == seed)
-    return next((row.step_cost for row in here if row.name == first), None)
-
-
 def _probe_all(ledger: Ledger, say: Callable[[str], None]) -> dict[str, float]:
     """How much shorter each method's schedule must be to last as long as the plain student's.
 
     A method that diverges here is noted as failed and left out.
     """
-    say(f"measuring the cost of a step ({PROBE_STEPS} steps of each method and the plain student)")
-    stretches = {PLAIN: 1.0}
-    for name in ledger.contest.methods:
-        try:
-            stretches[name] = 1 / relative_cost(ledger.contest, name)
-        except DivergedError as error:
-            _note_failure(ledger, name, str(error), say)
-    return stretches
+    costs = {name: _cost(ledger, name, say) for name in ledger.contest.methods}
+    measured = {name: 1 / cost for name, cost in costs.items() if cost is not None}
+    return {PLAIN: 1.0, **measured}
+
+
+def _cost(ledger: Ledger, name: str, say: Callable[[str], None]) -> float | None:
+    """Duration of a step relative to the plain student's; None, and noted, where it diverges."""
+    say(f"{name}: measuring the cost of a step ({PROBE_STEPS} of it and of the plain student)")
+    try:
+        return relative_cost(ledger.contest, name)
+    except DivergedError as error:
+        _note_failure(ledger, name, str(error), say)
+        return None
 
 
 def _note_failure(

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import fmean
 
 from graphkd.engine.contest import Contest
 from graphkd.engine.parts import provenance
@@ -80,11 +81,17 @@ class Ledger:
     def _same_time(self) -> list[str]:
         first = next(iter(self.contest.methods))
         rows = compare_runs(self._ordered(), against=PLAIN_LONGER)
+        times = f"{self._seconds(first):.0f} s against {self._seconds(PLAIN_LONGER):.0f} s"
         return [
-            f"{row.name} minus a plain student trained as long: {difference_text(row)} AP."
+            f"{row.name} minus a plain student trained as long: {difference_text(row)} AP, {times}."
             for row in rows
             if row.name == first and row.pairs
         ]
+
+    def _seconds(self, name: str) -> float:
+        """Of training, on average; 0 where no run has ended."""
+        seconds = [found.seconds for found in self.runs if found.name == name]
+        return fmean(seconds) if seconds else 0.0
 
     def _ordered(self) -> list[Run]:
         names = [TEACHER, PLAIN, PLAIN_LONGER, *self.contest.methods]
