@@ -205,7 +205,7 @@ def test_what_cannot_be_converted_is_listed_and_the_rest_is_done(tmp_path):
     done = convert_xml(read_voc, source, tmp_path / "out")
     assert done.splits == {"annotations": (1, 2)} and done.classes == ("body", "title")
     assert [line.split(": ", 1)[1] for line in done.left_out] == [
-        "no image p2.jpg found",
+        f"no image p2.jpg found below {source}",
         "refused: the XML declares entities (EntitiesForbidden)",
         f"p1.jpg has its boxes from {source / 'p1.xml'}",
     ]

@@ -43,14 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from graphkd.data.catalog import entry_of
-    from graphkd.data.check.fix import write_fixed
+    from graphkd.data.check.fix import new_folder, write_fixed
     from graphkd.data.check.report import check
-    from graphkd.errors import UserError
 
     json_file, images, classes = _target(args)
     entry = entry_of(args.target) if classes is not None else None
-    if args.fix and Path(args.fix).exists() and any(Path(args.fix).iterdir()):
-        raise UserError(f"{args.fix} is already there and not empty; name a new folder")
+    if args.fix:
+        new_folder(args.fix).check()
     with ProgressBar("checking images", _count_images(json_file)) as advance:
         report = check(
             json_file,

@@ -97,28 +97,56 @@ def _legal(value: Any) -> Any:
 
 
 class new_folder:  # noqa: N801  (used as a function)
-    """A folder that appears under its name only when the block ends without an error."""
+    """A folder that is filled only when the block ends without an error.
+
+    An empty folder that is there already stays the same one (it may be a link, a mounted disk or
+    the current folder): its content is written inside it and then moved up.
+    """
 
     def __init__(self, out: str | Path):
         self.out = Path(out)
-        self.draft = self.out.with_name(self.out.name + ".partial")
+        self._place = self.out.resolve()
+        if self._place.is_dir():
+            self.draft = self._place / ".partial"
+        else:
+            self.draft = self._place.with_name(f"{self._place.name}.partial")
+
+    def check(self) -> None:
+        """Refuse a folder that cannot be a new one.
+
+        Raises:
+            UserError: it holds something, is no folder, or an earlier run left its draft.
+
+        """
+        if self.draft.exists():
+            raise UserError(f"{self.draft} is left from an earlier run; delete it")
+        if self._place.exists() and (not self._place.is_dir() or any(self._place.iterdir())):
+            raise UserError(f"{self.out} is already there and not empty; name a new folder")
 
     def __enter__(self) -> Path:
-        if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
-            raise UserError(f"{self.out} is already there and not empty; name a new folder")
-        try:
-            self.draft.mkdir(parents=True)
-        except FileExistsError:
-            raise UserError(f"{self.draft} is left from an earlier run; delete it") from None
+        self.check()
+        self.draft.mkdir(parents=True)  # an error where another run makes it at this moment
         return self.draft
 
     def __exit__(self, kind: Any, *_: Any) -> None:
         if kind is not None:
             shutil.rmtree(self.draft, ignore_errors=True)
             return
-        if self.out.exists():
-            self.out.rmdir()
-        self.draft.rename(self.out)
+        try:
+            self._publish()
+        except OSError as error:
+            raise UserError(
+                f"all is written, but cannot be moved to {self.out} ({error.strerror}); "
+                f"it is in {self.draft}"
+            ) from None
+
+    def _publish(self) -> None:
+        if self.draft.parent != self._place:
+            self.draft.rename(self._place)
+            return
+        for path in sorted(self.draft.iterdir(), key=Path.is_file):  # what lists the images, last
+            path.rename(self._place / path.name)
+        self.draft.rmdir()
 
 
 def corners_to_sizes(document: dict[str, Any]) -> dict[str, Any]:

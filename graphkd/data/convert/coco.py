@@ -67,6 +67,7 @@ def convert_coco(
     """
     layout = COCO_KINDS[kind]
     result = Converted(Path(out), classes=layout.classes)
+    new_folder(out).check()
     jsons = _find_jsons(Path(source), layout)
     with new_folder(out) as draft:
         for split, path in jsons.items():

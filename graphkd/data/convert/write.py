@@ -71,7 +71,8 @@ def convert_xml(
 
     """
     result = Converted(Path(out))
-    files, image_root = _xml_files(Path(source), result.out), Path(images or source)
+    new_folder(out).check()
+    files, image_root = _xml_files(Path(source)), Path(images or source)
     if image_root.is_file():
         image_root = image_root.parent
     with stages("reading XML", len(files)) as advance:
@@ -124,13 +125,12 @@ def _shorten(pages: list[CleanPage]) -> None:
         page.entry["file_name"] = "/".join(parts)
 
 
-def _xml_files(source: Path, out: Path) -> list[Path]:
+def _xml_files(source: Path) -> list[Path]:
     if source.is_file():
         return [source]
     if not source.is_dir():
         raise UserError(f"{source}: no such file or folder")
     files = [p for p in sorted(source.rglob("*")) if p.suffix.lower() == ".xml" and p.is_file()]
-    files = [p for p in files if out.absolute() not in p.absolute().parents]
     if not files:
         raise UserError(f"{source}: no XML file in it or its sub-folders")
     return files
@@ -144,52 +144,72 @@ def _read(
     advance: Callable[[int], None],
 ) -> list[tuple[str, XmlPage]]:
     """Pairs of image name (relative to `image_root`) and page; what fails goes to `left_out`."""
-    index = _ImageIndex(image_root, result.out)
-    pages, used = [], {}
+    index = _ImageIndex(image_root)
+    claims: dict[Path, list[tuple[Path, XmlPage]]] = {}
     for path in files:
         try:
             for page in reader(path):
-                name = index.find(page.image_name, path)
-                if name is None:
-                    result.left_out.append(f"{path}: no image {page.image_name} found")
-                elif name in used:
-                    result.left_out.append(f"{path}: {name} has its boxes from {used[name]}")
-                else:
-                    used[name] = path
-                    pages.append((name, page))
+                image = index.find(page.image_name, _absolute(path))
+                claims.setdefault(image, []).append((path, page))
         except BadFile as error:
             result.left_out.append(f"{path}: {error}")
         advance(1)
+    pages = []
+    for image, claimants in claims.items():
+        # Where a folder lacks its image, its file claims that of another folder.
+        ranks = [_remoteness(image, _absolute(path)) for path, _ in claimants]
+        owner, page = claimants.pop(ranks.index(min(ranks)))
+        name = image.relative_to(index.root).as_posix()
+        result.left_out += [f"{path}: {name} has its boxes from {owner}" for path, _ in claimants]
+        pages.append((name, page))
     if not pages:
+        hint = "" if index.by_name else "; name the folder of the images with --images"
         first = f"; the first: {result.left_out[0]}" if result.left_out else ""
-        raise UserError(f"none of {len(files)} XML files can be used{first}")
+        raise UserError(f"none of {len(files)} XML files can be used{first}{hint}")
     return pages
 
 
 class _ImageIndex:
     """Finds the image an XML file speaks of: by its name, by that without ending, by the XML's."""
 
-    def __init__(self, root: Path, out: Path):
+    def __init__(self, root: Path):
         if not root.is_dir():
             raise UserError(f"{root}: no such folder of images")
         self.by_name: dict[str, list[Path]] = {}
         self.by_stem: dict[str, list[Path]] = {}
-        self.root = root
-        for path in sorted(root.rglob("*")):
-            inside_out = out.absolute() in path.absolute().parents
-            if path.suffix.lower() in _IMAGE_SUFFIXES and not inside_out and path.is_file():
+        self.root = _absolute(root)
+        for path in sorted(self.root.rglob("*")):
+            if path.suffix.lower() in _IMAGE_SUFFIXES and path.is_file():
                 self.by_name.setdefault(path.name, []).append(path)
                 self.by_stem.setdefault(_stem(path.name), []).append(path)
 
-    def find(self, name: str, xml: Path) -> str | None:
+    def find(self, name: str, xml: Path) -> Path:
+        """The one image that is meant; raises BadFile where there is none or more than one."""
         found = (
             self.by_name.get(name) or self.by_stem.get(_stem(name)) or self.by_stem.get(xml.stem)
         )
         if not found:
-            return None
-        # Of several images of one name the one nearest to the XML file is meant.
-        best = min(found, key=lambda path: len(Path(os.path.relpath(path, xml.parent)).parts))
-        return best.relative_to(self.root).as_posix()
+            raise BadFile(f"no image {name} found below {self.root}")
+        ranks = [_remoteness(path, xml) for path in found]
+        closest = min(ranks)
+        best = [path for path, rank in zip(found, ranks, strict=True) if rank == closest]
+        if len(best) > 1:
+            listed = ", ".join(path.relative_to(self.root).as_posix() for path in best[:3])
+            raise BadFile(f"{len(best)} images may be {name} ({listed}); which one is not clear")
+        return best[0]
+
+
+def _absolute(path: Path) -> Path:
+    """Without "..", which would count as a folder; links stay links."""
+    return Path(os.path.abspath(path))
+
+
+def _remoteness(image: Path, xml: Path) -> tuple[int, int]:
+    """How far apart two absolute paths lie; of equally near ones, parallel folders come first."""
+    folders, others = image.parent.parts, xml.parent.parts
+    common = len(os.path.commonprefix([folders, others]))
+    parallel = len(os.path.commonprefix([folders[::-1], others[::-1]]))
+    return len(folders) + len(others) - 2 * common, -parallel
 
 
 def _stem(name: str) -> str:
