@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 MIN_SIDE = 0.5  # pixels; smaller boxes have no area worth learning
+NEARLY_ALL = 0.95  # share of a set's boxes that have to agree in a guess about all of them
 ROUNDING = 1.0  # pixels a box may reach over the page by rounding alone
 _Polygons = list[list[float]]
 
@@ -168,9 +169,11 @@ def reach(box: list[float]) -> tuple[float, float]:
 
 
 def look_normalised(boxes: list[list[float]]) -> bool:
-    """Whether all boxes lie within the unit square, as fractions of the page do."""
-    limit = 1.0 + 1e-3
-    return bool(boxes) and all(max(reach(box)) <= limit and min(box) >= -1e-3 for box in boxes)
+    """Whether nearly all boxes that have an area lie within the unit square, as fractions do."""
+    sized = [box for box in boxes if box[2] > 0 and box[3] > 0]
+    over = 0.05  # fractions reach over the page a little, as pixels do
+    inside = sum(max(reach(box)) <= 1.0 + over and min(box) >= -over for box in sized)
+    return bool(sized) and inside >= NEARLY_ALL * len(sized)
 
 
 def look_like_corners(boxes: list[tuple[list[float], int, int]]) -> bool:
@@ -190,7 +193,7 @@ def look_like_corners(boxes: list[tuple[list[float], int, int]]) -> bool:
         right, lower = reach(box)
         over += right > width + ROUNDING or lower > height + ROUNDING
         corners += box[0] < box[2] <= width + ROUNDING and box[1] < box[3] <= height + ROUNDING
-    return over >= 0.2 * len(boxes) and corners >= 0.95 * len(boxes)
+    return over >= 0.2 * len(boxes) and corners >= NEARLY_ALL * len(boxes)
 
 
 def mask_or_box(mask: _Polygons | dict | None, box: list[float]) -> _Polygons | dict:

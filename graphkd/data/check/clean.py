@@ -13,7 +13,7 @@ from graphkd.data.check.boxes import (
     look_like_corners,
     look_normalised,
 )
-from graphkd.data.check.frames import decide_frame
+from graphkd.data.check.frames import decide_frame, sizes_are_wrong
 from graphkd.data.check.listing import clean_categories, clean_images, find_files, group_annotations
 from graphkd.data.check.pages import PageFile, inspect_pages
 from graphkd.data.check.problems import ERROR, KINDS, NOTE, Problem
@@ -102,8 +102,9 @@ def clean(
         boxes = _clean_boxes(groups.pop(image_id, []), entry, frame, found)
         result.pages.append(CleanPage(entry, sheet.path, boxes, sheet if inspect else None))
     _renumber(result.pages, found)
-    if result.pages and not any(page.annotations for page in result.pages):
-        found(Problem("no_annotations", "no page has a usable box: there is nothing to learn"))
+    if result.pages and all(a["iscrowd"] for page in result.pages for a in page.annotations):
+        text = "no page has a usable box, crowd boxes aside: there is nothing to learn"
+        found(Problem("no_annotations", text))
     return result
 
 
@@ -135,15 +136,23 @@ def _frames(
 ) -> list[tuple[int, PageFile, PageFrame]]:
     """The frame of every page that can be used."""
     fractions = look_normalised([a["bbox"] for group in groups.values() for a in group])
+    sizes_wrong = sizes_are_wrong(
+        (_declared(images[i]), sheet.header, [a["bbox"] for a in groups.get(i, [])])
+        for i, sheet in sheets
+        if sheet.header is not None
+    )
     draft = []
     for image_id, sheet in sheets:
         image = images[image_id]
         for problem in sheet.problems:
             found(Problem(problem.kind, problem.message, problem.file, image_id))
-        declared = (image.get("width"), image.get("height"))
+        declared = _declared(image)
         if sheet.header is not None:
             boxes = [a["bbox"] for a in groups.get(image_id, [])]
-            frame, problem = decide_frame(declared, sheet.header, boxes, image["file_name"])
+            name = image["file_name"]
+            frame, problem = decide_frame(
+                declared, sheet.header, boxes, name, sizes_wrong=sizes_wrong
+            )
             if problem is not None:
                 found(Problem(problem.kind, problem.message, problem.file, image_id))
         elif any(KINDS[p.kind][0] == "skip" for p in sheet.problems):
@@ -152,13 +161,18 @@ def _frames(
             frame = PageFrame(as_int(declared[0])[0] or 0, as_int(declared[1])[0] or 0)
         if frame is None:
             continue
-        if fractions and not frame.scaled and min(frame.width, frame.height) > 2:
+        whole = PageFrame(frame.width, frame.height, frame.width, frame.height)
+        if fractions and frame != whole and min(frame.width, frame.height) > 2:
             if groups.get(image_id):
                 text = "boxes are fractions of the page; scaled to its size"
                 found(Problem("normalised_boxes", text, image["file_name"], image_id))
-            frame = PageFrame(frame.width, frame.height, frame.width, frame.height)
+            frame = whole
         draft.append((image_id, sheet, frame))
     return draft
+
+
+def _declared(image: dict[str, Any]) -> tuple[Any, Any]:
+    return image.get("width"), image.get("height")
 
 
 def _warn_about_corners(
@@ -230,8 +244,7 @@ def _clean_fields(
     mask, unusable = fit_mask(annotation.get("segmentation"), frame)
     if unusable:
         say("unusable_mask", "segmentation is unusable or partly so; the box is kept")
-    given = annotation.get("iscrowd", 0)
-    crowd = given is True or bool(as_int(given)[0]) or bool(annotation.get("ignore", 0))
+    crowd = _marked(annotation.get("iscrowd")) or _marked(annotation.get("ignore"))
     if crowd:
         say("crowd", "a crowd box: not trained on, ignored in scoring")
     area = annotation.get("area")
@@ -244,6 +257,11 @@ def _clean_fields(
     if mask is not None:
         cleaned["segmentation"] = mask
     return cleaned
+
+
+def _marked(mark: Any) -> bool:
+    """Whether a 0/1 field is set, also where it is written as a string."""
+    return mark is True or bool(as_int(mark)[0])
 
 
 def _area(polygons: list[list[float]]) -> float:

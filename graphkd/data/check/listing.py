@@ -1,7 +1,8 @@
 """The lists of a COCO document: classes, images, boxes by image, numbers read; opens no image."""
 
+import unicodedata
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,8 @@ def clean_categories(
         if not isinstance(name, str) or not name.strip():
             found(Problem("no_categories", f"category {number} has no name"))
             continue
-        if not _is_unicode(name):
-            text = f"the name of category {number} is no Unicode text: {name!a}"
+        if not _is_one_line(name):
+            text = f"the name of category {number} is no Unicode text of one line: {name!a}"
             found(Problem("no_categories", text))
             continue
         if string:
@@ -41,19 +42,27 @@ def clean_categories(
             found(Problem("duplicate_category", text))
         cleaned[number] = {**category, "id": number, "name": name}
         names.setdefault(name, number)
+    _warn_about_twins(names, found)
     ids = sorted(cleaned)
     if ids and ids != list(range(1, len(ids) + 1)):
         found(Problem("category_id_gaps", f"class ids are {ids[0]}..{ids[-1]}, not 1..{len(ids)}"))
     return [cleaned[number] for number in ids]
 
 
-def _is_unicode(text: str) -> bool:
-    """False for a lone surrogate, which json can hold and no file in UTF-8 can."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _is_one_line(text: str) -> bool:
+    """False for a lone surrogate, which no file in UTF-8 can hold, and for control characters."""
+    return not any(unicodedata.category(c) in ("Cs", "Cc", "Zl", "Zp") for c in text)
+
+
+def _warn_about_twins(names: Iterable[str], found: Callable[[Problem], None]) -> None:
+    twins: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        twins[name.strip().casefold()].append(name)
+    for same in twins.values():
+        if len(same) > 1:
+            listed = ", ".join(map(repr, same))
+            text = f"{listed} are {len(same)} classes, though they differ only in case or blanks"
+            found(Problem("similar_classes", text))
 
 
 def clean_images(
