@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"left out: {line}")
     if len(done.left_out) > 20:
         print(f"left out: {len(done.left_out) - 20} more")
-    for line in done.remarks:
+    for line in (*done.remarks, *done.renamed):
         print(line)
     for problem in [p for p in done.problems if p.level != "note"][:20]:
         print(f"{problem.level}: {problem.line()}")

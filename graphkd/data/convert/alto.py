@@ -19,6 +19,8 @@ from graphkd.data.convert.zones import (
 from graphkd.data.layouts import SEGMONTO_CLASSES
 
 _BLOCKS = {"TextBlock", "Illustration", "GraphicalElement", "ComposedBlock"}
+_CLASS_OF_LABEL = {name.casefold(): name for name in SEGMONTO_CLASSES}
+_CLASS_OF_LABEL |= {"figure": "GraphicZone", "decoration": "GraphicZone"}
 
 
 def read_alto(path: Path) -> list[XmlPage]:
@@ -26,7 +28,8 @@ def read_alto(path: Path) -> list[XmlPage]:
 
     A block's class is the label of the first tag it refers to that has one (SegmOnto zone);
     numbers and sub-types are cut off ("MainZone#2", "MarginTextZone:note"). Blocks without a tag
-    are counted, not returned. The outline is the block's own polygon, else its rectangle.
+    are counted, not returned. The outline is the block's own polygon, else its rectangle; a
+    polygon that cannot be read is a fault.
     Positions may be in any unit: they are relative to the page's WIDTH and HEIGHT.
 
     Raises:
@@ -45,7 +48,7 @@ def read_alto(path: Path) -> list[XmlPage]:
     if unit != "pixel" and (width is None or height is None):
         raise BadFile(f"positions are in {unit}, and the page has no WIDTH and HEIGHT to scale by")
     labels = _labels(root)
-    zones, unlabelled = [], 0
+    zones, unlabelled, faults = [], 0, []
     for block in pages[0].iter():
         if local(block) not in _BLOCKS:
             continue
@@ -53,7 +56,11 @@ def read_alto(path: Path) -> list[XmlPage]:
         if label is None:
             unlabelled += local(block) != "ComposedBlock"
             continue
-        zone = _zone(block, label)
+        try:
+            zone = _outline(block, label) or _rectangle(block, label)
+        except BadFile as error:
+            faults.append(f"outline of block {block.get('ID')!r}: {error}")
+            zone = _rectangle(block, label)
         if zone is None:
             raise BadFile(f"block {block.get('ID')!r} has no usable position")
         zones.append(zone)
@@ -64,6 +71,7 @@ def read_alto(path: Path) -> list[XmlPage]:
             height=height,
             zones=zones,
             unlabelled=unlabelled,
+            faults=faults,
         )
     ]
 
@@ -74,9 +82,8 @@ def plain_label(label: str) -> str:
 
 
 def segmonto_class(label: str) -> str:
-    """The catalog's SegmOnto class of a zone label; what is not in its list is OtherZone."""
-    name = {"Figure": "GraphicZone", "Decoration": "GraphicZone"}.get(label, label)
-    return name if name in SEGMONTO_CLASSES else "OtherZone"
+    """The catalog's SegmOnto class of a zone label in any case; others are OtherZone."""
+    return _CLASS_OF_LABEL.get(label.casefold(), "OtherZone")
 
 
 def _labels(root: Element) -> dict[str, str]:
@@ -90,13 +97,13 @@ def _labels(root: Element) -> dict[str, str]:
     return labels
 
 
-def _zone(block: Element, label: str) -> Zone | None:
+def _outline(block: Element, label: str) -> Zone | None:
     shape = child(block, "Shape")
     polygon = child(shape, "Polygon") if shape is not None else None
-    if polygon is not None:
-        zone = outline_zone(label, numbers(polygon.get("POINTS")))
-        if zone is not None:
-            return zone
+    return None if polygon is None else outline_zone(label, numbers(polygon.get("POINTS")))
+
+
+def _rectangle(block: Element, label: str) -> Zone | None:
     x, y, width, height = (number(block.get(k)) for k in ("HPOS", "VPOS", "WIDTH", "HEIGHT"))
     if x is None or y is None or width is None or height is None:
         return None

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from graphkd.data.check.boxes import as_int
 from graphkd.data.check.clean import clean
 from graphkd.data.check.document import read_document
 from graphkd.data.check.fix import new_folder, write_document
+from graphkd.data.check.problems import Problem
 from graphkd.data.convert.progress import Stages, silent
 from graphkd.data.convert.write import Converted, place_all
 from graphkd.data.layouts import DOCLAYNET_CLASSES, HJ_CLASSES, PUBLAYNET_CLASSES
@@ -72,7 +74,7 @@ def convert_coco(
     with new_folder(out) as draft:
         for split, path in jsons.items():
             document = read_document(path)
-            _order_classes(path, document, layout.classes)
+            result.problems += _order_classes(path, document, layout.classes)
             root = Path(images) if images else _image_root(path, Path(source), split, document)
             with stages(f"{split}: looking at pages", len(document["images"])) as advance:
                 cleaned = clean(document, root, advance=advance)
@@ -130,25 +132,52 @@ def _image_root(path: Path, source: Path, split: str, document: dict[str, Any]) 
     raise UserError(f"{path}: its images are in none of {looked}; name the folder with --images")
 
 
-def _order_classes(path: Path, document: dict[str, Any], classes: tuple[str, ...]) -> None:
-    """Give the document the class list `classes` with ids 1..K, in place."""
+def _order_classes(path: Path, document: dict[str, Any], classes: tuple[str, ...]) -> list[Problem]:
+    """Give the document the class list `classes` with ids 1..K, in place.
+
+    Returns:
+        The boxes that are left out because no entry of the class list has their id.
+
+    """
     number = {name.casefold(): index for index, name in enumerate(classes, start=1)}
-    new_ids: dict[Any, int] = {}
-    for category in document["categories"]:
-        if category.get("supercategory") == "page_type":
-            continue
-        label, old = str(category.get("name")), category.get("id")
+    page_types = [c for c in document["categories"] if c.get("supercategory") == "page_type"]
+    regions = [c for c in document["categories"] if c.get("supercategory") != "page_type"]
+    new_ids: dict[int, int] = {}
+    for category in regions:
+        label, old = str(category.get("name")), as_int(category.get("id"))[0]
         if label.casefold() not in number:
             raise UserError(f"{path}: class {label!r} is none of {', '.join(classes)}")
-        if not isinstance(old, (int, str)) or old in new_ids:
-            raise UserError(f"{path}: category id {old!r} is unusable or given twice")
+        if old is None or old in new_ids:
+            raise UserError(
+                f"{path}: category id {category.get('id')!r} is unusable or given twice"
+            )
         new_ids[old] = number[label.casefold()]
     if len(set(new_ids.values())) != len(new_ids):
         raise UserError(f"{path}: two categories have the same name")
     document["categories"] = [
         {"id": index, "name": name} for index, name in enumerate(classes, start=1)
     ]
+    no_boxes = {as_int(category.get("id"))[0] for category in page_types}
+    return _renumber_boxes(document, new_ids, no_boxes)
+
+
+def _renumber_boxes(
+    document: dict[str, Any], new_ids: dict[int, int], no_boxes: set[int | None]
+) -> list[Problem]:
+    names = {as_int(image.get("id"))[0]: image.get("file_name") for image in document["images"]}
+    kept, problems = [], []
     for annotation in document["annotations"]:
-        old = annotation.get("category_id")
-        known = isinstance(old, (int, str)) and old in new_ids
-        annotation["category_id"] = new_ids[old] if known else None
+        old = as_int(annotation.get("category_id"))[0]
+        if old in new_ids:
+            annotation["category_id"] = new_ids[old]
+            kept.append(annotation)
+        elif old is None or old not in no_boxes:
+            text = f"category_id {annotation.get('category_id')!r} is not in categories; dropped"
+            image_id, number = (
+                as_int(annotation.get("image_id"))[0],
+                as_int(annotation.get("id"))[0],
+            )
+            name = names.get(image_id)
+            problems.append(Problem("unknown_category", text, name, image_id, number))
+    document["annotations"] = kept
+    return problems

@@ -42,7 +42,7 @@ def read_page_xml(path: Path) -> list[XmlPage]:
     """Regions of a PAGE file, nested ones too, in any version of the schema.
 
     Points are read both as `<Coords points="x,y x,y">` and as `<Point x= y=>` children. Regions
-    with fewer than two points are counted as unlabelled.
+    with fewer than two points are counted as unlabelled, those with unreadable points are faults.
 
     Raises:
         BadFile: not XML, or not PAGE.
@@ -52,19 +52,23 @@ def read_page_xml(path: Path) -> list[XmlPage]:
     page = next(find_all(root, "Page"), None)
     if local(root) != "PcGts" or page is None:
         raise BadFile(f"not PAGE XML: the root element is <{local(root)}>")
-    zones, lost = [], 0
+    zones, lost, faults = [], 0, []
     for region in page.iter():
         label = CLASS_OF_REGION.get(local(region))
         if label is None:
             continue
-        zone = outline_zone(label, _points(region))
+        try:
+            zone = outline_zone(label, _points(region))
+        except BadFile as error:
+            faults.append(f"region {region.get('id')!r}: {error}")
+            continue
         if zone is None:
             lost += 1
         else:
             zones.append(zone)
     name = PureWindowsPath(page.get("imageFilename", "")).name or path.stem
     width, height = side(page.get("imageWidth")), side(page.get("imageHeight"))
-    return [XmlPage(name, width, height, zones, lost)]
+    return [XmlPage(name, width, height, zones, lost, faults)]
 
 
 def _points(region: Element) -> list[float]:
@@ -77,6 +81,6 @@ def _points(region: Element) -> list[float]:
     for point in children(coords, "Point"):
         x, y = number(point.get("x")), number(point.get("y"))
         if x is None or y is None:
-            return []
+            raise BadFile("a point is no pair of finite numbers")
         points += [x, y]
     return points

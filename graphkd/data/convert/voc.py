@@ -31,7 +31,7 @@ def read_voc(path: Path) -> list[XmlPage]:
         raise BadFile(f"not Pascal VOC: the root element is <{local(root)}>")
     zones, unlabelled = [], 0
     for item in children(root, "object"):
-        label = _text(item, "name")
+        label = " ".join(_text(item, "name").split())  # an indented name may hold line ends
         if not label:
             unlabelled += 1
             continue

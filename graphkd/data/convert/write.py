@@ -29,12 +29,14 @@ class Converted:
     problems: list[Problem] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)  # one line each: file and reason
     remarks: list[str] = field(default_factory=list)  # zones left out, counted
+    renamed: list[str] = field(default_factory=list)  # zones under another class name, counted
 
     @property
     def complete(self) -> bool:
         """Whether nothing was left out or put right."""
         lost = self.left_out or self.remarks
-        return not lost and all(p.level == "note" for p in self.problems)
+        kept = (p.level == "note" or p.kind == "similar_classes" for p in self.problems)
+        return not lost and all(kept)
 
 
 def convert_xml(
@@ -161,6 +163,7 @@ def _read(
         owner, page = claimants.pop(ranks.index(min(ranks)))
         name = image.relative_to(index.root).as_posix()
         result.left_out += [f"{path}: {name} has its boxes from {owner}" for path, _ in claimants]
+        result.left_out += [f"{owner}: {fault}" for fault in page.faults]
         pages.append((name, page))
     if not pages:
         hint = "" if index.by_name else "; name the folder of the images with --images"
@@ -226,6 +229,7 @@ def _document(
     result: Converted,
 ) -> dict[str, Any]:
     dropped: Counter[str] = Counter()
+    renamed: Counter[tuple[str, str]] = Counter()
     rows: list[tuple[int, str, Any]] = []
     images = []
     for image_id, (name, page) in enumerate(pages, start=1):
@@ -237,6 +241,7 @@ def _document(
                 dropped[zone.label] += 1
             else:
                 rows.append((image_id, label, zone))
+                renamed[zone.label, label] += zone.label.casefold() != label.casefold()
     found = sorted({label for _, label, _ in rows})
     names = list(classes) if classes is not None else found
     strange = [label for label in found if label not in names]
@@ -245,6 +250,9 @@ def _document(
     if not names:
         raise UserError("no zone has a label: there is no class to learn")
     result.remarks += [f"{n} zones {label!r} left out" for label, n in sorted(dropped.items())]
+    result.renamed += [
+        f"{n} zones {old!r} became {new}" for (old, new), n in sorted(renamed.items()) if n
+    ]
     unlabelled = sum(page.unlabelled for _, page in pages)
     if unlabelled:
         result.remarks.append(f"{unlabelled} zones without a label or outline left out")

@@ -32,13 +32,17 @@ class Zone:
 
 @dataclass(frozen=True)
 class XmlPage:
-    """One page of an annotation file; width and height are None where the file has none."""
+    """One page of an annotation file; width and height are None where the file has none.
+
+    `faults` says in a line each which outlines cannot be read.
+    """
 
     image_name: str
     width: int | None
     height: int | None
     zones: list[Zone] = field(default_factory=list)
     unlabelled: int = 0
+    faults: list[str] = field(default_factory=list)
 
 
 def parse_xml(path: Path) -> Element:
@@ -96,8 +100,20 @@ def side(text: Any) -> int | None:
 
 
 def numbers(text: str | None) -> list[float]:
-    """All numbers of a point list, whatever stands between them."""
-    return [float(found) for found in _NUMBER.findall(text or "")]
+    """All numbers of a point list with blanks, commas or semicolons between them.
+
+    Raises:
+        BadFile: something else stands there; the points after it would pair up wrongly.
+
+    """
+    found = []
+    for word in re.split(r"[\s,;]+", text or ""):
+        value = number(word) if _NUMBER.fullmatch(word) else None
+        if value is not None:
+            found.append(value)
+        elif word:
+            raise BadFile(f"{word[:20]!r} among the points is no finite number")
+    return found
 
 
 def outline_zone(label: str, points: list[float]) -> Zone | None:
