@@ -1,6 +1,7 @@
 """Reading page images of any kind as 8-bit RGB or BGR arrays; knows nothing of annotations."""
 
 import contextlib
+import logging
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+
+logger = logging.getLogger(__name__)
 
 MAX_PIXELS = 178_956_970  # Pillow's own hard limit; about 540 MB as 8-bit RGB
 _ORIENTATION = 0x0112
@@ -40,6 +43,7 @@ _EXTENSIONS = {
 }
 # What pages are kept in. Pillow knows more formats, and for PostScript it starts Ghostscript.
 _FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "DIB", "GIF", "WEBP", "JPEG2000", "PPM")
+_DIM = 1 << 13  # a 16-bit page that is nowhere brighter has 12 bits or fewer
 _STRIP = 1 << 22  # values converted at a time, so that a big page needs no copy as floats
 
 # Pillow warns at half its hard limit; open_page has one clear limit of its own. Set once here,
@@ -238,6 +242,13 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
         scale = 255.0 / (2**31 - 1)
     else:
         scale = 1.0 / 257.0
+        if 0 < highest < _DIM:
+            logger.warning(
+                "%s: the brightest of its 16-bit values is %d of 65535: the page is all but black; "
+                "stretch the values if they have fewer bits",
+                getattr(image, "filename", "") or "a page",
+                highest,
+            )
     shown = np.empty(values.shape, np.uint8)
     for strip in strips:
         shown[strip] = np.clip(_finite(values[strip]) * scale + 0.5, 0, 255).astype(np.uint8)

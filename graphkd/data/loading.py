@@ -67,7 +67,14 @@ def _score_against(entry: Entry, document: dict[str, Any]) -> None:
 
     path = cache_file(entry.name, document)
     if not path.is_file():
-        write_text(path, json.dumps(document))
+        try:
+            write_text(path, json.dumps(document))
+        except OSError as error:
+            raise UserError(
+                f"{entry.name}: the cleaned boxes that scoring compares with cannot be written to "
+                f"{path} ({error.strerror}); name another folder in XDG_CACHE_HOME, or clean the "
+                f"data with `graphkd data check {entry.name} --fix FOLDER`"
+            ) from error
     logger.warning(
         "%s: scoring compares with the cleaned boxes in %s; `graphkd data check %s --fix FOLDER` "
         "makes a clean copy of the data",

@@ -1,5 +1,7 @@
 """Reading pages of every kind."""
 
+import logging
+
 import numpy as np
 import pytest
 from detectron2.data.detection_utils import read_image
@@ -54,6 +56,15 @@ def test_16_bits_are_scaled_not_cut(tmp_path):
     values = np.array([[0, 257, 32896, 65535]], dtype=np.uint16)
     Image.fromarray(values).save(tmp_path / "p.png")
     assert read_page(tmp_path / "p.png")[0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+@pytest.mark.parametrize(("brightest", "said"), [(1023, True), (60_000, False), (0, False)])
+def test_fewer_bits_in_16_are_told(tmp_path, caplog, monkeypatch, brightest, said):
+    monkeypatch.setattr(logging.getLogger("graphkd"), "propagate", True)
+    Image.fromarray(np.array([[0, brightest]], dtype=np.uint16)).save(tmp_path / "p.png")
+    read_page(tmp_path / "p.png")
+    assert (f"the brightest of its 16-bit values is {brightest} of" in caplog.text) == said
+    assert ("p.png" in caplog.text) == said
 
 
 def test_floats_are_shown(tmp_path):

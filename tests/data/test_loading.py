@@ -36,6 +36,16 @@ def test_scoring_follows_the_repaired_boxes(data_root):
     assert DatasetCatalog.get("letters") == pages
 
 
+def test_a_cache_that_cannot_be_written_is_explained(data_root, tmp_path, monkeypatch):
+    broken = document()
+    broken["annotations"][0]["bbox"] = [50, 6, 20, 30]
+    catalog.add_own("letters", *write_set(data_root / "letters", broken))
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(UserError, match="letters: the cleaned boxes.*XDG_CACHE_HOME"):
+        DatasetCatalog.get("letters")
+
+
 def test_clean_data_is_scored_against_its_own_json(data_root):
     json_file, images = write_set(data_root / "letters")
     catalog.add_own("letters", json_file, images)
