@@ -126,7 +126,7 @@ def _other_run(part: Part) -> str | None:
         return f"{key} was {before}, now it is {now}"
     record = read_record(part)
     for name, digest in _inputs(part).items():
-        if record.get(name) not in (None, digest):
+        if digest is not None and record.get(name) not in (None, digest):
             return f"the file of its {name} was another then"
     return None
 
@@ -143,7 +143,7 @@ def _provenance_of(part: Part) -> dict[str, str]:
 
 
 def _inputs(part: Part) -> dict[str, str | None]:
-    """SHA-256 of the files that the result depends on; None for none, or one not made yet."""
+    """SHA-256 of the files that the result depends on; None for none, or one that is not there."""
     if part.teacher is not None and not part.teacher.is_file():
         raise UserError(f"the teacher's weights {part.teacher} are gone; train the teacher again")
     names = [*part.cfg.DATASETS.TRAIN, *part.cfg.DATASETS.TEST]

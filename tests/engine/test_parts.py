@@ -2,6 +2,7 @@
 
 import json
 import logging
+from pathlib import Path
 
 import pytest
 import yaml
@@ -98,6 +99,13 @@ def test_changed_annotations_are_noticed(make, monkeypatch):
     write_json(record, {**read_record(part), f"data {name}": "of another file"})
     claim(part)
     assert not part.finished and left_aside(part) == ["part.old1"]
+
+
+def test_data_that_is_gone_leaves_a_finished_part_alone(make, monkeypatch):
+    part = finish(make())
+    monkeypatch.setattr(module, "source_json", lambda name: Path("gone.json"))
+    claim(part)
+    assert part.finished and left_aside(part) == []
 
 
 def test_what_a_run_notes_on_the_way_does_not_make_it_another(make):
