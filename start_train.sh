@@ -133,6 +133,7 @@ for argument in "${@:2}"; do
   fi
   arguments+=("$argument")
   before=$argument
+  [[ $argument != --*=* ]] || before= # its value came with it
 done
 
 choose_python

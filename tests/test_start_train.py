@@ -86,6 +86,8 @@ RUNS = [
         "compare {caller}/mine.yml --out {caller}/docs --js /c",
     ),
     ("demo --out=configs", "demo --out={caller}/configs"),
+    ("train mine.yml --json=r SEED 1", "train {caller}/mine.yml --json={caller}/r SEED 1"),
+    ("compare --out=r a.yaml --seeds 2", "compare --out={caller}/r a.yaml --seeds 2"),
     ("bench step mine.yml --json b", "bench step {caller}/mine.yml --json {caller}/b"),
     ("bench graph --config mine.yml", "bench graph --config {caller}/mine.yml"),
 ]

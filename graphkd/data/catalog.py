@@ -129,7 +129,8 @@ def register(entry: Entry) -> None:
     if known == entry and entry.name in DatasetCatalog:
         return
     if entry.name in DatasetCatalog:
-        taken = MetadataCatalog.get(entry.name).get("json_file")
+        adopted = _adopted.get(entry.name)
+        taken = adopted.json_file if adopted else MetadataCatalog.get(entry.name).get("json_file")
         if known is None and taken == entry.json_file:
             return  # the user registered the very same file with Detectron2's own function
         raise UserError(

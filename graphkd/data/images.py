@@ -44,6 +44,7 @@ _EXTENSIONS = {
 # What pages are kept in. Pillow knows more formats, and for PostScript it starts Ghostscript.
 _FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "DIB", "GIF", "WEBP", "JPEG2000", "PPM")
 _DIM = 1 << 13  # a 16-bit page that is nowhere brighter has 12 bits or fewer
+_warned: list[str] = []
 _STRIP = 1 << 22  # values converted at a time, so that a big page needs no copy as floats
 
 # Pillow warns at half its hard limit; open_page has one clear limit of its own. Set once here,
@@ -243,16 +244,22 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
     else:
         scale = 1.0 / 257.0
         if 0 < highest < _DIM:
-            logger.warning(
-                "%s: the brightest of its 16-bit values is %d of 65535: the page is all but black; "
-                "stretch the values if they have fewer bits",
-                getattr(image, "filename", "") or "a page",
-                highest,
+            name = getattr(image, "filename", "") or "a page"
+            _warn_once(
+                f"{name}: the brightest of its 16-bit values is {highest:.0f} of 65535, all but "
+                "black; stretch such pages if they have fewer bits (only the first is named)"
             )
     shown = np.empty(values.shape, np.uint8)
     for strip in strips:
         shown[strip] = np.clip(_finite(values[strip]) * scale + 0.5, 0, 255).astype(np.uint8)
     return Image.fromarray(shown)
+
+
+def _warn_once(text: str) -> None:
+    """A page is read in every epoch, and a set of such scans has no other pages."""
+    if not _warned:
+        _warned.append(text)
+        logger.warning("%s", text)
 
 
 def _finite(values: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 and how the result looks is decided elsewhere.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +32,8 @@ from graphkd.errors import UserError
 from graphkd.evaluation.comparison import PLAIN, PLAIN_LONGER, TEACHER, Run
 from graphkd.evaluation.complexity import parameters
 from graphkd.teacher import load_teacher_cfg
+
+logger = logging.getLogger(__name__)
 
 
 def compare(
@@ -113,9 +116,12 @@ def _run_all(
     parts = [contest.part(name, seed, stretch=stretches[name]) for seed, name in jobs]
     _train_all(ledger, parts, say, processes=processes)
     first = next(iter(contest.methods))
-    if time_matched and (cost := _cost(ledger, first, say)) is not None:
-        parts = [contest.part(PLAIN_LONGER, seed, stretch=cost) for seed in order]
+    if time_matched and any(found.name == first for found in ledger.runs):
+        cost = _cost(ledger, first, say, title=PLAIN_LONGER)
+        parts = [contest.part(PLAIN_LONGER, seed, stretch=cost) for seed in order if cost]
         _train_all(ledger, parts, say, processes=processes)
+    elif time_matched:
+        ledger.failed[PLAIN_LONGER] = f"no run of {first} has ended"
     ledger.write()
 
 
@@ -195,12 +201,12 @@ def _score_part(part: Part, weights: Path, classes: tuple[str, ...]) -> run.RunR
     claim(part)
     if part.finished:
         return run.read_result(part.folder)
-    run.take_folder(part.cfg, source=part.source, resume=True)
-    run.prepare(part.cfg)
-    model = build_trained(part.cfg, weights, classes=classes)
-    scores = run.test(part.cfg, model, classes=classes)
-    done = run.RunResult(weights, scores, 0.0, parameters(model))
-    run.write_result(part.folder, done)
+    with run.taken_folder(part.cfg, source=part.source, resume=True):
+        run.prepare(part.cfg)
+        model = build_trained(part.cfg, weights, classes=classes)
+        scores = run.test(part.cfg, model, classes=classes)
+        done = run.RunResult(weights, scores, 0.0, parameters(model))
+        run.write_result(part.folder, done)
     return done
 
 
@@ -227,19 +233,29 @@ def _probe_all(ledger: Ledger, say: Callable[[str], None]) -> dict[str, float]:
 
     A method that diverges here is noted as failed and left out.
     """
-    costs = {name: _cost(ledger, name, say) for name in ledger.contest.methods}
+    costs = {name: _cost(ledger, name, say, title=name) for name in ledger.contest.methods}
     measured = {name: 1 / cost for name, cost in costs.items() if cost is not None}
     return {PLAIN: 1.0, **measured}
 
 
-def _cost(ledger: Ledger, name: str, say: Callable[[str], None]) -> float | None:
-    """Duration of a step relative to the plain student's; None, and noted, where it diverges."""
+def _cost(ledger: Ledger, name: str, say: Callable[[str], None], *, title: str) -> float | None:
+    """Duration of a step of `name` relative to the plain student's.
+
+    None where it breaks off, which is noted for `title`, the run that needs it.
+    """
     say(f"{name}: measuring the cost of a step ({PROBE_STEPS} of it and of the plain student)")
+    reason = None
     try:
         return relative_cost(ledger.contest, name)
     except DivergedError as error:
-        _note_failure(ledger, name, str(error), say)
-        return None
+        reason = str(error)
+    except UserError:
+        raise
+    except Exception as error:
+        logger.exception("the cost of %s could not be measured", name)
+        reason = f"{type(error).__name__}: {error}"
+    _note_failure(ledger, title, reason, say)
+    return None
 
 
 def _note_failure(

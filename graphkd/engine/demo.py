@@ -7,9 +7,11 @@ from pathlib import Path
 from graphkd.config import as_plain, find_config
 from graphkd.data.catalog import register_all
 from graphkd.engine.build import build_trained, check_classes, check_pair
+from graphkd.engine.folders import held
 from graphkd.engine.jobs import load_run, method_name, result_row
 from graphkd.engine.parts import Part, data_of, provenance, train_part
 from graphkd.engine.showcase import graph_view, page_views, sample_pages
+from graphkd.engine.solver import check_settings
 from graphkd.errors import UserError
 from graphkd.evaluation.files import write_json
 from graphkd.report.curves import read_curves
@@ -38,9 +40,16 @@ def run_demo(config: str, *, out: Path, overrides: list[str], fresh: bool = Fals
     Raises:
         UserError: the config distils nothing, or a part does not fit.
     """
-    started = time.perf_counter()
     register_all()
     parts = plan(config, out=out, overrides=overrides)
+    with held(out):
+        return _run_parts(parts, config, out=out, overrides=overrides, fresh=fresh)
+
+
+def _run_parts(
+    parts: list[Part], config: str, *, out: Path, overrides: list[str], fresh: bool
+) -> list[dict]:
+    started = time.perf_counter()
     if fresh:
         for part in parts:
             shutil.rmtree(part.folder, ignore_errors=True)
@@ -81,6 +90,7 @@ def plan(config: str, *, out: Path, overrides: list[str]) -> list[Part]:
             f"{config}: teacher and student have different classes, one table cannot hold both"
         )
     if not weights.is_file():
+        check_settings(distilled)
         check_pair(distilled, source=source)
     return [
         Part("teacher", teacher, teacher_source),

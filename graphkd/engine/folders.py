@@ -4,9 +4,10 @@ import contextlib
 import errno
 import fcntl
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 from detectron2.config import CfgNode
@@ -16,6 +17,7 @@ from graphkd.errors import UserError
 
 logger = logging.getLogger(__name__)
 
+_PATIENCE = 8.0  # seconds
 # They say where, how fast and how carefully a run is made and what it notes on the way, not what
 # comes out; the teacher's weights are compared by their content instead.
 _PLACES = (
@@ -115,14 +117,31 @@ def held(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file)
         except BlockingIOError as error:
             raise UserError(f"{folder}: another process works there; wait for its end") from error
         except OSError as error:
             if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
                 raise
             logger.warning("%s cannot be locked (%s): start no second run there", folder, error)
-        yield
+        try:
+            yield
+        finally:
+            # Closing is not enough: loader workers have the open file, too.
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def _lock(file: IO) -> None:
+    """Tries for some seconds: the loader workers of a killed run hold its lock a little longer."""
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
 
 
 def check_same_run(cfg: CfgNode, folder: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import fmean
 
 from graphkd.engine.contest import Contest
-from graphkd.engine.parts import provenance
+from graphkd.engine.parts import THEN, provenance
 from graphkd.evaluation.comparison import PLAIN, PLAIN_LONGER, TEACHER, Row, Run, compare_runs
 from graphkd.evaluation.files import write_json, write_text
 from graphkd.report.compare import mean_detection_curve, write_compare_report
@@ -99,7 +99,8 @@ class Ledger:
 
     def _machines(self) -> set[str]:
         """Kinds of machines that trained the students."""
-        return {found.machine for found in self.runs if found.machine and found.name != TEACHER}
+        students = [found.machine for found in self.runs if found.name != TEACHER]
+        return {machine for each in students for machine in each.split(THEN) if machine}
 
     def _curves(self) -> dict[str, list[dict]]:
         """Mean log of each model; empty for a model without logs."""

@@ -19,13 +19,15 @@ from detectron2.config import CfgNode
 from graphkd import __version__
 from graphkd.data.catalog import source_json
 from graphkd.engine import run
-from graphkd.engine.folders import changed_key, free_name
+from graphkd.engine.folders import changed_key, free_name, held
 from graphkd.errors import UserError
 from graphkd.evaluation.files import file_digest, write_json
 
 logger = logging.getLogger(__name__)
 
 _RECORD = "part.json"
+# Between the machines of a run that went on elsewhere.
+THEN = "; then "
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ def claim(part: Part) -> None:
     if reason:
         place = free_name(part.folder)
         logger.warning("%s: %s; the run there is moved to %s", part.folder, reason, place.name)
-        part.folder.rename(place)
+        with held(part.folder):
+            part.folder.rename(place)
     if not part.finished:
         write_json(part.folder / _RECORD, {**_provenance_of(part), **_inputs(part)})
 
@@ -136,9 +139,7 @@ def _provenance_of(part: Part) -> dict[str, str]:
     today = provenance()
     before = read_record(part).get("machine", "")
     if before and any(part.folder.glob("model_*.pth")):
-        today["machine"] = "; then ".join(
-            dict.fromkeys([*before.split("; then "), today["machine"]])
-        )
+        today["machine"] = THEN.join(dict.fromkeys([*before.split(THEN), today["machine"]]))
     return today
 
 

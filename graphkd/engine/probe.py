@@ -38,16 +38,16 @@ def relative_cost(contest: Contest, name: str) -> float:
     kept = folder / "cost.json"
     if kept.is_file():
         return json.loads(kept.read_text())["cost"]
-    run.take_folder(part.cfg, source=part.source, resume=True)
-    run.prepare(part.cfg)
-    plain, student = _step(_part(contest, PLAIN, folder))
-    method, _ = _step(part)
-    times = alternate(
-        {PLAIN: plain, name: method},
-        rounds=PROBE_STEPS,
-        wait=waiter(student),
-        title=f"cost of {name}",
-    )
+    with run.taken_folder(part.cfg, source=part.source, resume=True):
+        run.prepare(part.cfg)
+        plain, student = _step(_part(contest, PLAIN, folder))
+        method, _ = _step(part)
+        times = alternate(
+            {PLAIN: plain, name: method},
+            rounds=PROBE_STEPS,
+            wait=waiter(student),
+            title=f"cost of {name}",
+        )
     ratios = np.divide(times[name].seconds, times[PLAIN].seconds)
     seconds = {each: times[each].median for each in times}
     cost = float(np.median(ratios))

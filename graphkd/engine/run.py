@@ -3,6 +3,7 @@
 import contextlib
 import json
 import platform
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,23 +81,30 @@ def prepare(cfg: CfgNode) -> None:
         seed_all_rng(cfg.SEED + comm.get_rank())
 
 
-def take_folder(cfg: CfgNode, *, source: Path, resume: bool) -> None:
-    """Makes OUTPUT_DIR this run's own: moved aside, or checked, if there was one before.
+@contextlib.contextmanager
+def taken_folder(cfg: CfgNode, *, source: Path, resume: bool) -> Iterator[None]:
+    """Makes OUTPUT_DIR this run's own while the block lasts; a run that was there before is moved
+    aside, or checked to be the same under `resume`.
 
     Raises:
         UserError: another process trains there, or a run of another config is to be resumed.
     """
     folder = Path(cfg.OUTPUT_DIR)
-    if comm.is_main_process():
-        if resume:
-            check_same_run(cfg, folder)
-        else:
-            with held(folder):
-                set_aside(folder)
+    if not comm.is_main_process():
+        comm.synchronize()
+        yield
+        return
+    if resume:
+        check_same_run(cfg, folder)
+    else:
+        with held(folder):
+            set_aside(folder)
+    with held(folder):
         write_text(folder / "config.yaml", cfg.dump())
         about = {"source": str(source), "machine": platform.machine(), "torch": torch.__version__}
         write_json(folder / "about.json", about)
-    comm.synchronize()
+        comm.synchronize()
+        yield
 
 
 def train(
@@ -123,10 +131,9 @@ def train(
     if cfg.DISTILL.LOSSES:
         require_weights(cfg, load_teacher_cfg(cfg, source=source), source=source)
     folder = Path(cfg.OUTPUT_DIR)
-    take_folder(cfg, source=source, resume=resume)
-    if resume and is_finished(folder):
-        return read_result(folder)
-    with held(folder) if comm.is_main_process() else contextlib.nullcontext():
+    with taken_folder(cfg, source=source, resume=resume):
+        if resume and is_finished(folder):
+            return read_result(folder)
         return _train(cfg, classes, source=source, resume=resume, title=title or folder.name)
 
 

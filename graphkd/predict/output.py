@@ -1,6 +1,7 @@
 """The folder of results: taken once, filled page by page, closed with a record; no detector."""
 
 import contextlib
+import errno
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ _FILES = ("coco.json", "coco_results.json", "failed.json", RECORD)
 _FORMAT = 1
 # Bytes that the record and what files and folders take beyond their content fit into.
 _ROOM = 1 << 16
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 class Output:
@@ -101,6 +103,8 @@ class Output:
         try:
             yield
         except OSError as error:
+            if error.errno not in _DISK:
+                raise
             raise UserError(
                 f"{self._folder}: nothing more can be written there ({error.strerror or error}); "
                 f"{self.pages} pages are whole; see to the disk, then start again with --overwrite"

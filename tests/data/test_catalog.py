@@ -123,6 +123,19 @@ def test_detectron2s_own_registration_is_checked_like_any_other(data_root, caplo
     assert catalog.source_json("dirty_set") == json_file
 
 
+def test_a_set_that_is_entered_in_both_ways_stays_usable(data_root):
+    dirty = document()
+    dirty["annotations"][0]["bbox"] = [1.0, 1.0, float("nan"), 9.0]
+    json_file, images = write_set(data_root / "both", dirty)
+    catalog.add_own("both", json_file, images)
+    catalog.unregister_all()
+    register_coco_instances("both", {}, str(json_file), str(images))
+    catalog.register_all()
+    assert catalog.classes_of("both") == ("text", "figure")
+    DatasetCatalog.get("both")
+    catalog.register_all()
+
+
 def test_an_unusable_json_of_detectron2s_own_registration_is_one_line(data_root):
     (data_root / "broken.json").parent.mkdir(parents=True, exist_ok=True)
     (data_root / "broken.json").write_text('{"images": [')

@@ -99,6 +99,12 @@ def test_boxes_that_fit_neither_size_are_left_out(wrong):
     assert found == PageFrame(100, 200) and problem.kind == "size_wrong"
 
 
+def test_a_page_that_fits_the_given_size_alone_is_scaled_whatever_the_set_says():
+    header = PageHeader((100, 200), 1, "JPEG", "RGB", 1, False)
+    found, problem = decide_frame((200, 400), header, [[0, 0, 190, 390]], "a.jpg", sizes_wrong=True)
+    assert problem.kind == "size_scaled" and (found.scale_x, found.scale_y) == (0.5, 0.5)
+
+
 def fractional(pages=2, boxes_each=12):
     content = document(annotations=[])
     for number in range(pages * boxes_each):

@@ -223,7 +223,8 @@ def test_the_teacher_is_scored_from_any_file_that_may_teach(compared, pair, tmp_
     assert [found.name for found in ledger.runs] == ["teacher"]
 
 
-def test_two_comparisons_do_not_work_in_one_folder(pair, tmp_path, capsys):
+def test_two_comparisons_do_not_work_in_one_folder(pair, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("graphkd.engine.folders._PATIENCE", 0.2)
     with held(tmp_path):
         assert main(["compare", str(pair), "--out", str(tmp_path)]) == 2
     assert "another process works there" in capsys.readouterr().err

@@ -2,6 +2,9 @@
 
 import json
 import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ from detectron2.config import CfgNode
 
 from graphkd.engine import parts as module
 from graphkd.engine import run
-from graphkd.engine.folders import difference_of
+from graphkd.engine.folders import difference_of, held
 from graphkd.engine.jobs import load_run
 from graphkd.engine.parts import Part, claim, read_record
 from graphkd.errors import UserError
@@ -91,7 +94,7 @@ def test_other_initial_weights_are_noticed_by_their_content(make, tmp_path, capl
     assert not part.finished and "the file of its MODEL.WEIGHTS was another" in caplog.text
 
 
-def test_changed_annotations_are_noticed(make, monkeypatch):
+def test_changed_annotations_are_noticed(make):
     part = finish(make())
     name = part.cfg.DATASETS.TEST[0]
     record = part.folder / "part.json"
@@ -137,6 +140,37 @@ def test_a_part_that_goes_on_elsewhere_names_both_machines(make, monkeypatch):
     for _ in range(2):
         claim(part)
         assert read_record(part)["machine"] == f"a GPU box; then {here}"
+
+
+def test_a_folder_in_use_is_not_moved(make, monkeypatch):
+    monkeypatch.setattr("graphkd.engine.folders._PATIENCE", 0.2)
+    part = finish(make())
+    with held(part.folder), pytest.raises(UserError, match="another process works there"):
+        claim(make("SOLVER.BASE_LR", "0.5"))
+    assert part.finished and left_aside(part) == []
+
+
+def test_a_lock_that_is_given_back_soon_is_waited_for(tmp_path):
+    with ThreadPoolExecutor() as pool, held(tmp_path):
+        other = pool.submit(_hold, tmp_path)
+        time.sleep(0.3)
+        assert not other.done()
+    assert other.result() == "held"
+
+
+def test_a_process_begun_meanwhile_does_not_keep_the_lock(tmp_path):
+    """As the workers of a data loader, which may outlive the block."""
+    with held(tmp_path):
+        child = get_context("fork").Process(target=time.sleep, args=(20,))
+        child.start()
+    started = time.monotonic()
+    assert _hold(tmp_path) == "held" and time.monotonic() - started < 1
+    child.kill()
+
+
+def _hold(folder):
+    with held(folder):
+        return "held"
 
 
 def test_a_damaged_config_is_moved_aside_and_a_lost_teacher_named(make, tmp_path):

@@ -173,7 +173,8 @@ def test_training_anew_moves_the_earlier_run_aside(trained, pair, tmp_path):
 
 
 @pytest.mark.parametrize("resume", [False, True])
-def test_a_folder_in_use_is_left_alone(trained, pair, tmp_path, resume):
+def test_a_folder_in_use_is_left_alone(trained, pair, tmp_path, monkeypatch, resume):
+    monkeypatch.setattr("graphkd.engine.folders._PATIENCE", 0.2)
     first = train(pair, tmp_path / "run", "SOLVER.MAX_ITER", "1")
     (tmp_path / "run" / "result.json").unlink()
     with held(tmp_path / "run"), pytest.raises(UserError, match="another process works there"):

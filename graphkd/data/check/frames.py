@@ -114,10 +114,11 @@ def _scaled(
     said = f"the json gives {size[0]} x {size[1]}, the picture has {width} x {height}"
     if frame is None:
         return None, Problem("size_unclear", f"{said}: another shape; left out", file=name)
-    if not sizes_wrong and _fit_scaled(boxes, frame):
+    fits, fits_scaled = _fit(boxes, (width, height)), _fit_scaled(boxes, frame)
+    if fits_scaled and not (fits and sizes_wrong):
         text = f"{said}; boxes are scaled by {frame.scale_x:.4g}"
         return frame, Problem("size_scaled", text, file=name)
-    if _fit(boxes, (width, height)):
+    if fits:
         text = f"{said}; the boxes are in the picture's pixels and stay as they are"
         return PageFrame(width, height), Problem("size_wrong", text, file=name)
     return None, Problem("size_unclear", f"{said}: the boxes fit neither; left out", file=name)
