@@ -1,7 +1,6 @@
 """Reading page images of any kind as 8-bit RGB or BGR arrays; knows nothing of annotations."""
 
 import contextlib
-import logging
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-logger = logging.getLogger(__name__)
+from graphkd.data.depth import to_8_bit
 
 MAX_PIXELS = 178_956_970  # Pillow's own hard limit; about 540 MB as 8-bit RGB
 _ORIENTATION = 0x0112
@@ -43,9 +42,6 @@ _EXTENSIONS = {
 }
 # What pages are kept in. Pillow knows more formats, and for PostScript it starts Ghostscript.
 _FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "DIB", "GIF", "WEBP", "JPEG2000", "PPM")
-_DIM = 1 << 13  # a 16-bit page that is nowhere brighter has 12 bits or fewer
-_warned: list[str] = []
-_STRIP = 1 << 22  # values converted at a time, so that a big page needs no copy as floats
 
 # Pillow warns at half its hard limit; open_page has one clear limit of its own. Set once here,
 # because warnings.catch_warnings is not safe in the threads that read pages.
@@ -224,46 +220,12 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I") or image.mode == "F":
-        return _to_8_bit(image).convert("RGB")
+        return to_8_bit(image).convert("RGB")
     if _transparent(image):
         layer = image.convert("RGBA")
         paper = Image.new("RGBA", layer.size, (255, 255, 255, 255))
         return Image.alpha_composite(paper, layer).convert("RGB")
     return image.convert("RGB")
-
-
-def _to_8_bit(image: Image.Image) -> Image.Image:
-    values = np.asarray(image)
-    rows = max(1, _STRIP // max(values.shape[1], 1))
-    strips = [slice(top, top + rows) for top in range(0, values.shape[0], rows)]
-    highest = max((float(_finite(values[strip]).max(initial=0.0)) for strip in strips), default=0.0)
-    if image.mode == "F":
-        scale = 255.0 if highest <= 1.0 else 1.0
-    elif image.mode == "I" and highest > 65535:
-        scale = 255.0 / (2**31 - 1)
-    else:
-        scale = 1.0 / 257.0
-        if 0 < highest < _DIM:
-            name = getattr(image, "filename", "") or "a page"
-            _warn_once(
-                f"{name}: the brightest of its 16-bit values is {highest:.0f} of 65535, all but "
-                "black; stretch such pages if they have fewer bits (only the first is named)"
-            )
-    shown = np.empty(values.shape, np.uint8)
-    for strip in strips:
-        shown[strip] = np.clip(_finite(values[strip]) * scale + 0.5, 0, 255).astype(np.uint8)
-    return Image.fromarray(shown)
-
-
-def _warn_once(text: str) -> None:
-    """A page is read in every epoch, and a set of such scans has no other pages."""
-    if not _warned:
-        _warned.append(text)
-        logger.warning("%s", text)
-
-
-def _finite(values: np.ndarray) -> np.ndarray:
-    return np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def _stored(image: Image.Image) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from graphkd.engine.jobs import load_run, train_teacher
 from graphkd.errors import GO_ON
 from tests.engine.killed import at_step, command, killed_while_saving, send, small_files_only
 from tests.own_data import write_coco
+from tests.small_disk import small_disk_at
 
 SHORT = ("SOLVER.MAX_ITER", "8", "TEST.EVAL_PERIOD", "4", "SOLVER.CHECKPOINT_PERIOD", "2")
 
@@ -120,14 +121,8 @@ def test_ctrl_c_stops_after_the_step_and_a_second_one_at_once(pair, tmp_path):
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 24 MB: a few checkpoints of the tiny run fit, three do not."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    options = ["-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)]
-    done = subprocess.run(["mount", *options], capture_output=True) if os.getuid() == 0 else None
-    if done is None or done.returncode:
-        pytest.skip("mounting a small disk needs root")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with small_disk_at(tmp_path / "disk", size="24m") as folder:
+        yield folder
 
 
 @pytest.mark.parametrize("filled", [False, True])

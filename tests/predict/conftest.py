@@ -1,7 +1,5 @@
 """Detectors that several tests of prediction share."""
 
-import os
-import subprocess
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from graphkd.modelfile import ModelFile, write_safetensors
 from graphkd.predict.model import Model, load_model
 from tests.predict.files import write_onnx
 from tests.small import CLASSES, small_cfg, small_model
+from tests.small_disk import small_disk_at
 
 # Pages are enlarged to 128 px, so that a test that does not resize as evaluation does is noticed.
 SIZE = ("INPUT.MIN_SIZE_TEST", "128", "INPUT.MAX_SIZE_TEST", "160")
@@ -36,14 +35,8 @@ def torch_file(tmp_path_factory) -> Path:
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 1 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    options = ["-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    done = subprocess.run(["mount", *options], capture_output=True) if os.getuid() == 0 else None
-    if done is None or done.returncode:
-        pytest.skip("mounting a small disk needs root")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with small_disk_at(tmp_path / "disk", size="1m") as folder:
+        yield folder
 
 
 @lru_cache(maxsize=1)
