@@ -10,6 +10,7 @@ from graphkd.evaluation.comparison import LEAST_TEACHER_AP, PLAIN, TEACHER, Row
 from graphkd.report.table import DASH, tenths
 
 _FEWEST_SEEDS = 5
+_LEAST_COST = 0.95
 _AP_NOTE = (
     "AP is COCO box AP on the test pages, in 0..100: mean ± standard deviation over n seeds. The "
     "difference to the plain student pairs runs of the same seed, which share initial weights and "
@@ -105,7 +106,9 @@ def _sentence(row: Row) -> str:
 
 
 def reading_notes(rows: Sequence[Row]) -> list[str]:
-    """How to read the table, and warnings of a teacher that learnt nothing and of few seeds."""
+    """How to read the table, and warnings: a teacher that learnt nothing, few seeds, costs that
+    cannot be.
+    """
     notes = [_AP_NOTE]
     best = next((row.AP.mean for row in rows if row.name == TEACHER and row.AP), None)
     if best is not None and best < LEAST_TEACHER_AP:
@@ -120,6 +123,11 @@ def reading_notes(rows: Sequence[Row]) -> list[str]:
             f"{_FEWEST_SEEDS} or more before you trust a gap of a few AP."
         )
         notes.append(few)
+    if any(row.step_cost is not None and row.step_cost < _LEAST_COST for row in rows):
+        notes.append(
+            "A distilled step cannot be cheaper than a plain one: other programs ran beside some "
+            "trainings. Do not trust their times; `graphkd bench step` measures a step."
+        )
     return notes
 
 

@@ -53,6 +53,13 @@ def test_the_page_fetches_and_runs_nothing(tmp_path):
     assert "@import" not in text and "url(" not in text and "http" not in text
 
 
+def test_costs_that_cannot_be_are_told(tmp_path):
+    runs = [make_run(PLAIN, 1, 30.0, seconds=13.0), make_run("graphkd", 1, 34.0, seconds=10.0)]
+    told = "A distilled step cannot be cheaper than a plain one"
+    assert told in Reader(page(tmp_path, rows=compare_runs(runs))).text
+    assert told not in Reader(page(tmp_path)).text
+
+
 def test_rows_charts_classes_and_facts_are_on_the_page(tmp_path):
     found = Reader(page(tmp_path))
     for value in ("37.0 ± 1.5", "57.0", "32.0", "9.87", "1.30", "55.7", *ABOUT.values(), "A note."):
