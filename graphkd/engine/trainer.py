@@ -2,7 +2,6 @@
 logging.
 """
 
-import errno
 import logging
 import sys
 import time
@@ -27,10 +26,9 @@ from graphkd.engine.finite import (
 )
 from graphkd.engine.rng import rng_state, set_rng_state
 from graphkd.errors import GO_ON, UserError
+from graphkd.evaluation.files import DISK_ERRORS
 
 logger = logging.getLogger(__name__)
-
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 class Trainer(SimpleTrainer):
@@ -92,7 +90,7 @@ class Trainer(SimpleTrainer):
         try:
             super().train(start_iter, max_iter)
         except OSError as error:
-            if error.errno not in _DISK:
+            if error.errno not in DISK_ERRORS:
                 raise
             raise UserError(
                 f"{self.output_dir}: nothing more can be written there ({error.strerror}); the "

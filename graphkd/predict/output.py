@@ -1,7 +1,6 @@
 """The folder of results: taken once, filled page by page, closed with a record; no detector."""
 
 import contextlib
-import errno
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +9,7 @@ from typing import Any
 
 from graphkd import __version__
 from graphkd.errors import UserError
-from graphkd.evaluation.files import replacing, write_json, write_text
+from graphkd.evaluation.files import DISK_ERRORS, replacing, write_json, write_text
 from graphkd.predict.coco import CocoWriter
 from graphkd.predict.names import Names
 from graphkd.predict.page_xml import page_xml
@@ -26,7 +25,6 @@ _FILES = ("coco.json", "coco_results.json", "failed.json", RECORD)
 _FORMAT = 1
 # Bytes that the record and what files and folders take beyond their content fit into.
 _ROOM = 1 << 16
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 class Output:
@@ -103,7 +101,7 @@ class Output:
         try:
             yield
         except OSError as error:
-            if error.errno not in _DISK:
+            if error.errno not in DISK_ERRORS:
                 raise
             raise UserError(
                 f"{self._folder}: nothing more can be written there ({error.strerror or error}); "
