@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from graphkd.engine.contest import contest_of
     from graphkd.engine.launch import in_torchrun
     from graphkd.errors import UserError
+    from graphkd.lists import names_in
     from graphkd.report.compare_text import reading_notes, sentences, table
 
     if in_torchrun():
@@ -58,14 +59,14 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("start it without torchrun; --processes N trains N runs at a time")
     configs, overrides = split([*args.configs, *args.overrides])
     out = Path(args.out)
-    contest = contest_of(configs, overrides, methods=names(args.methods), out=out)
+    contest = contest_of(configs, overrides, methods=names_in(args.methods or ""), out=out)
     ledger = compare(
         contest,
         seeds=args.seeds,
         budget=args.budget,
         time_matched=args.time_matched,
         processes=args.processes,
-        chosen=names(args.classes),
+        chosen=names_in(args.classes or ""),
         json_file=Path(args.json) if args.json else None,
         command=typed(args, configs, overrides),
         say=lambda text: print(text, flush=True),
@@ -81,11 +82,6 @@ def split(words: list[str]) -> tuple[list[str], list[str]]:
     """Separates config files, which come first, from KEY VALUE pairs."""
     end = next((i for i, word in enumerate(words) if not word.endswith((".yaml", ".yml"))), None)
     return (words, []) if end is None else (words[:end], words[end:])
-
-
-def names(text: str | None) -> list[str]:
-    """The parts of a list with commas; empty for None."""
-    return [name.strip() for name in (text or "").split(",") if name.strip()]
 
 
 def typed(args: argparse.Namespace, configs: list[str], overrides: list[str]) -> str:

@@ -94,10 +94,11 @@ def choose_texts(asked: str | None, classes: tuple[str, ...]) -> tuple[tuple[str
     """
     from graphkd.data.text_names import text_names
     from graphkd.errors import UserError
+    from graphkd.lists import names_in
 
     if asked is None:
         return text_names(classes)
-    names = tuple(name.strip() for name in asked.split(",") if name.strip())
+    names = tuple(names_in(asked))
     if unknown := [name for name in names if name not in classes]:
         raise UserError(
             f"--text-classes: the detector has no class {', '.join(unknown)}; its classes are "

@@ -96,9 +96,10 @@ def run(args: argparse.Namespace) -> int:
 def chosen(text, known, option: str) -> list[str]:
     """The parts of a list with commas, in the order of the known ones; all for None."""
     from graphkd.errors import UserError
+    from graphkd.lists import names_in
 
     known = list(known)
-    parts = known if text is None else [part.strip() for part in text.split(",") if part.strip()]
+    parts = known if text is None else names_in(text)
     unknown = [part for part in parts if part not in known]
     if unknown or not parts:
         raise UserError(

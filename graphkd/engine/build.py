@@ -142,6 +142,19 @@ def build_distiller(cfg: CfgNode, student: nn.Module, *, source: Path) -> Distil
         return _join(cfg, student, build_teacher(cfg, source=source), source=source)
 
 
+def build_models(cfg: CfgNode, *, source: Path) -> tuple[nn.Module, nn.Module]:
+    """The student of a run, and what is trained: the Distiller around it, or the student itself
+    where DISTILL.LOSSES is empty.
+
+    Raises:
+        UserError: as `build_student` and `build_distiller`.
+    """
+    student = build_student(cfg)
+    if not cfg.DISTILL.LOSSES:
+        return student, student
+    return student, build_distiller(cfg, student, source=source)
+
+
 def check_pair(cfg: CfgNode, *, source: Path) -> None:
     """Puts student, losses and the teacher together before the teacher is trained, so that a
     mistake shows before that; random state is left as it was.

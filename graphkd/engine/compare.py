@@ -12,13 +12,7 @@ import yaml
 from graphkd.config import find_config
 from graphkd.data.catalog import dataset_classes, register_all
 from graphkd.engine import run
-from graphkd.engine.build import (
-    build_distiller,
-    build_student,
-    build_trained,
-    check_classes,
-    check_pair,
-)
+from graphkd.engine.build import build_models, build_trained, check_classes, check_pair
 from graphkd.engine.contest import Contest
 from graphkd.engine.crew import train_parts
 from graphkd.engine.folders import held
@@ -225,7 +219,7 @@ def _check_methods(parts: list[Part]) -> None:
     methods = {part.name: part for part in parts if part.teacher}
     for part in methods.values():
         run.prepare(part.cfg)
-        build_distiller(part.cfg, build_student(part.cfg), source=part.source)
+        build_models(part.cfg, source=part.source)
 
 
 def _probe_all(ledger: Ledger, say: Callable[[str], None]) -> dict[str, float]:

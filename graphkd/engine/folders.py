@@ -94,11 +94,16 @@ def free_name(folder: Path) -> Path:
     return place
 
 
+def holds_run(folder: Path) -> bool:
+    """Whether an earlier run left a checkpoint in `folder`."""
+    return any(folder.glob("model_*.pth"))
+
+
 def set_aside(folder: Path) -> None:
     """Moves a folder with checkpoints to a free name beside it; nothing of an earlier run is
     lost.
     """
-    if not list(folder.glob("model_*.pth")):
+    if not holds_run(folder):
         return
     place = free_name(folder)
     logger.warning("%s holds an earlier run; it is moved to %s", folder, place.name)

@@ -10,7 +10,7 @@ from detectron2.utils import comm
 from graphkd.config import as_plain, find_config, load_cfg
 from graphkd.data.catalog import register_all
 from graphkd.engine import run
-from graphkd.engine.build import build_distiller, build_student, check_classes, check_pair
+from graphkd.engine.build import build_models, check_classes, check_pair
 from graphkd.engine.solver import check_settings
 from graphkd.errors import UserError
 from graphkd.evaluation.files import write_json
@@ -165,8 +165,7 @@ def debug_job(config: str, overrides: list[str], iterations: int) -> list[dict[s
     if cfg.DISTILL.LOSSES:
         cfg = _with_any_teacher(cfg, source)
     classes = check_classes(cfg, source=source)
-    student = build_student(cfg)
-    model = build_distiller(cfg, student, source=source) if cfg.DISTILL.LOSSES else student
+    student, model = build_models(cfg, source=source)
     trainer, _, _ = run.build_trainer(
         cfg, student, model, classes=classes, resume=False, title="debug"
     )

@@ -12,7 +12,7 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 
 from graphkd.engine import run
-from graphkd.engine.build import build_distiller, build_student, check_classes
+from graphkd.engine.build import build_models, check_classes
 from graphkd.engine.contest import Contest
 from graphkd.engine.parts import Part, claim
 from graphkd.evaluation.comparison import PLAIN
@@ -68,8 +68,7 @@ def _step(part: Part) -> tuple[Callable[[], None], nn.Module]:
     """The next training step of a run on its own pages, and its student."""
     cfg = part.cfg
     classes = check_classes(cfg, source=part.source)
-    student = build_student(cfg)
-    model = build_distiller(cfg, student, source=part.source) if cfg.DISTILL.LOSSES else student
+    student, model = build_models(cfg, source=part.source)
     trainer, _, _ = run.build_trainer(
         cfg, student, model, classes=classes, resume=False, title=part.name
     )

@@ -21,8 +21,8 @@ from torch.nn.parallel import DistributedDataParallel
 from graphkd.checkpoint import RunCheckpointer
 from graphkd.data.catalog import register_all
 from graphkd.data.mapper import PageMapper
-from graphkd.engine.build import build_distiller, build_student, build_trained, check_classes
-from graphkd.engine.folders import check_same_run, held, set_aside
+from graphkd.engine.build import build_models, build_trained, check_classes
+from graphkd.engine.folders import check_same_run, held, holds_run, set_aside
 from graphkd.engine.hooks import (
     Checkpoints,
     Metrics,
@@ -35,6 +35,7 @@ from graphkd.engine.hooks import (
 from graphkd.engine.loader import build_train_loader
 from graphkd.engine.log import open_log
 from graphkd.engine.precision import autocast_format
+from graphkd.engine.rng import preserved_rng
 from graphkd.engine.solver import build_optimizer, check_settings
 from graphkd.engine.trainer import Trainer
 from graphkd.errors import UserError
@@ -131,6 +132,9 @@ def train(
     if cfg.DISTILL.LOSSES:
         require_weights(cfg, load_teacher_cfg(cfg, source=source), source=source)
     folder = Path(cfg.OUTPUT_DIR)
+    if not resume and holds_run(folder):
+        with preserved_rng():
+            build_models(cfg, source=source)
     with taken_folder(cfg, source=source, resume=resume):
         if resume and is_finished(folder):
             return read_result(folder)
@@ -141,8 +145,7 @@ def _train(
     cfg: CfgNode, classes: tuple[str, ...], *, source: Path, resume: bool, title: str
 ) -> RunResult:
     prepare(cfg)
-    student = build_student(cfg)
-    model = build_distiller(cfg, student, source=source) if cfg.DISTILL.LOSSES else student
+    student, model = build_models(cfg, source=source)
     trainer, checkpointer, clock = build_trainer(
         cfg, student, model, classes=classes, resume=resume, title=title
     )

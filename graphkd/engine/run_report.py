@@ -12,6 +12,7 @@ from graphkd.engine.run_graph import page_graph
 from graphkd.engine.stored_run import StoredRun, is_run, read_json, read_run
 from graphkd.errors import UserError
 from graphkd.evaluation.comparison import NOT_METHODS, PLAIN, TEACHER, Row, Run, compare_runs
+from graphkd.lists import names_in
 from graphkd.report.compare import mean_detection_curve, write_compare_report
 from graphkd.report.content import Details
 from graphkd.report.curves import read_curves
@@ -198,7 +199,7 @@ def _chosen(command: str) -> tuple[str, ...]:
     words = shlex.split(command)
     if "--classes" not in words[:-1]:
         return ()
-    return tuple(name for name in words[words.index("--classes") + 1].split(",") if name)
+    return tuple(names_in(words[words.index("--classes") + 1]))
 
 
 def _mean_curve(folder: Path, name: str, runs: Sequence[Run]) -> list[dict]:

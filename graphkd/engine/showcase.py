@@ -15,7 +15,7 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 
 from graphkd.data.mapper import PageMapper, read_for
-from graphkd.engine.build import build_distiller, build_student
+from graphkd.engine.build import build_models
 from graphkd.graph.build import describe, plan_nodes, pool_edges
 from graphkd.graph.edges import cosine_affinity
 from graphkd.graph.nodes import NONTEXT, TEXT, TYPE_NAMES
@@ -97,8 +97,8 @@ def graph_view(
     """
     if "graphkd" not in cfg.DISTILL.LOSSES:
         return None
-    student = build_student(cfg)
-    distiller = build_distiller(cfg, student, source=source).train()
+    student, distiller = build_models(cfg, source=source)
+    distiller.train()
     stored = torch.load(weights, map_location="cpu", weights_only=True)
     student.load_state_dict(stored["model"])
     distiller.losses.load_state_dict(stored["distill"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from graphkd.cli import main
-from graphkd.data.catalog import add_own
+from graphkd.data.catalog import add_own, text_classes
 from graphkd.data.check.boxes import PageFrame, look_normalised
 from graphkd.data.check.fix import write_fixed
 from graphkd.data.check.frames import decide_frame
@@ -157,6 +157,18 @@ def test_class_names_that_look_alike_are_said(tmp_path, names):
     report = check(*write_set(tmp_path, document(categories=categories)))
     assert counts(report) == {"similar_classes": 1} and not report.clean
     assert report.cleaned.problems[0].level == "warn" and len(boxes(report)) == 3
+
+
+def test_registering_says_class_names_that_look_alike(tmp_path, data_root, capsys):
+    content = document(
+        categories=[{"id": 1, "name": "Text, body"}, {"id": 2, "name": "text, body"}]
+    )
+    json_file, images = write_set(tmp_path, content)
+    words = ["data", "register", "mine", "--json", str(json_file), "--images", str(images)]
+    assert main([*words, "--text-classes", '"Text, body"']) == 0
+    warning = "warning: 'Text, body', 'text, body' are 2 classes"
+    assert warning in capsys.readouterr().out
+    assert text_classes("mine") == ("Text, body",)
 
 
 @pytest.mark.parametrize("name", ["fig\nure", "figure\n", "fig\x00ure", "fig\u2028ure", "a\tb"])

@@ -172,6 +172,22 @@ def test_training_anew_moves_the_earlier_run_aside(trained, pair, tmp_path):
     assert first.weights == second.weights
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (("DISTILL.LOSSES.graphkd.EDGE_WEIGHT", "-1.0"), "EDGE_WEIGHT"),
+        (("MODEL.WEIGHTS", "nowhere.pth"), "MODEL.WEIGHTS"),
+    ],
+)
+def test_a_run_that_cannot_begin_leaves_the_earlier_one_in_its_place(
+    trained, pair, tmp_path, wrong, message
+):
+    first = train(pair, tmp_path / "run", "SOLVER.MAX_ITER", "1")
+    with pytest.raises(UserError, match=message):
+        train(pair, tmp_path / "run", "SOLVER.MAX_ITER", "1", *wrong)
+    assert first.weights.is_file() and not (tmp_path / "run.old1").exists()
+
+
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_folder_in_use_is_left_alone(trained, pair, tmp_path, monkeypatch, resume):
     monkeypatch.setattr("graphkd.engine.folders._PATIENCE", 0.2)

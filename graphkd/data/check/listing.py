@@ -42,7 +42,8 @@ def clean_categories(
             found(Problem("duplicate_category", text))
         cleaned[number] = {**category, "id": number, "name": name}
         names.setdefault(name, number)
-    _warn_about_twins(names, found)
+    for text in about_twins(names):
+        found(Problem("similar_classes", text))
     ids = sorted(cleaned)
     if ids and ids != list(range(1, len(ids) + 1)):
         found(Problem("category_id_gaps", f"class ids are {ids[0]}..{ids[-1]}, not 1..{len(ids)}"))
@@ -54,15 +55,17 @@ def _is_one_line(text: str) -> bool:
     return not any(unicodedata.category(c) in ("Cs", "Cc", "Zl", "Zp") for c in text)
 
 
-def _warn_about_twins(names: Iterable[str], found: Callable[[Problem], None]) -> None:
+def about_twins(names: Iterable[str]) -> list[str]:
+    """A sentence for each group of class names that differ only in case or outer blanks."""
     twins: dict[str, list[str]] = defaultdict(list)
     for name in names:
         twins[name.strip().casefold()].append(name)
-    for same in twins.values():
-        if len(same) > 1:
-            listed = ", ".join(map(repr, same))
-            text = f"{listed} are {len(same)} classes, though they differ only in case or blanks"
-            found(Problem("similar_classes", text))
+    return [
+        f"{', '.join(map(repr, same))} are {len(same)} classes, though they differ only in case "
+        "or blanks"
+        for same in twins.values()
+        if len(same) > 1
+    ]
 
 
 def clean_images(
