@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from graphkd.checkpoint import load_state
 from graphkd.config import YAML_MISTAKES, get_cfg
 from graphkd.errors import UserError
-from graphkd.modeling.network import build_network
+from graphkd.facts import card_of, class_list, threshold_table
+from graphkd.modeling.network import build_network, model_classes
 from graphkd.weights import load_pickle, read_safetensors
 
 FORMAT = 1
@@ -159,13 +160,19 @@ def _model_file(
     thresholds: Mapping[str, float],
     card: Mapping[str, str],
 ) -> ModelFile:
-    if not isinstance(classes, (list, tuple)) or not all(isinstance(n, str) for n in classes):
-        raise UserError(f"{path}: its class list is damaged; write the file again")
-    scores = thresholds.values() if isinstance(thresholds, dict) else [None]
-    if not all(isinstance(score, (int, float)) for score in scores) or not isinstance(card, dict):
-        raise UserError(f"{path}: its thresholds or its card are damaged; write the file again")
+    known = model_classes(cfg)
+    try:
+        names = class_list(classes)
+        if len(names) != known:
+            raise ValueError(f"it names {len(names)} classes, its network has {known}")
+        scores, facts = threshold_table(thresholds, names), card_of(card)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}; write the file again") from error
     full = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
-    return ModelFile(path, cfg, tuple(classes), full, dict(thresholds), dict(card))
+    bad = next((key for key, value in full.items() if not value.isfinite().all()), None)
+    if bad is not None:
+        raise UserError(f"{path}: {bad} holds values that are no numbers; its training diverged")
+    return ModelFile(path, cfg, names, full, scores, facts)
 
 
 def _config_of(path: Path, config: Path | str | None, inside: str | None) -> CfgNode:

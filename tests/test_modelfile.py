@@ -101,9 +101,16 @@ def test_an_exported_model_is_weights_for_training_and_scoring(tensors_file):
         ({"config": "MODEL: {NO_SUCH_KEY: 1}"}, "not a config of this project"),
         ({"config": "MODEL: ["}, "not a config of this project"),
         ({"config": 7}, "not a config of this project"),
-        ({"thresholds": [1, 2]}, "thresholds or its card"),
-        ({"thresholds": {"text": "high"}}, "thresholds or its card"),
-        ({"card": None}, "thresholds or its card"),
+        ({"classes": []}, "it names no classes"),
+        ({"classes": [*CLASSES[:-1], "text"]}, "it names the class 'text' twice"),
+        ({"classes": CLASSES[:3]}, "it names 3 classes, its network has 5"),
+        ({"classes": [*CLASSES, "more"]}, "it names 6 classes, its network has 5"),
+        ({"thresholds": [1, 2]}, "thresholds are damaged"),
+        ({"thresholds": {"text": "high"}}, "threshold of 'text' is 'high', no score"),
+        ({"thresholds": {"text": 7.0}}, "threshold of 'text' is 7.0, no score"),
+        ({"thresholds": {"text": float("nan")}}, "threshold of 'text' is nan, no score"),
+        ({"thresholds": {"nosuch": 0.2}}, "threshold for 'nosuch', which is no class"),
+        ({"card": None}, "card is damaged"),
     ],
 )
 def test_a_damaged_header_is_refused_in_a_line(tensors_file, tmp_path, changes, problem):
@@ -111,6 +118,15 @@ def test_a_damaged_header_is_refused_in_a_line(tensors_file, tmp_path, changes, 
     with pytest.raises(UserError, match=problem) as caught:
         read_model(path)
     assert "odd.safetensors" in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(checkpoint, tmp_path, value):
+    stored = torch.load(checkpoint, weights_only=True)
+    stored["model"]["backbone.fpn_output2.weight"][0, 0, 0, 0] = value
+    torch.save(stored, tmp_path / "bad.pth")
+    with pytest.raises(UserError, match="bad.pth: backbone.fpn_output2.weight holds values that"):
+        read_model(tmp_path / "bad.pth")
 
 
 def test_weights_of_another_shape_are_listed(tensors_file, tmp_path):

@@ -2,7 +2,6 @@
 training.
 """
 
-import importlib.util
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,9 +14,10 @@ from graphkd.bench.machine import describe_machine, set_threads
 from graphkd.data.synthesis import make_page
 from graphkd.errors import UserError
 from graphkd.evaluation.timing import Times, alternate
-from graphkd.export.header import KEY, read_header
-from graphkd.modelfile import build_detector, read_model
 from graphkd.modeling.network import require_device
+from graphkd.predict.detector import Detector
+from graphkd.predict.onnx_detector import load_onnx
+from graphkd.predict.torch_detector import load_torch
 
 SEED = 7
 Detect = Callable[[Sequence[np.ndarray]], int]
@@ -89,76 +89,29 @@ def measure_inference(
 def load(
     file: Path | str, *, device: str = "cpu", threads: int | None = None, trust: bool = False
 ) -> Detect:
-    """A function from RGB pages (H, W, 3) uint8 of one size to the number of boxes it found.
+    """A function from RGB pages (H, W, 3) uint8 of one size to the number of boxes it found, with
+    the detectors of `graphkd predict`.
 
     Raises:
         UserError: the file is no detector of this project.
     """
     path = Path(file)
     if path.suffix == ".onnx":
-        return _load_onnx(path, device=device, threads=threads)
-    return _load_torch(path, device=device, trust=trust)
+        detector: Detector = load_onnx(path, device=device, threads=threads)
+    else:
+        detector = load_torch(path, config=None, trust=trust, device=device)
+
+    def detect(pages: Sequence[np.ndarray]) -> int:
+        found = detector.detect([detector.prepare(page) for page in pages])
+        return sum(len(each.scores) for each in found)
+
+    return detect
 
 
 def generated_page(index: int, size: tuple[int, int]) -> np.ndarray:
     """A generated document page (H, W, 3) uint8 RGB, stretched to `size`."""
     image = make_page(SEED, index, long_side=max(size)).image.convert("RGB")
     return np.asarray(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))
-
-
-def _load_torch(path: Path, *, device: str, trust: bool) -> Detect:
-    from detectron2.data import transforms
-
-    stored = read_model(path, trust=trust)
-    model = build_detector(stored, device=device)
-    cfg = stored.cfg
-    resize = transforms.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
-
-    @torch.no_grad()
-    def detect(pages: Sequence[np.ndarray]) -> int:
-        batch = []
-        for page in pages:
-            ordered = page if cfg.INPUT.FORMAT == "RGB" else page[:, :, ::-1]
-            seen = resize.get_transform(ordered).apply_image(ordered)
-            image = torch.from_numpy(np.ascontiguousarray(seen.transpose(2, 0, 1)))
-            batch.append({"image": image, "height": page.shape[0], "width": page.shape[1]})
-        return sum(len(answer["instances"]) for answer in model(batch))
-
-    return detect
-
-
-def _load_onnx(path: Path, *, device: str, threads: int | None) -> Detect:
-    if importlib.util.find_spec("onnxruntime") is None:
-        raise UserError(f"{path}: onnxruntime is not installed; `pip install onnxruntime`")
-    if not path.is_file():
-        raise UserError(f"{path}: no such weights file")
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    wanted = "CUDAExecutionProvider" if device.startswith("cuda") else "CPUExecutionProvider"
-    if wanted not in onnxruntime.get_available_providers():
-        raise UserError("this onnxruntime computes on the CPU alone; install onnxruntime-gpu")
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=[wanted])
-    except Exception as error:  # onnxruntime's own errors share no public base
-        raise UserError(f"{path}: not a readable ONNX file ({type(error).__name__})") from error
-    try:
-        read_header(session.get_modelmeta().custom_metadata_map.get(KEY, ""))
-    except ValueError as error:
-        raise UserError(
-            f"{path}: no ONNX file of this project; write it with `graphkd export`"
-        ) from error
-
-    def detect(pages: Sequence[np.ndarray]) -> int:
-        try:
-            (boxes,) = session.run(["boxes"], {"images": np.stack(pages)})
-        except Exception as error:  # as above
-            raise UserError(f"{path}: it cannot be run ({type(error).__name__})") from error
-        return len(boxes)
-
-    return detect
 
 
 def _short_names(files: Sequence[Path | str]) -> list[str]:

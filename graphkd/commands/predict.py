@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CLASS=SCORE,..",
         help="lowest shown score of single classes",
     )
-    add("--pages", metavar="1-3,7", help="pages of PDFs and TIFFs of several pages (default all)")
+    add("--pages", metavar="1-3,7", help="pages of PDFs and TIFFs (default all)")
     add("--dpi", type=int, default=150, help="at which PDF pages are drawn (default 150)")
     add("--batch", type=int, default=1, help="neighbours of one size at once (default 1)")
     add("--recursive", action="store_true", help="also take the folders in folders")
@@ -55,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Detects, writes and says how many; returns 1 where a page could not be read."""
+    from graphkd.locks import held
     from graphkd.predict.model import load_model
     from graphkd.predict.output import Output, check_folder, clear_folder
     from graphkd.predict.ranges import parse_ranges
@@ -75,7 +76,6 @@ def run(args: argparse.Namespace) -> int:
     if any(0 < score < model.floor for score in shown.values()):
         note = f"note: {model.name} itself gives no score below {model.floor:g}"
         print(note, file=sys.stderr)
-    clear_folder(args.out)
     record = {
         "weights": model.name,
         "classes": list(model.classes),
@@ -83,13 +83,19 @@ def run(args: argparse.Namespace) -> int:
         "dpi": args.dpi,
         "card": model.card,
     }
-    output = Output(args.out, formats=formats, classes=model.classes, draw=args.draw, record=record)
-    finished = False
-    try:
-        _work(model, files, output, shown=shown, wanted=wanted, args=args)
-        finished = True
-    finally:
-        output.close(finished=finished)
+    with held(args.out):
+        # Another run may have begun there while the model was loaded.
+        check_folder(args.out, overwrite=args.overwrite)
+        clear_folder(args.out, keep=files)
+        output = Output(
+            args.out, formats=formats, classes=model.classes, draw=args.draw, record=record
+        )
+        finished = False
+        try:
+            _work(model, files, output, shown=shown, wanted=wanted, args=args)
+            finished = True
+        finally:
+            output.close(finished=finished)
     print(f"{output.pages} pages, {output.regions} regions: {args.out}")
     if output.failures:
         count = len(output.failures)

@@ -67,6 +67,9 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("--limit must be at least 1")
     if args.seed < 0:
         raise UserError("--seed must be 0 or more")
+    for option, path in (("-o", args.out), ("--json", args.json)):
+        if path is not None and path.is_dir():
+            raise UserError(f"{option} {path}: it is a folder; name a file")
     pages = load_pages(args.data, args.images).thinned(args.limit)
     contenders = load_contenders(
         args.weights, classes=pages.classes, data=pages.name, device=args.device

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="FILE", help="also write the result as json")
     parser.epilog = """examples:
   graphkd train configs/tiny/R18-MNv4s.yaml --with-teacher
-  graphkd train configs/R50-R18.yaml SOLVER.IMS_PER_BATCH 8 SOLVER.BASE_LR 0.01
+  graphkd train configs/R50-R18.yaml SOLVER.IMS_PER_BATCH 4 SOLVER.BASE_LR 0.01
   graphkd train configs/R50-R18.yaml --plain      the undistilled student, same schedule
   graphkd train configs/teachers/rcnn_R50_pages.yaml --num-gpus 8
 """

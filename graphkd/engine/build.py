@@ -13,19 +13,12 @@ from graphkd.engine.rng import preserved_rng
 from graphkd.errors import UserError
 from graphkd.losses.base import LossContext
 from graphkd.losses.build import ScheduledLoss, build_losses
-from graphkd.modeling.network import build_network
+from graphkd.modeling.network import build_network, model_classes
 from graphkd.teacher import FrozenTeacher, build_teacher, build_untrained_teacher
 from graphkd.views import view_of
 from graphkd.views.base import View
 
 logger = logging.getLogger(__name__)
-
-
-def model_classes(cfg: CfgNode) -> int:
-    """K as the model of this config has it."""
-    if cfg.MODEL.META_ARCHITECTURE == "RetinaNet":
-        return cfg.MODEL.RETINANET.NUM_CLASSES
-    return cfg.MODEL.ROI_HEADS.NUM_CLASSES
 
 
 def check_classes(cfg: CfgNode, *, source: Path) -> tuple[str, ...]:

@@ -15,7 +15,6 @@ from graphkd.engine import run
 from graphkd.engine.build import build_models, build_trained, check_classes, check_pair
 from graphkd.engine.contest import Contest
 from graphkd.engine.crew import train_parts
-from graphkd.engine.folders import held
 from graphkd.engine.jobs import train_teacher
 from graphkd.engine.ledger import Ledger
 from graphkd.engine.parts import Part, claim, data_of, read_record
@@ -25,6 +24,7 @@ from graphkd.engine.trainer import DivergedError
 from graphkd.errors import UserError
 from graphkd.evaluation.comparison import PLAIN, PLAIN_LONGER, TEACHER, Run
 from graphkd.evaluation.complexity import parameters
+from graphkd.locks import held
 from graphkd.teacher import load_teacher_cfg
 
 logger = logging.getLogger(__name__)

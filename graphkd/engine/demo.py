@@ -7,13 +7,13 @@ from pathlib import Path
 from graphkd.config import as_plain, find_config
 from graphkd.data.catalog import register_all
 from graphkd.engine.build import build_trained, check_classes, check_pair
-from graphkd.engine.folders import held
 from graphkd.engine.jobs import load_run, method_name, result_row
 from graphkd.engine.parts import Part, data_of, provenance, train_part
 from graphkd.engine.showcase import graph_view, page_views, sample_pages
 from graphkd.engine.solver import check_settings
 from graphkd.errors import UserError
 from graphkd.evaluation.files import write_json
+from graphkd.locks import held
 from graphkd.report.curves import read_curves
 from graphkd.report.demo import write_demo_report
 from graphkd.report.graph import graph_picture

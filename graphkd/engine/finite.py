@@ -1,53 +1,20 @@
-"""What a step that is not finite leaves: the state before it, and its batch as a file that can be
-replayed; no decision about going on.
+"""Whether a step is finite, and its batch as a file that can be replayed; no decision about going
+on.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from detectron2.layers import FrozenBatchNorm2d
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
-from graphkd.engine.rng import rng_state, set_rng_state
 from graphkd.errors import UserError
 from graphkd.weights import load_pickle
 
 
 class DivergedError(UserError):
     """A loss became NaN or infinite; the message names the step, the term and the pages."""
-
-
-@dataclass(frozen=True)
-class BeforeStep:
-    """What a forward pass changes without the optimizer: running statistics and random state."""
-
-    buffers: tuple[tuple[Tensor, Tensor], ...]
-    rng: dict
-
-    @classmethod
-    def of(cls, model: nn.Module) -> "BeforeStep":
-        """Copies; buffers that nothing ever writes are left out."""
-        fixed = {
-            id(buffer)
-            for module in model.modules()
-            if isinstance(module, FrozenBatchNorm2d)
-            for buffer in module.buffers()
-        }
-        moving = (buffer for buffer in model.buffers() if id(buffer) not in fixed)
-        return cls(tuple((buffer, buffer.clone()) for buffer in moving), rng_state())
-
-    @torch.no_grad()
-    def restore_buffers(self) -> None:
-        """Puts running statistics back to where they were."""
-        for buffer, copy in self.buffers:
-            buffer.copy_(copy)
-
-    def restore_rng(self) -> None:
-        """Puts this process's random state back to where it was."""
-        set_rng_state(self.rng)
 
 
 def problem_of(losses: Mapping[str, Tensor]) -> str | None:

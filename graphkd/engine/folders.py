@@ -1,23 +1,22 @@
 """Whether a run's folder belongs to a config, and where another run's is moved; no training."""
 
-import contextlib
-import errno
-import fcntl
+import json
 import logging
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import yaml
 from detectron2.config import CfgNode
 
 from graphkd.config import get_cfg
+from graphkd.engine.inputs import changed_input
 from graphkd.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-_PATIENCE = 8.0  # seconds
+ABOUT = "about.json"
+_ANEW = "train without --resume or with another OUTPUT_DIR"
 # They say where, how fast and how carefully a run is made and what it notes on the way, not what
 # comes out; the teacher's weights are compared by their content instead.
 _PLACES = (
@@ -110,50 +109,17 @@ def set_aside(folder: Path) -> None:
     folder.rename(place)
 
 
-@contextlib.contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Keeps other processes out of a folder; the system frees it in any case.
+def check_same_run(cfg: CfgNode, folder: Path, inputs: Mapping[str, str | None]) -> None:
+    """Refuses to go on with another run.
 
-    A file system without locks, as some of clusters are, gets a warning.
-
-    Raises:
-        UserError: another process holds it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        try:
-            _lock(file)
-        except BlockingIOError as error:
-            raise UserError(f"{folder}: another process works there; wait for its end") from error
-        except OSError as error:
-            if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
-                raise
-            logger.warning("%s cannot be locked (%s): start no second run there", folder, error)
-        try:
-            yield
-        finally:
-            # Closing is not enough: loader workers have the open file, too.
-            with contextlib.suppress(OSError):
-                fcntl.flock(file, fcntl.LOCK_UN)
-
-
-def _lock(file: IO) -> None:
-    """Tries for some seconds: the loader workers of a killed run hold its lock a little longer."""
-    end = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.1)
-
-
-def check_same_run(cfg: CfgNode, folder: Path) -> None:
-    """Refuses to go on with a run of another config.
+    Args:
+        cfg: a complete config.
+        folder: where a run may have begun.
+        inputs: what `inputs_of` says of the files that are there now.
 
     Raises:
-        UserError: the config written in `folder` differs in anything but places.
+        UserError: the config written in `folder` differs in anything but places, or it began with
+            another teacher, other first weights or other data.
     """
     written = folder / "config.yaml"
     if not written.is_file():
@@ -161,7 +127,7 @@ def check_same_run(cfg: CfgNode, folder: Path) -> None:
     changed = changed_key(yaml.safe_load(written.read_text()), cfg)
     if changed:
         key, before, now = changed
-        raise UserError(
-            f"{folder} holds a run with {key} {before}, now it is {now}; train without --resume or "
-            "with another OUTPUT_DIR"
-        )
+        raise UserError(f"{folder} holds a run with {key} {before}, now it is {now}; {_ANEW}")
+    about = folder / ABOUT
+    if about.is_file() and (other := changed_input(json.loads(about.read_text()), inputs)):
+        raise UserError(f"{folder} holds a run: {other}; {_ANEW}")

@@ -8,7 +8,6 @@ import os
 import platform
 from dataclasses import dataclass
 from datetime import date
-from functools import cache
 from pathlib import Path
 
 import detectron2
@@ -17,11 +16,12 @@ import yaml
 from detectron2.config import CfgNode
 
 from graphkd import __version__
-from graphkd.data.catalog import source_json
 from graphkd.engine import run
-from graphkd.engine.folders import changed_key, free_name, held
+from graphkd.engine.folders import changed_key, free_name
+from graphkd.engine.inputs import changed_input, inputs_of
 from graphkd.errors import UserError
-from graphkd.evaluation.files import file_digest, write_json
+from graphkd.evaluation.files import write_json
+from graphkd.locks import held
 
 logger = logging.getLogger(__name__)
 
@@ -127,11 +127,7 @@ def _other_run(part: Part) -> str | None:
     if changed:
         key, before, now = changed
         return f"{key} was {before}, now it is {now}"
-    record = read_record(part)
-    for name, digest in _inputs(part).items():
-        if digest is not None and record.get(name) not in (None, digest):
-            return f"the file of its {name} was another then"
-    return None
+    return changed_input(read_record(part), _inputs(part))
 
 
 def _provenance_of(part: Part) -> dict[str, str]:
@@ -144,23 +140,6 @@ def _provenance_of(part: Part) -> dict[str, str]:
 
 
 def _inputs(part: Part) -> dict[str, str | None]:
-    """SHA-256 of the files that the result depends on; None for none, or one that is not there."""
     if part.teacher is not None and not part.teacher.is_file():
         raise UserError(f"the teacher's weights {part.teacher} are gone; train the teacher again")
-    names = [*part.cfg.DATASETS.TRAIN, *part.cfg.DATASETS.TEST]
-    annotations = {f"data {name}": source_json(name) for name in names}
-    files = {"teacher": part.teacher, "MODEL.WEIGHTS": part.cfg.MODEL.WEIGHTS, **annotations}
-    return {name: _digest(path) for name, path in files.items()}
-
-
-def _digest(path: Path | str | None) -> str | None:
-    if not path or not Path(path).is_file():
-        return None
-    about = Path(path).stat()
-    return _digest_of(Path(path), about.st_mtime_ns, about.st_size)
-
-
-@cache
-def _digest_of(path: Path, changed_ns: int, size: int) -> str:
-    """The digest of a file that may be large, read again only after a change."""
-    return file_digest(path)
+    return inputs_of(part.cfg, teacher=part.teacher)

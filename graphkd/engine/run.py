@@ -22,7 +22,7 @@ from graphkd.checkpoint import RunCheckpointer
 from graphkd.data.catalog import register_all
 from graphkd.data.mapper import PageMapper
 from graphkd.engine.build import build_models, build_trained, check_classes
-from graphkd.engine.folders import check_same_run, held, holds_run, set_aside
+from graphkd.engine.folders import ABOUT, check_same_run, holds_run, set_aside
 from graphkd.engine.hooks import (
     Checkpoints,
     Metrics,
@@ -32,8 +32,10 @@ from graphkd.engine.hooks import (
     TrainingClock,
     drop_later_lines,
 )
+from graphkd.engine.inputs import inputs_of
 from graphkd.engine.loader import build_train_loader
 from graphkd.engine.log import open_log
+from graphkd.engine.passing import share_buffers
 from graphkd.engine.precision import autocast_format
 from graphkd.engine.rng import preserved_rng
 from graphkd.engine.solver import build_optimizer, check_settings
@@ -42,6 +44,7 @@ from graphkd.errors import UserError
 from graphkd.evaluation.coco import evaluate
 from graphkd.evaluation.complexity import parameters
 from graphkd.evaluation.files import write_json, write_text
+from graphkd.locks import held
 from graphkd.modelfile import inference_config
 from graphkd.modeling.network import require_device
 from graphkd.teacher import load_teacher_cfg, require_weights
@@ -83,27 +86,37 @@ def prepare(cfg: CfgNode) -> None:
 
 
 @contextlib.contextmanager
-def taken_folder(cfg: CfgNode, *, source: Path, resume: bool) -> Iterator[None]:
+def taken_folder(
+    cfg: CfgNode, *, source: Path, resume: bool, teacher: Path | None = None
+) -> Iterator[None]:
     """Makes OUTPUT_DIR this run's own while the block lasts; a run that was there before is moved
     aside, or checked to be the same under `resume`.
 
+    Args:
+        cfg: the run's config.
+        source: the yaml it came from.
+        resume: go on with a run that is there.
+        teacher: the weights that it learns from; None for none.
+
     Raises:
-        UserError: another process trains there, or a run of another config is to be resumed.
+        UserError: another process trains there, or a run of another config, teacher or data is to
+            be resumed.
     """
     folder = Path(cfg.OUTPUT_DIR)
     if not comm.is_main_process():
         comm.synchronize()
         yield
         return
+    inputs = inputs_of(cfg, teacher=teacher)
     if resume:
-        check_same_run(cfg, folder)
+        check_same_run(cfg, folder, inputs)
     else:
         with held(folder):
             set_aside(folder)
     with held(folder):
         write_text(folder / "config.yaml", cfg.dump())
         about = {"source": str(source), "machine": platform.machine(), "torch": torch.__version__}
-        write_json(folder / "about.json", about)
+        write_json(folder / ABOUT, {**about, **inputs})
         comm.synchronize()
         yield
 
@@ -129,13 +142,14 @@ def train(
     # All of this before an earlier run's folder is touched.
     check_settings(cfg)
     classes = check_classes(cfg, source=source)
+    teacher = None
     if cfg.DISTILL.LOSSES:
-        require_weights(cfg, load_teacher_cfg(cfg, source=source), source=source)
+        teacher = require_weights(cfg, load_teacher_cfg(cfg, source=source), source=source)
     folder = Path(cfg.OUTPUT_DIR)
     if not resume and holds_run(folder):
         with preserved_rng():
             build_models(cfg, source=source)
-    with taken_folder(cfg, source=source, resume=resume):
+    with taken_folder(cfg, source=source, resume=resume, teacher=teacher):
         if resume and is_finished(folder):
             return read_result(folder)
         return _train(cfg, classes, source=source, resume=resume, title=title or folder.name)
@@ -287,6 +301,7 @@ def evaluate_weights(cfg: CfgNode, weights: Path, *, source: Path) -> dict:
 def _score(cfg, model: nn.Module, name: str, classes, output_dir: Path | None = None) -> dict:
     loader = build_detection_test_loader(cfg, name, mapper=PageMapper(cfg, is_train=False))
     was_training = model.training
+    share_buffers(model)
     try:
         return evaluate(model, loader, name, classes=classes, output_dir=output_dir)
     finally:

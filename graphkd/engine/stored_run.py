@@ -10,6 +10,7 @@ from typing import Any
 from detectron2.config import CfgNode
 
 from graphkd.config import load_cfg
+from graphkd.engine.folders import ABOUT
 from graphkd.engine.jobs import method_name
 from graphkd.engine.run import RESULT
 from graphkd.errors import UserError
@@ -112,7 +113,7 @@ def read_run(folder: Path, *, name: str) -> StoredRun:
                 f"{name} has no stored predictions ({path.relative_to(folder)}), so single pages "
                 "cannot be judged; `graphkd eval` writes them."
             )
-    record = read_json(folder / "part.json", dict) or read_json(folder / "about.json", dict) or {}
+    record = read_json(folder / "part.json", dict) or read_json(folder / ABOUT, dict) or {}
     return StoredRun(name, folder, cfg, result or {}, curves, predictions, record, notes)
 
 

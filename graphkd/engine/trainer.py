@@ -16,7 +16,6 @@ from detectron2.utils import comm
 from torch import Tensor, nn
 
 from graphkd.engine.finite import (
-    BeforeStep,
     DivergedError,
     all_finite,
     page_names,
@@ -24,6 +23,7 @@ from graphkd.engine.finite import (
     problem_of_gradient,
     write_batch,
 )
+from graphkd.engine.passing import BeforeStep, normalizers, set_normalizers
 from graphkd.engine.rng import rng_state, set_rng_state
 from graphkd.errors import GO_ON, UserError
 from graphkd.evaluation.files import DISK_ERRORS
@@ -120,13 +120,24 @@ class Trainer(SimpleTrainer):
             return self._leave_out(problem, batch, before)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(sum(losses.values())).backward()
-        # The scaler leaves out infinite float16 gradients by itself; all processes have the same.
-        problem = None if self.scaler.is_enabled() else problem_of_gradient(self.distiller)
-        if problem:
+        if problem := self._problem_of_gradient():
+            # What the scaler noted of this gradient is not for the next one.
+            self.scaler.update()
             return self._leave_out(problem, batch, before)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self._log(losses, data_time)
+
+    def _problem_of_gradient(self) -> str | None:
+        """As `problem_of_gradient`; all processes have the same.
+
+        The scaler of float16 leaves out gradients that its scale made infinite, and lowers it. Once
+        the scale enlarges nothing any more, the gradient itself is not finite.
+        """
+        if self.scaler.get_scale() > 1:
+            return None
+        self.scaler.unscale_(self.optimizer)
+        return problem_of_gradient(self.distiller)
 
     def _forward(self, batch: list[dict]) -> tuple[dict[str, Tensor], str | None]:
         try:
@@ -149,7 +160,7 @@ class Trainer(SimpleTrainer):
     def _leave_out(self, problem: str | None, batch: list[dict], before: BeforeStep) -> None:
         """Undoes what a step that is not finite changed, then goes on without it or stops."""
         self.optimizer.zero_grad(set_to_none=True)
-        before.restore_buffers()
+        before.restore(self.distiller)
         said = comm.all_gather((problem, page_names(batch)))
         bad = [(text, pages) for text, pages in said if text] or [(problem, page_names(batch))]
         places = "; ".join(f"{text} on pages {', '.join(pages)}" for text, pages in bad)
@@ -167,7 +178,7 @@ class Trainer(SimpleTrainer):
 
     def _stop(self, places: str, batch: list[dict] | None, before: BeforeStep) -> NoReturn:
         """Leaves the batch and the weights that the step began with."""
-        before.restore_rng()
+        set_rng_state(before.rng)
         step, rank = self.iter, comm.get_rank()
         path = self.output_dir / f"diverged_batch_{step:07d}{f'_{rank}' if rank else ''}.pth"
         if batch is not None:
@@ -216,6 +227,7 @@ class Trainer(SimpleTrainer):
             **super().state_dict(),
             "rng": states,
             "scaler": self.scaler.state_dict(),
+            "normalizers": normalizers(self.distiller),
             "skipped": self.skipped,
         }
 
@@ -223,6 +235,7 @@ class Trainer(SimpleTrainer):
         super().load_state_dict(state_dict)
         self.scaler.load_state_dict(state_dict["scaler"])
         self.skipped = state_dict.get("skipped", 0)
+        set_normalizers(self.distiller, state_dict.get("normalizers", {}))
         states = state_dict["rng"]
         if len(states) != comm.get_world_size():
             logger.warning(

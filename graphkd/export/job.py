@@ -12,7 +12,6 @@ from detectron2.config import CfgNode
 
 from graphkd.errors import UserError
 from graphkd.export.detectors import load_openvino, load_torchscript
-from graphkd.export.header import Header
 from graphkd.export.network import ExportNetwork
 from graphkd.export.options import Options, check_options
 from graphkd.export.pages import (
@@ -25,6 +24,7 @@ from graphkd.export.pages import (
 from graphkd.export.parity import Parity, compare, faults
 from graphkd.export.quantise import quantise
 from graphkd.export.writers import write_onnx, write_openvino, write_torchscript
+from graphkd.header import Header
 from graphkd.modelfile import ModelFile, build_detector, read_model, write_safetensors
 from graphkd.predict.detector import Detector
 from graphkd.predict.onnx_detector import load_onnx

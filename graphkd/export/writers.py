@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from graphkd.errors import UserError
-from graphkd.export.header import KEY, Header
 from graphkd.export.network import ExportNetwork
+from graphkd.header import KEY, Header
 
 INPUT = "images"
 OUTPUTS = ("boxes", "scores", "classes", "image_index")

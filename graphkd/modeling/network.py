@@ -15,6 +15,13 @@ from torch import nn
 from graphkd.errors import UserError
 
 
+def model_classes(cfg: CfgNode) -> int:
+    """K as the model of this config has it."""
+    if cfg.MODEL.META_ARCHITECTURE == "RetinaNet":
+        return cfg.MODEL.RETINANET.NUM_CLASSES
+    return cfg.MODEL.ROI_HEADS.NUM_CLASSES
+
+
 def build_network(cfg: CfgNode) -> nn.Module:
     """Detectron2's `build_model` with convolution weights channels-last and exact RoI corners.
 

@@ -1,6 +1,5 @@
 """Detectors in `.onnx` files, run by onnxruntime alone: neither torch nor Detectron2 is loaded."""
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from graphkd.errors import UserError
+from graphkd.header import KEY, Header, read_header
 from graphkd.predict.detector import Found, Prepared
 
-FORMAT = 1
-_KEY = "graphkd"
 _INPUT = "images"
 _OUTPUTS = ("boxes", "scores", "classes", "image_index")
 
@@ -20,14 +18,14 @@ _OUTPUTS = ("boxes", "scores", "classes", "image_index")
 class OnnxDetector:
     """An exported detector; resizing and normalisation are inside the file. See `Detector`."""
 
-    def __init__(self, path: Path, *, device: str):
-        self._session = _open(path, device)
+    def __init__(self, path: Path, *, device: str, threads: int | None = None):
+        self._session = _open(path, device, threads or _threads())
         header = _header(path, self._session)
         self.name = path.name
-        self.classes = tuple(header["classes"])
-        self.thresholds = dict(header.get("thresholds") or {})
-        self.card = dict(header.get("card") or {})
-        self.floor = float(header.get("score_floor") or 0.0)
+        self.classes = header.classes
+        self.thresholds = dict(header.thresholds)
+        self.card = dict(header.card)
+        self.floor = header.score_floor
 
     def prepare(self, pixels: np.ndarray) -> Prepared:
         """The page as it is; only pages of one size can share a batch."""
@@ -54,22 +52,23 @@ class OnnxDetector:
         ]
 
 
-def load_onnx(path: Path, *, device: str | None) -> OnnxDetector:
+def load_onnx(path: Path, *, device: str | None, threads: int | None = None) -> OnnxDetector:
     """Reads an `.onnx` file of this project.
 
     Args:
         path: the file.
         device: None and "cpu" mean the CPU; "cuda" needs the package onnxruntime-gpu.
+        threads: by default as many as OMP_NUM_THREADS says, else one a usable core.
 
     Raises:
         UserError: no such file, another kind of file, onnxruntime missing or without that device.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such weights file")
-    return OnnxDetector(path, device=device or "cpu")
+    return OnnxDetector(path, device=device or "cpu", threads=threads)
 
 
-def _open(path: Path, device: str) -> Any:
+def _open(path: Path, device: str, threads: int) -> Any:
     try:
         import onnxruntime
     except ModuleNotFoundError as error:
@@ -85,7 +84,7 @@ def _open(path: Path, device: str) -> Any:
             "this onnxruntime cannot use a GPU; install onnxruntime-gpu or name --device cpu"
         )
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = _threads()
+    options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors; warnings about shapes are of no use to a user
     settings = {"device_id": number or "0"} if kind == "cuda" else {}
     try:
@@ -106,18 +105,11 @@ def _threads() -> int:
     return len(usable(0)) if usable else os.cpu_count() or 1
 
 
-def _header(path: Path, session: Any) -> dict[str, Any]:
-    text = session.get_modelmeta().custom_metadata_map.get(_KEY, "null")
+def _header(path: Path, session: Any) -> Header:
     try:
-        header = json.loads(text)
-    except ValueError:
-        header = None
-    if not isinstance(header, dict) or not header.get("classes"):
-        raise UserError(f"{path}: it names no classes; write it with `graphkd export`")
-    if header.get("format") != FORMAT:
-        raise UserError(
-            f"{path}: format {header.get('format')}, this version reads {FORMAT}; update graphkd"
-        )
+        header = read_header(session.get_modelmeta().custom_metadata_map.get(KEY, ""))
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from error
     inputs = {value.name for value in session.get_inputs()}
     outputs = {value.name for value in session.get_outputs()}
     if inputs != {_INPUT} or not outputs.issuperset(_OUTPUTS):

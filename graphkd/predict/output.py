@@ -3,13 +3,15 @@
 import contextlib
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from graphkd import __version__
 from graphkd.errors import UserError
 from graphkd.evaluation.files import DISK_ERRORS, replacing, write_json, write_text
+from graphkd.locks import LOCK
 from graphkd.predict.coco import CocoWriter
 from graphkd.predict.names import Names
 from graphkd.predict.page_xml import page_xml
@@ -19,9 +21,11 @@ from graphkd.predict.sources import Failure, RawPage
 
 FORMATS = ("json", "coco", "page")
 RECORD = "predict.json"
-# Everything that a run writes, as folder -> endings; nothing else is ever removed.
+# The names of the pages written, one a line; with the kinds of files they tell what a later run
+# may remove, and nothing else is ever removed.
+_WRITTEN = "written.txt"
 _OURS = {"pages": ".json", "page_xml": ".xml", "pictures": ".jpg"}
-_FILES = ("coco.json", "coco_results.json", "failed.json", RECORD)
+_FILES = ("coco.json", "coco_results.json", "failed.json", _WRITTEN, RECORD)
 _FORMAT = 1
 # Bytes that the record and what files and folders take beyond their content fit into.
 _ROOM = 1 << 16
@@ -58,12 +62,16 @@ class Output:
         with self._explained():
             self._room = Room(folder, size=_ROOM)
             self._coco = CocoWriter(folder, classes, self._room) if "coco" in formats else None
+            write_text(folder / _WRITTEN, "")
             self._write_record(finished=False)
 
     def add(self, raw: RawPage, page: Page) -> None:
         """Writes one page in every form that was asked for."""
         name = self._names.take(raw.source, raw.number, raw.pages)
         with self._explained():
+            # Before its files: a killed run's are found, too.
+            with (self._folder / _WRITTEN).open("a", encoding="utf-8") as stream:
+                stream.write(f"{name}\n")
             if "json" in self._formats:
                 write_json(self._folder / "pages" / f"{name}.json", page.to_dict())
             if "page" in self._formats:
@@ -158,7 +166,7 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: it is a file; name a folder for the results")
-    if not folder.exists() or not any(folder.iterdir()):
+    if not folder.exists() or all(path.name == LOCK for path in folder.iterdir()):
         return
     if not (folder / RECORD).is_file():
         raise UserError(
@@ -169,16 +177,40 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
         raise UserError(
             f"{folder}: it holds earlier results; name another folder, or --overwrite them"
         )
+    if not (folder / _WRITTEN).is_file():
+        raise UserError(
+            f"{folder}: it does not say which files are results ({_WRITTEN} is gone); name another "
+            "folder"
+        )
 
 
-def clear_folder(folder: Path) -> None:
-    """Makes the folder; removes an earlier run's results in it and leaves every other file."""
+def clear_folder(folder: Path, *, keep: Iterable[Path] = ()) -> None:
+    """Makes the folder; removes an earlier run's results in it and leaves every other file.
+
+    Raises:
+        UserError: a file of `keep` is one of these results; nothing is removed then.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for name, ending in _OURS.items():
-        inside = folder / name
-        for path in inside.glob(f"*{ending}") if inside.is_dir() else ():
-            path.unlink()
+    results = _results(folder)
+    ours = {os.path.realpath(path) for path in results}
+    for path in keep:
+        if os.path.realpath(path) in ours:
+            raise UserError(
+                f"{path}: it is a result of the earlier run, which --overwrite removes; name "
+                "another folder for the results"
+            )
+    for path in results:
+        path.unlink(missing_ok=True)
+    for inside in (folder / name for name in _OURS):
         if inside.is_dir() and not any(inside.iterdir()):
             inside.rmdir()
-    for name in _FILES:
-        (folder / name).unlink(missing_ok=True)
+
+
+def _results(folder: Path) -> list[Path]:
+    """Where an earlier run of this command may have written in `folder`."""
+    written = folder / _WRITTEN
+    names = written.read_text(encoding="utf-8").splitlines() if written.is_file() else []
+    # A name with a folder in it was not written by this command.
+    names = [name for name in names if name == Path(name).name]
+    pages = [folder / kind / f"{name}{end}" for name in names for kind, end in _OURS.items()]
+    return [*pages, *(folder / name for name in _FILES)]

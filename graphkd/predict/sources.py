@@ -19,6 +19,7 @@ READABLE = frozenset(
 )
 _SUBFILE, _REDUCED = 254, 1  # TIFF tag: this frame is a small copy of another
 _NOT_REGULAR = "not a regular file"
+_CLOSED = "a folder that cannot be looked into"
 _NO_TARGET = "a link to a file that is not there"
 _POINTS = 72  # a PDF point is 1/72 inch
 
@@ -106,16 +107,16 @@ def read_file(
         path: picture (of a GIF or WebP the first frame), TIFF of one or more pages, or PDF; the
             content decides, not the ending.
         dpi: resolution at which PDF pages are drawn, in dots per inch.
-        wanted: which pages of a PDF or a TIFF of several pages; by default all.
+        wanted: which pages of a PDF or TIFF; by default all. Other files have one page.
     """
     source = _say(path)
     # A pipe would be waited for.
-    if path.exists() and not path.is_file():
-        yield Failure(source, None, _NOT_REGULAR)
+    if os.path.exists(path) and not os.path.isfile(path):
+        yield Failure(source, None, _CLOSED if os.path.isdir(path) else _NOT_REGULAR)
         return
     try:
         with open(path, "rb") as stream:
-            is_pdf = b"%PDF-" in stream.read(1024)
+            is_pdf = _says_pdf(stream.read(1024), path)
     except OSError as error:
         reason = _NO_TARGET if _leads_nowhere(path) else f"cannot be opened ({error.strerror})"
         yield Failure(source, None, reason)
@@ -125,31 +126,47 @@ def read_file(
         return
     try:
         frames = _frames(path)
-        pixels = read_page(path) if len(frames) == 1 else None
+        single = frames is None or (frames == [0] and (wanted is None or 1 in wanted))
+        pixels = read_page(path) if single else None
     except ImageProblem as problem:
         yield Failure(source, None, str(problem))
         return
-    if pixels is None:
-        yield from _read_frames(path, source, frames, wanted)
-    else:
+    if single:
         yield RawPage(source, 1, 1, pixels)
+    else:
+        yield from _read_frames(path, source, frames, wanted)
 
 
 def _in_folder(folder: Path, *, recursive: bool, outside: Path | None) -> list[Path]:
+    """Readable files; a folder that cannot be looked into stands for what it may hold."""
     avoided = outside.resolve() if outside is not None else None
-    files = []
-    for path in folder.rglob("*") if recursive else folder.iterdir():
-        if path.suffix.lower() not in READABLE or path.name.startswith("."):
-            continue
-        if avoided is not None and avoided in path.resolve().parents:
-            continue
-        if not path.is_dir():
-            files.append(path)
+    files: list[Path] = []
+    for place, inner, names in os.walk(folder, onerror=lambda e: files.append(Path(e.filename))):
+        if not recursive:
+            inner.clear()
+        for path in (Path(place, name) for name in names):
+            if path.suffix.lower() not in READABLE or path.name.startswith("."):
+                continue
+            if avoided is None or avoided not in path.resolve().parents:
+                files.append(path)
     return sorted(files, key=natural_key)
 
 
+def _says_pdf(head: bytes, path: Path) -> bool:
+    """Whether the first bytes are a PDF's; some have others before them, and so has a picture with
+    a comment about a PDF.
+    """
+    if head.startswith(b"%PDF-") or b"%PDF-" not in head:
+        return head.startswith(b"%PDF-")
+    try:
+        with open_page(path):
+            return False
+    except ImageProblem:
+        return True
+
+
 def _leads_nowhere(path: Path) -> bool:
-    return path.is_symlink() and not path.exists()
+    return os.path.islink(path) and not os.path.exists(path)
 
 
 def _read_pdf(
@@ -159,7 +176,8 @@ def _read_pdf(
         document = pypdfium2.PdfDocument(path)
     except Exception as error:  # nearly anything on a damaged file
         encrypted = "password" in str(error).lower()
-        reason = "it is encrypted and needs a password" if encrypted else "damaged PDF"
+        damaged = "damaged PDF, or one without pages"
+        reason = "it is encrypted and needs a password" if encrypted else damaged
         yield Failure(source, None, reason)
         return
     try:
@@ -207,11 +225,13 @@ def _draw(document: pypdfium2.PdfDocument, number: int, dpi: int) -> np.ndarray:
         page.close()
 
 
-def _frames(path: Path) -> list[int]:
-    """Which frames of a picture file are pages: all of a TIFF but small copies, else the first."""
+def _frames(path: Path) -> list[int] | None:
+    """Which frames of a TIFF are pages: all but small copies, or the first where there is no other.
+    None for a file of another kind.
+    """
     with open_page(path) as image:
         if image.format != "TIFF":
-            return [0]
+            return None
         try:
             count = image.n_frames
             pages = []
@@ -222,7 +242,7 @@ def _frames(path: Path) -> list[int]:
         except Exception as error:
             reason = f"its list of pages is damaged ({_short(error)})"
             raise ImageProblem("image_unreadable", reason) from None
-    return pages if len(pages) > 1 else [0]
+    return pages or [0]
 
 
 def _read_frames(
@@ -258,7 +278,8 @@ def _choose(source: str, count: int, wanted: PageRanges | None) -> tuple[list[in
     chosen = [n for n in range(1, count + 1) if wanted is None or n in wanted]
     if chosen:
         return chosen, None
-    return [], Failure(source, None, f"it has {count} pages, none of {wanted}")
+    has = "1 page" if count == 1 else f"{count} pages"
+    return [], Failure(source, None, f"it has {has}, none of {wanted}")
 
 
 def _split_numbers(text: str) -> tuple:

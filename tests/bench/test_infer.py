@@ -7,8 +7,8 @@ import torch
 from graphkd.bench import infer
 from graphkd.bench.tables import inference_table
 from graphkd.errors import UserError
-from graphkd.export.header import Header
 from graphkd.modelfile import inference_config
+from tests.predict.files import write_onnx
 from tests.small import CLASSES, small_cfg, small_model
 
 
@@ -27,33 +27,6 @@ def write_model(folder, *, seed=0):
     return path
 
 
-def write_onnx(path, *, header):
-    """A detector that finds one box a page, with the project's inputs and outputs."""
-    onnx = pytest.importorskip("onnx")
-    pytest.importorskip("onnxruntime")
-    from onnx import TensorProto, helper
-
-    pages = helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", "h", "w", 3])
-    boxes = helper.make_tensor_value_info("boxes", TensorProto.FLOAT, ["m", 4])
-    nodes = [
-        helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceMean", ["floats", "axes"], ["means"], keepdims=0),
-        helper.make_node("Concat", ["means", "ones"], ["boxes"], axis=1),
-    ]
-    axes = helper.make_tensor("axes", TensorProto.INT64, [2], [1, 2])
-    ones = helper.make_tensor("ones", TensorProto.FLOAT, [2, 1], [1.0, 1.0])
-    graph = helper.make_graph(nodes, "one box", [pages], [boxes], [axes, ones])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    if header:
-        entry = model.metadata_props.add()
-        entry.key, entry.value = "graphkd", header
-    onnx.save(model, path)
-    return path
-
-
-HEADER = Header(CLASSES, {}, 0.05, "float32", {}).text()
-
-
 def test_two_files_side_by_side(tmp_path):
     files = [write_model(tmp_path / name, seed=seed) for seed, name in enumerate(("big", "small"))]
     result = infer.measure_inference(files, batches=[1, 2], size=(128, 96), rounds=2, threads=1)
@@ -70,7 +43,7 @@ def test_two_files_side_by_side(tmp_path):
 
 
 def test_onnx_files_run_through_onnxruntime(tmp_path):
-    path = write_onnx(tmp_path / "model.onnx", header=HEADER)
+    path = write_onnx(tmp_path / "model.onnx")
     detect = infer.load(path, threads=1)
     assert detect([infer.generated_page(0, (96, 64))] * 2) == 2
     result = infer.measure_inference([path], batches=[2], size=(96, 64), rounds=1)
@@ -89,14 +62,13 @@ def test_no_model_is_a_users_mistake(tmp_path, name):
         infer.measure_inference([tmp_path / name], batches=[1], rounds=1)
 
 
-@pytest.mark.parametrize("header", ["", "{", "[1]", "{}", '{"format": 1}'])
-def test_a_foreign_onnx_file_is_refused(tmp_path, header):
-    with pytest.raises(UserError, match="no ONNX file of this project"):
-        infer.load(write_onnx(tmp_path / "other.onnx", header=header))
+def test_a_foreign_onnx_file_is_refused(tmp_path):
+    with pytest.raises(UserError, match="other.onnx: it names no classes; write it with"):
+        infer.load(write_onnx(tmp_path / "other.onnx", header={"classes": []}))
 
 
 def test_an_onnx_file_that_cannot_be_run_is_one_line(tmp_path):
-    detect = infer.load(write_onnx(tmp_path / "model.onnx", header=HEADER))
+    detect = infer.load(write_onnx(tmp_path / "model.onnx"))
     with pytest.raises(UserError, match="model.onnx: it cannot be run"):
         detect([np.zeros((8, 8, 4), np.uint8)])
 

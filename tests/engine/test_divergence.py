@@ -67,7 +67,7 @@ def train(pair, monkeypatch):
         student.backbone.bottom_up.register_buffer("stem_counter", torch.zeros(()))
         return student
 
-    monkeypatch.setattr(run, "build_student", with_counter)
+    monkeypatch.setattr("graphkd.engine.build.build_student", with_counter)
 
     def go(folder, *overrides, spoil=(), what="loss", resume=False):
         cfg, source = job(pair, folder, *overrides)
@@ -121,6 +121,50 @@ def test_by_default_the_first_one_stops_the_run_and_leaves_its_beginning(train, 
     whole = train(tmp_path / "whole", "SOLVER.CHECKPOINT_PERIOD", "100")
     one, other = load(folder / "model_final.pth"), load(whole / "model_final.pth")
     assert all(torch.equal(value, other["model"][key]) for key, value in one["model"].items())
+
+
+class Rooted(torch.nn.Module):
+    """One weight; in the first `bad` steps its slope is not finite, the loss is."""
+
+    def __init__(self, bad):
+        super().__init__()
+        self.weight, self.bad, self.steps = torch.nn.Parameter(torch.ones(1)), bad, 0
+
+    def forward(self, batch):
+        self.steps += 1
+        loss = self.weight.sum()
+        return {"loss": loss + (self.weight * 0).sum().sqrt() if self.steps <= self.bad else loss}
+
+
+def half_precision_steps(tmp_path, *, bad, steps, patience=0):
+    """The model and the trainer after `steps` steps in float16."""
+    model = Rooted(bad)
+    trainer = Trainer(
+        model,
+        torch.optim.SGD(model.parameters(), lr=0.1),
+        device=torch.device("cpu"),
+        amp=torch.float16,
+        output_dir=tmp_path,
+        skip_nonfinite=patience,
+    )
+    trainer.set_loader([[{"image_id": 1, "image": torch.zeros(3, 4, 4)}]] * steps)
+    with EventStorage(0) as trainer.storage:
+        for trainer.iter in range(steps):
+            trainer.run_step()
+    return model, trainer
+
+
+def test_gradients_that_float16_makes_infinite_cost_a_step_each(tmp_path):
+    model, trainer = half_precision_steps(tmp_path, bad=3, steps=5)
+    assert model.weight.item() == pytest.approx(1 - 2 * 0.1)
+    assert trainer.scaler.get_scale() == 2**13 and trainer.skipped == 0
+
+
+def test_a_gradient_that_no_scale_makes_finite_stops_a_float16_run(tmp_path):
+    with pytest.raises(DivergedError, match="step 16: the gradient of weight is not finite"):
+        half_precision_steps(tmp_path, bad=100, steps=100)
+    model, trainer = half_precision_steps(tmp_path, bad=18, steps=20, patience=2)
+    assert trainer.skipped == 2 and model.weight.item() == pytest.approx(1 - 2 * 0.1)
 
 
 def test_weights_that_are_not_finite_are_never_saved(pair, tmp_path, monkeypatch):

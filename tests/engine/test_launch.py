@@ -10,6 +10,8 @@ import torch
 import yaml
 
 from graphkd.data.catalog import add_own
+from graphkd.engine import run
+from graphkd.engine.jobs import load_run
 from graphkd.engine.launch import launch
 from graphkd.errors import UserError
 from tests.own_data import write_coco
@@ -58,6 +60,19 @@ def load(path):
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
+def detections_of(folder):
+    found = json.loads((folder / "eval" / "two_test" / "coco_results.json").read_text())
+    return sorted(found, key=lambda each: (each["image_id"], -each["score"]))
+
+
+def detections_of_one_process(root):
+    """What the run's final weights find; its processes saw different pages while training."""
+    overrides = ["OUTPUT_DIR", str(root / "alone")]
+    cfg, source = load_run(str(root / "run" / "config.yaml"), overrides)
+    run.evaluate_weights(cfg, root / "run" / "model_final.pth", source=source)
+    return detections_of(root / "alone")
+
+
 def test_two_processes_train_resume_and_log(shared_pair):
     root, env = shared_pair
     torchrun(root, env, "--with-teacher")
@@ -65,6 +80,7 @@ def test_two_processes_train_resume_and_log(shared_pair):
     assert lines[-1]["iteration"] == 5 and "loss_kd_graphkd_nontext" in lines[-1]
     whole = load(root / "run" / "model_final.pth")
     assert len(whole["trainer"]["rng"]) == 2
+    assert detections_of(root / "run") == detections_of_one_process(root)
     states = [state["cpu"] for state in whole["trainer"]["rng"]]
     assert not torch.equal(*states)
     for name in ("model_final.pth", "model_0000005.pth", "result.json"):

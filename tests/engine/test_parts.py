@@ -11,13 +11,14 @@ import pytest
 import yaml
 from detectron2.config import CfgNode
 
+from graphkd.engine import inputs, run
 from graphkd.engine import parts as module
-from graphkd.engine import run
-from graphkd.engine.folders import difference_of, held
+from graphkd.engine.folders import difference_of
 from graphkd.engine.jobs import load_run
 from graphkd.engine.parts import Part, claim, read_record
 from graphkd.errors import UserError
 from graphkd.evaluation.files import write_json
+from graphkd.locks import held
 
 
 @pytest.fixture
@@ -106,7 +107,7 @@ def test_changed_annotations_are_noticed(make):
 
 def test_data_that_is_gone_leaves_a_finished_part_alone(make, monkeypatch):
     part = finish(make())
-    monkeypatch.setattr(module, "source_json", lambda name: Path("gone.json"))
+    monkeypatch.setattr(inputs, "source_json", lambda name: Path("gone.json"))
     claim(part)
     assert part.finished and left_aside(part) == []
 
@@ -143,7 +144,7 @@ def test_a_part_that_goes_on_elsewhere_names_both_machines(make, monkeypatch):
 
 
 def test_a_folder_in_use_is_not_moved(make, monkeypatch):
-    monkeypatch.setattr("graphkd.engine.folders._PATIENCE", 0.2)
+    monkeypatch.setattr("graphkd.locks._PATIENCE", 0.2)
     part = finish(make())
     with held(part.folder), pytest.raises(UserError, match="another process works there"):
         claim(make("SOLVER.BASE_LR", "0.5"))

@@ -4,6 +4,7 @@ resuming.
 
 import json
 import math
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -14,11 +15,11 @@ from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
 
 from graphkd.engine import run
-from graphkd.engine.folders import held
 from graphkd.engine.hooks import PeriodicEvaluation
 from graphkd.engine.jobs import load_run, train_teacher
 from graphkd.engine.trainer import DivergedError
 from graphkd.errors import UserError
+from graphkd.locks import held
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +164,21 @@ def test_resuming_another_config_is_refused(trained, pair, tmp_path):
     assert "MAX_ITER: 6" in (folder / "config.yaml").read_text()
 
 
+def test_resuming_with_another_teacher_is_refused(trained, pair, tmp_path):
+    """The folder of the teacher is a place; what its file holds is not."""
+    steps = ("SOLVER.MAX_ITER", "1", "DISTILL.TEACHER.WEIGHTS")
+    weights = pair.parent / "teacher" / "model_final.pth"
+    copy, other = tmp_path / "copy.pth", tmp_path / "other.pth"
+    shutil.copy(weights, copy)
+    stored = load(weights)
+    stored["model"]["backbone.fpn_output2.weight"] += 1
+    torch.save(stored, other)
+    first = train(pair, tmp_path / "run", *steps, str(weights))
+    assert train(pair, tmp_path / "run", *steps, str(copy), resume=True) == first
+    with pytest.raises(UserError, match="the file of its teacher was another then; train without"):
+        train(pair, tmp_path / "run", *steps, str(other), resume=True)
+
+
 def test_training_anew_moves_the_earlier_run_aside(trained, pair, tmp_path):
     first = train(pair, tmp_path / "run", "SOLVER.MAX_ITER", "2")
     second = train(pair, tmp_path / "run", "SOLVER.MAX_ITER", "2")
@@ -190,7 +206,7 @@ def test_a_run_that_cannot_begin_leaves_the_earlier_one_in_its_place(
 
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_folder_in_use_is_left_alone(trained, pair, tmp_path, monkeypatch, resume):
-    monkeypatch.setattr("graphkd.engine.folders._PATIENCE", 0.2)
+    monkeypatch.setattr("graphkd.locks._PATIENCE", 0.2)
     first = train(pair, tmp_path / "run", "SOLVER.MAX_ITER", "1")
     (tmp_path / "run" / "result.json").unlink()
     with held(tmp_path / "run"), pytest.raises(UserError, match="another process works there"):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from graphkd.export.header import Header
+from graphkd.header import Header
 from graphkd.modelfile import ModelFile
 from tests.small import CLASSES, small_cfg, small_model
 

@@ -1,6 +1,6 @@
 import pytest
 
-from graphkd.export.header import read_header
+from graphkd.header import read_header
 from tests.export.sample import header
 
 

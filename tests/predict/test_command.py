@@ -9,6 +9,7 @@ from PIL import Image
 import graphkd.predict.sources
 from graphkd.cli import main
 from graphkd.errors import COMMAND
+from graphkd.locks import held
 from tests.predict.files import noise, pdf, picture
 
 
@@ -72,7 +73,7 @@ def test_drawn_boxes_lie_where_they_were_found(predict, tmp_path):
 def test_formats_can_be_left_out(predict, tmp_path):
     assert predict(picture(tmp_path / "a.png"), "--format", "page") == 0
     found = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert found == ["page_xml", "predict.json"]
+    assert found == ["page_xml", "predict.json", "written.txt"]
 
 
 def test_a_damaged_page_does_not_stop_the_others(predict, tmp_path, capsys):
@@ -164,7 +165,50 @@ def test_earlier_results_go_only_when_told(predict, tmp_path, capsys):
         "pages/b.json",
         "pages/mine.txt",
         "predict.json",
+        "written.txt",
     ]
+
+
+def test_files_of_others_beside_the_results_stay(predict, tmp_path):
+    """Also where they have the kind and the place of results."""
+    out = tmp_path / "out"
+    assert predict(picture(tmp_path / "a.png"), "--draw") == 0
+    mine, holiday = out / "pages" / "mine.json", picture(out / "pictures" / "holiday.jpg")
+    mine.write_text("{}")
+    assert predict(holiday, "--overwrite") == 0
+    assert mine.is_file() and holiday.is_file() and (out / "pages" / "holiday.json").is_file()
+    assert not (out / "pages" / "a.json").exists() and not (out / "pictures" / "a.jpg").exists()
+
+
+def test_an_input_that_overwriting_would_remove_is_refused(predict, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert predict(picture(tmp_path / "a.png"), "--draw") == 0
+    drawn = out / "pictures" / "a.jpg"
+    assert predict(drawn, "--overwrite") == 2
+    assert "a.jpg: it is a result of the earlier run" in capsys.readouterr().err
+    assert drawn.is_file() and (out / "pages" / "a.json").is_file()
+
+
+def test_results_that_nothing_lists_are_left_alone(predict, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert predict(picture(tmp_path / "a.png")) == 0
+    (out / "written.txt").unlink()
+    assert predict(picture(tmp_path / "b.png"), "--overwrite") == 2
+    assert "written.txt is gone" in capsys.readouterr().err
+    (out / "written.txt").write_text("../../a\n/etc/a\n")
+    (tmp_path / "a.json").write_text("{}")
+    assert predict(picture(tmp_path / "b.png"), "--overwrite") == 0
+    assert (tmp_path / "a.json").is_file() and (out / "pages" / "a.json").is_file()
+
+
+def test_a_folder_in_use_is_left_alone(predict, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("graphkd.locks._PATIENCE", 0.2)
+    out = tmp_path / "out"
+    with held(out):
+        assert predict(picture(tmp_path / "a.png")) == 2
+        assert "another process works there" in capsys.readouterr().err
+        assert [path.name for path in out.iterdir()] == [".lock"]
+    assert predict(tmp_path / "a.png") == 0
 
 
 def test_results_survive_an_interruption(predict, tmp_path, monkeypatch, capsys):

@@ -43,7 +43,17 @@ def test_a_damaged_file(tmp_path):
 
 @pytest.mark.parametrize(
     ("header", "message"),
-    [({"classes": []}, "names no classes"), ({"format": 9}, "format 9, this version reads 1")],
+    [
+        ({"classes": []}, "names no classes"),
+        ({"classes": "text"}, "class list is damaged; export it again"),
+        ({"classes": ["text", "text"]}, "names the class 'text' twice"),
+        ({"format": 9}, "format 9, this version reads 1"),
+        ({"thresholds": [1]}, "thresholds are damaged"),
+        ({"thresholds": {"text": "high"}}, "threshold of 'text' is 'high', no score"),
+        ({"score_floor": "low"}, "lowest score is 'low'"),
+        ({"score_floor": None}, "lowest score is None"),
+        ({"card": 3}, "card is damaged"),
+    ],
 )
 def test_headers_of_another_kind(tmp_path, header, message):
     with pytest.raises(UserError, match=message):

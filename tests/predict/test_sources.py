@@ -123,6 +123,64 @@ def test_small_copies_in_a_tiff_are_no_pages(tmp_path):
     assert page.pixels.shape == (50, 40, 3) and page.pages == 1
 
 
+def test_a_small_copy_before_the_page_of_a_tiff_is_passed_over(tmp_path):
+    big, small = Image.new("RGB", (40, 50), (9, 0, 0)), Image.new("RGB", (4, 5))
+    file = tmp_path / "a.tif"
+    small.save(file, save_all=True, append_images=[big], tiffinfo={254: 1})
+    with Image.open(file) as check:
+        kinds = [check.tag_v2.get(254, 0) for index in range(2) if not check.seek(index)]
+    assert kinds[0] == 1
+    if kinds[1] == 1:
+        # Pillow gives the tag to every frame: take it from the second.
+        content = file.read_bytes()
+        entry = b"\xfe\x00\x04\x00\x01\x00\x00\x00\x01\x00\x00\x00"
+        place = content.rindex(entry)
+        file.write_bytes(content[: place + 8] + bytes(4) + content[place + 12 :])
+    (page,) = read_file(file)
+    assert page.pixels.shape == (50, 40, 3) and page.pixels[0, 0, 0] == 9
+    assert (page.number, page.pages) == (1, 1)
+
+
+def test_a_tiff_of_one_page_has_no_other(tmp_path):
+    file = tmp_path / "a.tif"
+    Image.new("RGB", (40, 50)).save(file)
+    (page,) = read_file(file, wanted=parse_ranges("1"))
+    assert isinstance(page, RawPage)
+    (failure,) = read_file(file, wanted=parse_ranges("2-"))
+    assert str(failure).endswith("it has 1 page, none of 2-")
+
+
+def test_a_picture_that_speaks_of_a_pdf_is_a_picture(tmp_path):
+    file = tmp_path / "a.jpg"
+    Image.new("RGB", (40, 50)).save(file, comment=b"made from %PDF-1.4 scan")
+    assert b"%PDF-" in file.read_bytes()[:1024]
+    (page,) = read_file(file)
+    assert page.pixels.shape == (50, 40, 3)
+    book = pdf(tmp_path / "b.pdf")
+    book.write_bytes(b"\n\n" + book.read_bytes())
+    assert len(list(read_file(book))) == 3
+
+
+@pytest.mark.parametrize("recursive", [False, True])
+def test_a_folder_that_cannot_be_looked_into_is_told(tmp_path, monkeypatch, recursive):
+    """Refused by hand: the rights of files do not bind root."""
+    closed = tmp_path / "in" / "closed"
+    closed.mkdir(parents=True)
+    page = picture(tmp_path / "in" / "a.png")
+    look = os.scandir
+
+    def scandir(path):
+        if str(path) == str(closed):
+            raise PermissionError(13, "Permission denied", str(path))
+        return look(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    inputs = [tmp_path / "in"] if recursive else [page, closed]
+    assert find_files(inputs, recursive=recursive) == [page, closed]
+    (failure,) = read_file(closed)
+    assert str(failure) == f"{closed}: a folder that cannot be looked into"
+
+
 def test_a_damaged_page_of_a_tiff_does_not_stop_the_others(tmp_path):
     pages = [Image.effect_noise((64, 64), 90) for _ in range(3)]
     file = tmp_path / "book.tif"
