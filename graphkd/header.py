@@ -16,7 +16,7 @@ class Header:
 
     Attributes:
         classes: names in the order of class numbers.
-        thresholds: class name -> score in 0..1 from which a region is shown; every class.
+        thresholds: class name -> score in 0..1 from which a region is shown, else 0.5.
         score_floor: scores of detections are above this.
         precision: "float32" or "int8".
         card: facts about the training (text values).

@@ -27,15 +27,17 @@ def held(folder: Path) -> Iterator[None]:
     Raises:
         UserError: another process holds it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK
     file = _locked(path)
     try:
         yield
     finally:
+        # In a folder that was moved meanwhile the name may be another process's lock.
+        with contextlib.suppress(OSError):
+            if _is(path, file):
+                path.unlink()
         # Closing is not enough: loader workers have the open file, too.
         with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
             fcntl.flock(file, fcntl.LOCK_UN)
         file.close()
 
@@ -43,6 +45,7 @@ def held(folder: Path) -> Iterator[None]:
 def _locked(path: Path) -> IO:
     """The locked file of that name; one that its last holder took away meanwhile does not count."""
     while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("w")
         try:
             _lock(file)

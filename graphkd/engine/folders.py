@@ -128,6 +128,14 @@ def check_same_run(cfg: CfgNode, folder: Path, inputs: Mapping[str, str | None])
     if changed:
         key, before, now = changed
         raise UserError(f"{folder} holds a run with {key} {before}, now it is {now}; {_ANEW}")
-    about = folder / ABOUT
-    if about.is_file() and (other := changed_input(json.loads(about.read_text()), inputs)):
+    if other := changed_input(read_about(folder), inputs):
         raise UserError(f"{folder} holds a run: {other}; {_ANEW}")
+
+
+def read_about(folder: Path) -> dict[str, str | None]:
+    """What the run in `folder` said when it began; empty where that is not there or damaged."""
+    try:
+        said = json.loads((folder / ABOUT).read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return said if isinstance(said, dict) else {}

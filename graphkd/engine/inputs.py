@@ -20,7 +20,7 @@ def inputs_of(cfg: CfgNode, *, teacher: Path | None) -> dict[str, str | None]:
     return {name: _digest(path) for name, path in files.items()}
 
 
-def changed_input(written: Mapping[str, str], now: Mapping[str, str | None]) -> str | None:
+def changed_input(written: Mapping[str, str | None], now: Mapping[str, str | None]) -> str | None:
     """A sentence about the first file that was another when `written` was; None if all agree.
 
     What either side does not know does not count.
@@ -29,6 +29,13 @@ def changed_input(written: Mapping[str, str], now: Mapping[str, str | None]) -> 
         if digest is not None and written.get(name) not in (None, digest):
             return f"the file of its {name} was another then"
     return None
+
+
+def known_inputs(
+    written: Mapping[str, str | None], now: Mapping[str, str | None]
+) -> dict[str, str | None]:
+    """`now`, with what was written of files that are gone since."""
+    return {name: digest or written.get(name) for name, digest in now.items()}
 
 
 def _digest(path: Path | str | None) -> str | None:

@@ -18,7 +18,7 @@ from detectron2.config import CfgNode
 from graphkd import __version__
 from graphkd.engine import run
 from graphkd.engine.folders import changed_key, free_name
-from graphkd.engine.inputs import changed_input, inputs_of
+from graphkd.engine.inputs import changed_input, inputs_of, known_inputs
 from graphkd.errors import UserError
 from graphkd.evaluation.files import write_json
 from graphkd.locks import held
@@ -87,7 +87,8 @@ def claim(part: Part) -> None:
         with held(part.folder):
             part.folder.rename(place)
     if not part.finished:
-        write_json(part.folder / _RECORD, {**_provenance_of(part), **_inputs(part)})
+        inputs = known_inputs(read_record(part), _inputs(part))
+        write_json(part.folder / _RECORD, {**_provenance_of(part), **inputs})
 
 
 def read_record(part: Part) -> dict:

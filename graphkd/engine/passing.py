@@ -14,38 +14,45 @@ from torch import Tensor, nn
 
 from graphkd.engine.rng import rng_state
 
-_NORMALIZER = "loss_normalizer"
 
+def process_state(model: nn.Module) -> dict:
+    """What forward passes of this process changed outside of parameters and buffers, by module.
 
-def normalizers(model: nn.Module) -> dict[str, float]:
-    """Module name -> running number of foreground anchors that its losses are divided by.
-
-    Detectron2 keeps it beside the state dict of its one-stage detectors, and only once they have
-    taken a step.
+    Detectron2 divides the losses of its one-stage detectors by a running number of foreground
+    anchors, which it keeps beside the state dict once they have taken a step.
     """
+    modules = dict(model.named_modules())
     return {
-        name: float(module.loss_normalizer)
-        for name, module in model.named_modules()
-        if isinstance(module, DenseDetector) and hasattr(module, _NORMALIZER)
+        "normalizers": {
+            name: float(module.loss_normalizer)
+            for name, module in modules.items()
+            if isinstance(module, DenseDetector) and hasattr(module, "loss_normalizer")
+        },
+        "extra": {
+            name: module.get_extra_state()
+            for name, module in modules.items()
+            if type(module).get_extra_state is not nn.Module.get_extra_state
+        },
     }
 
 
-def set_normalizers(model: nn.Module, values: Mapping[str, float]) -> None:
-    """Puts back what `normalizers` gave; a detector without a value begins anew."""
+def set_process_state(model: nn.Module, state: Mapping[str, Mapping]) -> None:
+    """Puts back what `process_state` gave; a detector without a value begins anew."""
     for name, module in model.named_modules():
-        if name in values:
-            module.loss_normalizer = values[name]
-        elif isinstance(module, DenseDetector) and hasattr(module, _NORMALIZER):
+        if name in state["normalizers"]:
+            module.loss_normalizer = state["normalizers"][name]
+        elif isinstance(module, DenseDetector) and hasattr(module, "loss_normalizer"):
             del module.loss_normalizer
+        if name in state["extra"]:
+            module.set_extra_state(state["extra"][name])
 
 
 @dataclass(frozen=True)
 class BeforeStep:
-    """A copy of all that, and of this process's random state, to undo a forward pass."""
+    """A copy of all that a forward pass changes, and of this process's random state, to undo it."""
 
     buffers: tuple[tuple[Tensor, Tensor], ...]
-    normalizers: dict[str, float]
-    extra: tuple[tuple[nn.Module, Tensor], ...]
+    state: dict
     rng: dict
 
     @classmethod
@@ -58,23 +65,15 @@ class BeforeStep:
             for buffer in module.buffers()
         }
         moving = (buffer for buffer in model.buffers() if id(buffer) not in fixed)
-        own = nn.Module.get_extra_state
-        extra = (each for each in model.modules() if type(each).get_extra_state is not own)
-        return cls(
-            tuple((buffer, buffer.clone()) for buffer in moving),
-            normalizers(model),
-            tuple((module, module.get_extra_state()) for module in extra),
-            rng_state(),
-        )
+        copies = tuple((buffer, buffer.clone()) for buffer in moving)
+        return cls(copies, process_state(model), rng_state())
 
     @torch.no_grad()
     def restore(self, model: nn.Module) -> None:
         """Puts all but the random state back to where it was."""
         for buffer, copy in self.buffers:
             buffer.copy_(copy)
-        set_normalizers(model, self.normalizers)
-        for module, state in self.extra:
-            module.set_extra_state(state)
+        set_process_state(model, self.state)
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ from graphkd.checkpoint import RunCheckpointer
 from graphkd.data.catalog import register_all
 from graphkd.data.mapper import PageMapper
 from graphkd.engine.build import build_models, build_trained, check_classes
-from graphkd.engine.folders import ABOUT, check_same_run, holds_run, set_aside
+from graphkd.engine.folders import ABOUT, check_same_run, holds_run, read_about, set_aside
 from graphkd.engine.hooks import (
     Checkpoints,
     Metrics,
@@ -32,7 +32,7 @@ from graphkd.engine.hooks import (
     TrainingClock,
     drop_later_lines,
 )
-from graphkd.engine.inputs import inputs_of
+from graphkd.engine.inputs import inputs_of, known_inputs
 from graphkd.engine.loader import build_train_loader
 from graphkd.engine.log import open_log
 from graphkd.engine.passing import share_buffers
@@ -116,7 +116,9 @@ def taken_folder(
     with held(folder):
         write_text(folder / "config.yaml", cfg.dump())
         about = {"source": str(source), "machine": platform.machine(), "torch": torch.__version__}
-        write_json(folder / ABOUT, {**about, **inputs})
+        # A file that is gone by now is still the one that the run began with.
+        before = read_about(folder) if resume else {}
+        write_json(folder / ABOUT, {**about, **known_inputs(before, inputs)})
         comm.synchronize()
         yield
 
@@ -215,9 +217,9 @@ def build_trainer(
         log_period=cfg.LOG_PERIOD,
         skip_nonfinite=cfg.SOLVER.SKIP_NONFINITE,
     )
-    state = {"trainer": trainer}
-    if model is not student:
-        state["distill"] = model.losses
+    # The trainer's comes last: it has each process's own part of what the losses hold.
+    state = {} if model is student else {"distill": model.losses}
+    state["trainer"] = trainer
     checkpointer = RunCheckpointer(
         student, str(folder), classes=classes, config=inference_config(cfg), **state
     )

@@ -23,7 +23,7 @@ from graphkd.engine.finite import (
     problem_of_gradient,
     write_batch,
 )
-from graphkd.engine.passing import BeforeStep, normalizers, set_normalizers
+from graphkd.engine.passing import BeforeStep, process_state, set_process_state
 from graphkd.engine.rng import rng_state, set_rng_state
 from graphkd.errors import GO_ON, UserError
 from graphkd.evaluation.files import DISK_ERRORS
@@ -222,12 +222,12 @@ class Trainer(SimpleTrainer):
 
     def state_dict(self) -> dict:
         """All processes take part; the result of the main one is complete."""
-        states = comm.gather(rng_state())
+        states = comm.gather((rng_state(), process_state(self.distiller)))
         return {
             **super().state_dict(),
-            "rng": states,
+            "rng": [rng for rng, _ in states],
+            "processes": [own for _, own in states],
             "scaler": self.scaler.state_dict(),
-            "normalizers": normalizers(self.distiller),
             "skipped": self.skipped,
         }
 
@@ -235,9 +235,11 @@ class Trainer(SimpleTrainer):
         super().load_state_dict(state_dict)
         self.scaler.load_state_dict(state_dict["scaler"])
         self.skipped = state_dict.get("skipped", 0)
-        set_normalizers(self.distiller, state_dict.get("normalizers", {}))
-        states = state_dict["rng"]
-        if len(states) != comm.get_world_size():
+        states, own = state_dict["rng"], state_dict.get("processes")
+        same = len(states) == comm.get_world_size()
+        if own:
+            set_process_state(self.distiller, own[comm.get_rank() if same else 0])
+        if not same:
             logger.warning(
                 "the checkpoint is of %d processes, this run has %d: regions will be sampled "
                 "otherwise than without the interruption",

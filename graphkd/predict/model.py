@@ -78,7 +78,7 @@ class Model:
             score_class: class name -> lowest shown score, before all others.
             batch: pages at once; only neighbours of one size share a batch.
             dpi: at which PDF pages are drawn.
-            page_numbers: of PDFs and TIFFs of several pages, such as "1-3,7"; by default all.
+            page_numbers: of PDFs and TIFFs, such as "1-3,7"; by default all.
 
         Raises:
             UserError: a page that cannot be read, an unknown class, a score outside 0..1.

@@ -21,11 +21,11 @@ from graphkd.predict.sources import Failure, RawPage
 
 FORMATS = ("json", "coco", "page")
 RECORD = "predict.json"
-# The names of the pages written, one a line; with the kinds of files they tell what a later run
-# may remove, and nothing else is ever removed.
+# The files written, one a line: what a later run may remove, and nothing else is ever removed.
 _WRITTEN = "written.txt"
 _OURS = {"pages": ".json", "page_xml": ".xml", "pictures": ".jpg"}
-_FILES = ("coco.json", "coco_results.json", "failed.json", _WRITTEN, RECORD)
+_COCO = ("coco.json", "coco_results.json")
+_FAILED = "failed.json"
 _FORMAT = 1
 # Bytes that the record and what files and folders take beyond their content fit into.
 _ROOM = 1 << 16
@@ -53,7 +53,9 @@ class Output:
         draw: bool,
         record: Mapping[str, Any],
     ):
-        self._folder, self._formats, self._draw = folder, tuple(formats), draw
+        self._folder = folder
+        asked = {"pages": "json" in formats, "page_xml": "page" in formats, "pictures": draw}
+        self._kinds = [kind for kind in _OURS if asked[kind]]
         self._record = dict(record)
         self._names = Names()
         self._classes = tuple(classes)
@@ -62,22 +64,24 @@ class Output:
         with self._explained():
             self._room = Room(folder, size=_ROOM)
             self._coco = CocoWriter(folder, classes, self._room) if "coco" in formats else None
-            write_text(folder / _WRITTEN, "")
+            files = [RECORD, _FAILED, *(_COCO if self._coco else ())]
+            write_text(folder / _WRITTEN, "".join(f"{file}\n" for file in files))
             self._write_record(finished=False)
 
     def add(self, raw: RawPage, page: Page) -> None:
         """Writes one page in every form that was asked for."""
         name = self._names.take(raw.source, raw.number, raw.pages)
         with self._explained():
-            # Before its files: a killed run's are found, too.
+            files = {kind: f"{kind}/{name}{_OURS[kind]}" for kind in self._kinds}
+            # Before they are there: those of a killed run are known, too.
             with (self._folder / _WRITTEN).open("a", encoding="utf-8") as stream:
-                stream.write(f"{name}\n")
-            if "json" in self._formats:
-                write_json(self._folder / "pages" / f"{name}.json", page.to_dict())
-            if "page" in self._formats:
-                write_text(self._folder / "page_xml" / f"{name}.xml", page_xml(page).decode())
-            if self._draw:
-                self._write_picture(raw, page, name)
+                stream.writelines(f"{file}\n" for file in files.values())
+            if "pages" in files:
+                write_json(self._folder / files["pages"], page.to_dict())
+            if "page_xml" in files:
+                write_text(self._folder / files["page_xml"], page_xml(page).decode())
+            if "pictures" in files:
+                self._write_picture(raw, page, self._folder / files["pictures"])
             if self._coco is not None:
                 self._coco.add(page, name, several=raw.pages > 1 or raw.number > 1)
         self.pages += 1
@@ -116,7 +120,7 @@ class Output:
                 f"{self.pages} pages are whole; see to the disk, then start again with --overwrite"
             ) from error
 
-    def _write_picture(self, raw: RawPage, page: Page, name: str) -> None:
+    def _write_picture(self, raw: RawPage, page: Page, path: Path) -> None:
         import numpy as np
 
         from graphkd.report.colours import class_colours
@@ -129,7 +133,6 @@ class Output:
             [region.score for region in page.regions],
         )
         picture = draw_predictions(raw.pixels, boxes, colours=class_colours(self._classes))
-        path = self._folder / "pictures" / f"{name}.jpg"
         path.parent.mkdir(exist_ok=True)
         content = io.BytesIO()
         picture.save(content, "JPEG", quality=88, subsampling=0)  # thin lines keep their colour
@@ -138,7 +141,7 @@ class Output:
             stream.write(content.getbuffer())
 
     def _write_failures(self) -> None:
-        write_json(self._folder / "failed.json", [_entry(failure) for failure in self.failures])
+        write_json(self._folder / _FAILED, [_entry(failure) for failure in self.failures])
 
     def _write_record(self, *, finished: bool) -> None:
         counts = {"pages": self.pages, "regions": self.regions, "failed": len(self.failures)}
@@ -166,7 +169,8 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: it is a file; name a folder for the results")
-    if not folder.exists() or all(path.name == LOCK for path in folder.iterdir()):
+    # The two alone are of a run that came no further.
+    if not folder.exists() or all(path.name in (LOCK, _WRITTEN) for path in folder.iterdir()):
         return
     if not (folder / RECORD).is_file():
         raise UserError(
@@ -179,8 +183,8 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
         )
     if not (folder / _WRITTEN).is_file():
         raise UserError(
-            f"{folder}: it does not say which files are results ({_WRITTEN} is gone); name another "
-            "folder"
+            f"{folder}: it does not say which files are results (it has no {_WRITTEN}); name "
+            "another folder"
         )
 
 
@@ -207,10 +211,17 @@ def clear_folder(folder: Path, *, keep: Iterable[Path] = ()) -> None:
 
 
 def _results(folder: Path) -> list[Path]:
-    """Where an earlier run of this command may have written in `folder`."""
-    written = folder / _WRITTEN
-    names = written.read_text(encoding="utf-8").splitlines() if written.is_file() else []
-    # A name with a folder in it was not written by this command.
-    names = [name for name in names if name == Path(name).name]
-    pages = [folder / kind / f"{name}{end}" for name in names for kind, end in _OURS.items()]
-    return [*pages, *(folder / name for name in _FILES)]
+    """The files that an earlier run of this command wrote in `folder` and that are still there."""
+    list_file = folder / _WRITTEN
+    if not list_file.is_file():
+        return []
+    lines = list_file.read_text(encoding="utf-8", errors="replace").replace("\0", "").splitlines()
+    found = [folder / line for line in lines if _may_be_ours(Path(line))]
+    return [path for path in found if path.is_file() or path.is_symlink()] + [list_file]
+
+
+def _may_be_ours(path: Path) -> bool:
+    """Whether a listed path has a place and kind that this command writes."""
+    if len(path.parts) == 1:
+        return path.name in (RECORD, _FAILED, *_COCO)
+    return len(path.parts) == 2 and _OURS.get(path.parts[0]) == path.suffix

@@ -141,7 +141,13 @@ def _in_folder(folder: Path, *, recursive: bool, outside: Path | None) -> list[P
     """Readable files; a folder that cannot be looked into stands for what it may hold."""
     avoided = outside.resolve() if outside is not None else None
     files: list[Path] = []
-    for place, inner, names in os.walk(folder, onerror=lambda e: files.append(Path(e.filename))):
+
+    def note(error: OSError) -> None:
+        path = Path(error.filename)
+        if path == folder or not path.name.startswith("."):
+            files.append(path)
+
+    for place, inner, names in os.walk(folder, onerror=note):
         if not recursive:
             inner.clear()
         for path in (Path(place, name) for name in names):

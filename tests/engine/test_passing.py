@@ -8,7 +8,7 @@ from detectron2.utils.events import EventStorage
 
 from graphkd.engine import run
 from graphkd.engine.jobs import load_run
-from graphkd.engine.passing import BeforeStep, normalizers, set_normalizers
+from graphkd.engine.passing import BeforeStep, process_state, set_process_state
 from graphkd.losses.mgd import MGD
 from tests.losses.conftest import context, outputs, targets
 from tests.small import CONFIGS, page, small_model
@@ -28,9 +28,9 @@ def retina():
 
 
 def test_a_new_retinanet_has_no_normaliser_and_gets_one_by_training(retina):
-    assert normalizers(retina) == {}
+    assert process_state(retina)["normalizers"] == {}
     step(retina, 1)
-    (value,) = normalizers(retina).values()
+    (value,) = process_state(retina)["normalizers"].values()
     assert 0 < value < 100
 
 
@@ -48,15 +48,15 @@ def test_undoing_the_first_step_leaves_no_normaliser(retina):
     before = BeforeStep.of(retina)
     step(retina, 1)
     before.restore(retina)
-    assert normalizers(retina) == {}
+    assert process_state(retina)["normalizers"] == {}
 
 
 def test_a_normaliser_of_a_wrapped_detector_is_found(retina):
     step(retina, 1)
     around = torch.nn.Sequential(retina)
-    (name,) = normalizers(around)
-    assert name == "0"
-    set_normalizers(around, {"0": 7.0})
+    state = process_state(around)
+    assert list(state["normalizers"]) == ["0"]
+    set_process_state(around, {**state, "normalizers": {"0": 7.0}})
     assert retina.loss_normalizer == 7.0
 
 
@@ -84,7 +84,8 @@ def test_an_interrupted_retinanet_goes_on_as_if_nothing_had_been(pair, tmp_path)
         (tmp_path / "cut" / name).unlink()
     again = torch.load(train("cut", resume=True), weights_only=True)
     assert all(torch.equal(value, again["model"][key]) for key, value in whole["model"].items())
-    assert again["trainer"]["normalizers"] == whole["trainer"]["normalizers"] != {}
+    (own,), (other,) = (each["trainer"]["processes"] for each in (again, whole))
+    assert own["normalizers"] == other["normalizers"] != {}
     first, second = (losses_of(tmp_path / name) for name in ("whole", "cut"))
     assert first == second and len(first) == 6
 

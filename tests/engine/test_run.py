@@ -179,6 +179,28 @@ def test_resuming_with_another_teacher_is_refused(trained, pair, tmp_path):
         train(pair, tmp_path / "run", *steps, str(other), resume=True)
 
 
+def test_what_a_run_began_with_is_kept_while_the_file_is_gone(trained, pair, tmp_path):
+    start = tmp_path / "start.pth"
+    shutil.copy(pair.parent / "run" / "model_final.pth", start)
+    options = ("SOLVER.MAX_ITER", "1", "MODEL.WEIGHTS", str(start))
+    first = train(pair, tmp_path / "run", *options)
+    about = tmp_path / "run" / "about.json"
+    began = json.loads(about.read_text())["MODEL.WEIGHTS"]
+    start.unlink()
+    assert train(pair, tmp_path / "run", *options, resume=True) == first
+    assert json.loads(about.read_text())["MODEL.WEIGHTS"] == began
+    torch.save({"model": {}}, start)
+    with pytest.raises(UserError, match="the file of its MODEL.WEIGHTS was another then"):
+        train(pair, tmp_path / "run", *options, resume=True)
+
+
+@pytest.mark.parametrize("damage", ["", "[]", '{"teacher": '])
+def test_a_damaged_note_of_the_beginning_does_not_stop_a_resume(trained, pair, tmp_path, damage):
+    first = train(pair, tmp_path / "run", "SOLVER.MAX_ITER", "1")
+    (tmp_path / "run" / "about.json").write_text(damage)
+    assert train(pair, tmp_path / "run", "SOLVER.MAX_ITER", "1", resume=True) == first
+
+
 def test_training_anew_moves_the_earlier_run_aside(trained, pair, tmp_path):
     first = train(pair, tmp_path / "run", "SOLVER.MAX_ITER", "2")
     second = train(pair, tmp_path / "run", "SOLVER.MAX_ITER", "2")

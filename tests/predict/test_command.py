@@ -194,11 +194,30 @@ def test_results_that_nothing_lists_are_left_alone(predict, tmp_path, capsys):
     assert predict(picture(tmp_path / "a.png")) == 0
     (out / "written.txt").unlink()
     assert predict(picture(tmp_path / "b.png"), "--overwrite") == 2
-    assert "written.txt is gone" in capsys.readouterr().err
-    (out / "written.txt").write_text("../../a\n/etc/a\n")
+    assert "it has no written.txt" in capsys.readouterr().err
+    odd = ["../a.json", "/etc/a.json", "pages/../../a.json", "pages/no\0name.json", "pages", ""]
+    (out / "written.txt").write_bytes("\n".join(odd).encode() + b"\xff\n")
     (tmp_path / "a.json").write_text("{}")
     assert predict(picture(tmp_path / "b.png"), "--overwrite") == 0
     assert (tmp_path / "a.json").is_file() and (out / "pages" / "a.json").is_file()
+
+
+def test_forms_that_were_not_asked_for_are_the_users(predict, tmp_path):
+    out = tmp_path / "out"
+    assert predict(picture(tmp_path / "a.png"), "--format", "json") == 0
+    own = [out / "page_xml" / "a.xml", out / "coco.json"]
+    for path in own:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("put right by hand")
+    assert predict(picture(tmp_path / "b.png"), "--format", "json", "--overwrite") == 0
+    assert all(path.read_text() == "put right by hand" for path in own)
+    assert [path.name for path in (out / "pages").iterdir()] == ["b.json"]
+
+
+def test_a_run_that_wrote_nothing_is_no_obstacle(predict, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "written.txt").write_text("predict.json\n")
+    assert predict(picture(tmp_path / "a.png")) == 0
 
 
 def test_a_folder_in_use_is_left_alone(predict, tmp_path, monkeypatch, capsys):
