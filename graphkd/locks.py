@@ -45,8 +45,7 @@ def held(folder: Path) -> Iterator[None]:
 def _locked(path: Path) -> IO:
     """The locked file of that name; one that its last holder took away meanwhile does not count."""
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
+        file = _opened(path)
         try:
             _lock(file)
         except BlockingIOError as error:
@@ -65,6 +64,16 @@ def _locked(path: Path) -> IO:
         if _is(path, file):
             return file
         file.close()
+
+
+def _opened(path: Path) -> IO:
+    """The file in its folder, made where it is missing, also while its holder moves that folder."""
+    for _ in range(9):
+        with contextlib.suppress(FileExistsError, FileNotFoundError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return path.open("w")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.open("w")
 
 
 def _is(path: Path, file: IO) -> bool:

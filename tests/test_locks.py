@@ -56,6 +56,12 @@ def test_who_waits_for_a_folder_that_is_moved_gets_the_new_one(tmp_path, monkeyp
         assert second.result(timeout=30)
 
 
+def test_a_file_in_the_place_of_the_folder_is_an_error(tmp_path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(FileExistsError), held(tmp_path / "run"):
+        pass
+
+
 def test_what_cannot_be_removed_is_unlocked_all_the_same(tmp_path, monkeypatch):
     """A forked loader worker keeps the file open."""
     first = held(tmp_path)
