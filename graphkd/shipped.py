@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from graphkd.errors import UserError
-from graphkd.evaluation.files import file_digest
+from graphkd.io import file_digest
 
 WEIGHTS = Path(__file__).parent / "weights" / "student.safetensors"
 SHA256 = "d731a7c07980826c9ab3145412ce481c51152e36d3d0cd436a975e5020fcc3d3"

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.own_data import own_data  # noqa: F401
+from tests.pair import pair  # noqa: F401
 
 # One place for data sets, whatever folder a test works in.
 os.environ.setdefault("DETECTRON2_DATASETS", str(Path(__file__).resolve().parents[1] / "datasets"))

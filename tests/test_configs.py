@@ -12,11 +12,11 @@ from detectron2.config import CfgNode
 
 from graphkd.config import load_cfg
 from graphkd.data.catalog import dataset_classes, text_classes
+from graphkd.distill.losses.base import LossContext
+from graphkd.distill.losses.build import build_losses
+from graphkd.distill.teacher import load_teacher_cfg
 from graphkd.engine.build import check_classes
-from graphkd.losses.base import LossContext
-from graphkd.losses.build import build_losses
 from graphkd.modeling.network import model_classes
-from graphkd.teacher import load_teacher_cfg
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 PARTS = ("students", "teachers", "datasets", "methods", "schedules")

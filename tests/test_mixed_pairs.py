@@ -14,10 +14,10 @@ from PIL import Image, ImageFilter
 
 from graphkd.data.catalog import dataset_classes
 from graphkd.data.mapper import PageMapper
-from graphkd.distiller import Distiller
+from graphkd.distill.distiller import Distiller
+from graphkd.distill.losses.build import LOSSES, import_methods
 from graphkd.engine.build import build_distiller, build_student
 from graphkd.errors import UserError
-from graphkd.losses.build import LOSSES, import_methods
 from graphkd.modeling.network import build_network
 from tests.small import page, small_cfg
 

@@ -23,8 +23,8 @@ from PIL import Image, ImageDraw
 from graphkd.data.catalog import dataset_classes, text_classes
 from graphkd.engine import run
 from graphkd.engine.build import build_distiller, build_student, check_classes
-from graphkd.engine.folders import difference_of
 from graphkd.engine.jobs import load_run
+from graphkd.engine.run_dir import difference_of
 from tests.test_configs import RUNS, TEACHERS, load, names, teacher_of
 
 # The data set on which a teacher and its students are stepped.

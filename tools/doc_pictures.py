@@ -6,8 +6,8 @@ from pathlib import Path
 from detectron2.data import DatasetCatalog
 from PIL import Image
 
+from graphkd.demo import plan
 from graphkd.engine.build import build_trained, check_classes
-from graphkd.engine.demo import plan
 from graphkd.engine.showcase import graph_view, page_views, sample_pages
 from graphkd.report.colours import class_colours
 from graphkd.report.graph import graph_picture

@@ -13,11 +13,11 @@ from tqdm.auto import tqdm
 from graphkd.bench.machine import describe_machine
 from graphkd.config import get_cfg, load_cfg
 from graphkd.data.catalog import register_all, require
+from graphkd.data.loader import build_train_loader
 from graphkd.data.mapper import PageMapper, read_for
-from graphkd.data.synthesis import make_page
-from graphkd.engine.loader import build_train_loader
 from graphkd.errors import UserError
 from graphkd.evaluation.coco import coco_ap
+from graphkd.synthesis import make_page
 
 SEED = 7
 EVALUATED_PAGES = 5000

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from graphkd.bench.machine import describe_machine, set_threads
+from graphkd.distill.losses.base import DistillLoss, LossContext
+from graphkd.distill.losses.build import build_losses
+from graphkd.distill.outputs import Outputs, Regions, Targets
 from graphkd.errors import UserError
 from graphkd.evaluation.timing import alternate, growth_exponent
-from graphkd.losses.base import DistillLoss, LossContext
-from graphkd.losses.build import build_losses
 from graphkd.modeling.network import require_device
-from graphkd.outputs import Outputs, Regions, Targets
 
 METHODS = ("graphkd", "dsig")
 NODES = (16, 32, 64, 128, 192, 256, 512, 1024)

@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 
 from graphkd.bench.machine import describe_machine, set_threads
-from graphkd.data.synthesis import make_page
 from graphkd.errors import UserError
 from graphkd.evaluation.timing import Times, alternate
 from graphkd.modeling.network import require_device
 from graphkd.predict.detector import Detector
 from graphkd.predict.onnx_detector import load_onnx
 from graphkd.predict.torch_detector import load_torch
+from graphkd.synthesis import make_page
 
 SEED = 7
 Detect = Callable[[Sequence[np.ndarray]], int]

@@ -13,17 +13,17 @@ from detectron2.utils.env import seed_all_rng
 from torch import Tensor, nn
 
 from graphkd.bench.pages import made_up_batch
+from graphkd.compare.plan import contest_of
 from graphkd.config import find_config, load_cfg
 from graphkd.data.catalog import register_all
-from graphkd.distiller import Distiller
+from graphkd.distill.distiller import Distiller
+from graphkd.distill.teacher import FrozenTeacher, build_teacher, load_teacher_cfg, teacher_weights
 from graphkd.engine.build import build_distiller, build_student
-from graphkd.engine.contest import contest_of
 from graphkd.engine.precision import autocast_format
 from graphkd.engine.solver import build_optimizer, check_settings
 from graphkd.engine.trainer import Trainer
 from graphkd.errors import UserError
 from graphkd.modeling.network import build_network, model_classes
-from graphkd.teacher import FrozenTeacher, build_teacher, load_teacher_cfg, teacher_weights
 from graphkd.views import view_of
 
 SEED = 1

@@ -158,7 +158,7 @@ def run(args: argparse.Namespace) -> int:
     )
     print(text)
     if args.json:
-        from graphkd.evaluation.files import write_json
+        from graphkd.io import write_json
 
         write_json(args.json, result)
         print(f"numbers: {args.json}")

@@ -47,8 +47,8 @@ OUT/compare.html, compare.md and compare.json hold what is finished so far.
 def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from graphkd.engine.compare import compare
-    from graphkd.engine.contest import contest_of
+    from graphkd.compare.plan import contest_of
+    from graphkd.compare.run import compare
     from graphkd.engine.launch import in_torchrun
     from graphkd.errors import UserError
     from graphkd.lists import names_in

@@ -32,7 +32,7 @@ pictures.
 def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from graphkd.engine.demo import run_demo
+    from graphkd.demo import run_demo
 
     out = Path(args.out)
     run_demo(args.config, out=out, overrides=args.overrides, fresh=args.fresh)

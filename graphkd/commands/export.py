@@ -59,9 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exports, compares and says what came of it; 1 where the file was not kept."""
-    from graphkd.evaluation.files import write_json
     from graphkd.export.job import export, report
     from graphkd.export.options import Options
+    from graphkd.io import write_json
     from graphkd.predict.thresholds import parse_by_class
 
     options = Options(

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
     from graphkd.engine.showcase import SHOWN_SCORE, detected_graph
     from graphkd.errors import UserError
-    from graphkd.evaluation.files import write_text
+    from graphkd.io import write_text
     from graphkd.modelfile import read_model
     from graphkd.report.graph import graph_picture, graph_svg
     from graphkd.report.graph_page import write_graph_page

@@ -49,8 +49,8 @@ def run(args: argparse.Namespace) -> int:
 def _make(args: argparse.Namespace) -> int:
     import os
 
-    from graphkd.data.synthesis import SPLITS, ensure, generate
     from graphkd.errors import UserError
+    from graphkd.synthesis import SPLITS, ensure, generate
 
     own = {
         name: value
@@ -76,8 +76,8 @@ def _make(args: argparse.Namespace) -> int:
 
 
 def _sheet(args: argparse.Namespace) -> int:
-    from graphkd.data.synthesis.contact import contact_sheet
     from graphkd.errors import UserError
+    from graphkd.synthesis.contact import contact_sheet
 
     if args.pages < 1:
         raise UserError("--pages must be at least 1")

@@ -52,12 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from graphkd.engine.robustness import load_contenders, load_pages, measure, settings_of
     from graphkd.errors import UserError
-    from graphkd.evaluation.files import write_text
-    from graphkd.robust.damages import KINDS, STRENGTHS
-    from graphkd.robust.record import Record
-    from graphkd.robust.score import table
+    from graphkd.io import write_text
+    from graphkd.robustness.damages import KINDS, STRENGTHS
+    from graphkd.robustness.measure import load_contenders, load_pages, measure, settings_of
+    from graphkd.robustness.record import Record
+    from graphkd.robustness.score import table
 
     kinds = chosen(args.kinds, KINDS, "--kinds")
     strengths = [int(s) for s in chosen(args.strengths, map(str, STRENGTHS), "--strengths")]
@@ -114,9 +114,9 @@ def chosen(text, known, option: str) -> list[str]:
 def draw(pages, kinds, strengths, seed: int, path: Path) -> None:
     """Writes the contact sheet of the first page that has objects, else of the first."""
     from graphkd.data.mapper import read_for
-    from graphkd.engine.robustness import outline_of
     from graphkd.errors import UserError
-    from graphkd.robust.sheet import contact_sheet
+    from graphkd.robustness.measure import outline_of
+    from graphkd.robustness.sheet import contact_sheet
 
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise UserError(f"--pictures: {path} must end in .png or .jpg")

@@ -46,7 +46,7 @@ def make_pages(entry: Entry) -> Entry:
     """Make generated pages where they are missing; the entry with the paths they really have."""
     from detectron2.data import MetadataCatalog
 
-    from graphkd.data.synthesis import ensure
+    from graphkd.synthesis import ensure
 
     root, name, split = entry.source
     folder = Path(ensure(Path(root), name, split)).absolute()

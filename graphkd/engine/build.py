@@ -8,13 +8,13 @@ from torch import nn
 
 from graphkd.checkpoint import load_initial, load_weights
 from graphkd.data.catalog import dataset_classes, text_classes
-from graphkd.distiller import Distiller
+from graphkd.distill.distiller import Distiller
+from graphkd.distill.losses.base import LossContext
+from graphkd.distill.losses.build import ScheduledLoss, build_losses
+from graphkd.distill.teacher import FrozenTeacher, build_teacher, build_untrained_teacher
 from graphkd.engine.rng import preserved_rng
 from graphkd.errors import UserError
-from graphkd.losses.base import LossContext
-from graphkd.losses.build import ScheduledLoss, build_losses
 from graphkd.modeling.network import build_network, model_classes
-from graphkd.teacher import FrozenTeacher, build_teacher, build_untrained_teacher
 from graphkd.views import view_of
 from graphkd.views.base import View
 

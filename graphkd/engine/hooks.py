@@ -17,7 +17,7 @@ from detectron2.utils.events import EventWriter
 from tqdm import tqdm
 
 from graphkd.checkpoint import RunCheckpointer, checkpoints_of
-from graphkd.engine.finite import DivergedError, all_finite
+from graphkd.engine.nan_guard import DivergedError, all_finite
 from graphkd.errors import GO_ON
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from pathlib import Path
 from detectron2.config import CfgNode
 
 from graphkd.data.catalog import source_json
-from graphkd.evaluation.files import file_digest
+from graphkd.io import file_digest
 
 
 def inputs_of(cfg: CfgNode, *, teacher: Path | None) -> dict[str, str | None]:

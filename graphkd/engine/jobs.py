@@ -9,14 +9,14 @@ from detectron2.utils import comm
 
 from graphkd.config import as_plain, find_config, load_cfg
 from graphkd.data.catalog import register_all
+from graphkd.distill.teacher import load_teacher_cfg, teacher_weights
 from graphkd.engine import run
 from graphkd.engine.build import build_models, check_classes, check_pair
 from graphkd.engine.solver import check_settings
 from graphkd.errors import UserError
-from graphkd.evaluation.files import write_json
+from graphkd.io import write_json
 from graphkd.modeling.network import build_network
 from graphkd.report.table import format_table
-from graphkd.teacher import load_teacher_cfg, teacher_weights
 
 logger = logging.getLogger(__name__)
 

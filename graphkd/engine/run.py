@@ -20,9 +20,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from graphkd.checkpoint import RunCheckpointer
 from graphkd.data.catalog import register_all
+from graphkd.data.loader import build_train_loader
 from graphkd.data.mapper import PageMapper
+from graphkd.distill.teacher import load_teacher_cfg, require_weights
 from graphkd.engine.build import build_models, build_trained, check_classes
-from graphkd.engine.folders import ABOUT, check_same_run, holds_run, read_about, set_aside
 from graphkd.engine.hooks import (
     Checkpoints,
     Metrics,
@@ -33,21 +34,20 @@ from graphkd.engine.hooks import (
     drop_later_lines,
 )
 from graphkd.engine.inputs import inputs_of, known_inputs
-from graphkd.engine.loader import build_train_loader
 from graphkd.engine.log import open_log
 from graphkd.engine.passing import share_buffers
 from graphkd.engine.precision import autocast_format
 from graphkd.engine.rng import preserved_rng
+from graphkd.engine.run_dir import ABOUT, check_same_run, holds_run, read_about, set_aside
 from graphkd.engine.solver import build_optimizer, check_settings
 from graphkd.engine.trainer import Trainer
 from graphkd.errors import UserError
 from graphkd.evaluation.coco import evaluate
 from graphkd.evaluation.complexity import parameters
-from graphkd.evaluation.files import write_json, write_text
+from graphkd.io import write_json, write_text
 from graphkd.locks import held
 from graphkd.modelfile import inference_config
 from graphkd.modeling.network import require_device
-from graphkd.teacher import load_teacher_cfg, require_weights
 
 RESULT = "result.json"
 

@@ -4,17 +4,17 @@ drawing is elsewhere.
 
 from pathlib import Path
 
+from graphkd.compare.rows import TEACHER
 from graphkd.config import find_config
 from graphkd.data.catalog import text_classes
 from graphkd.data.text_names import text_names
+from graphkd.distill.teacher import load_teacher_cfg, teacher_weights
 from graphkd.engine.showcase import detected_graph, graph_view
 from graphkd.engine.stored_run import StoredRun
 from graphkd.errors import UserError
-from graphkd.evaluation.comparison import TEACHER
-from graphkd.evaluation.files import file_digest
+from graphkd.io import file_digest
 from graphkd.modelfile import read_model
 from graphkd.report.content import GraphView
-from graphkd.teacher import load_teacher_cfg, teacher_weights
 
 
 def page_graph(

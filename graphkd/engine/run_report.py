@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from graphkd.compare.rows import NOT_METHODS, PLAIN, TEACHER, Row, Run, compare_runs
 from graphkd.engine.page_details import load_pages, page_details
 from graphkd.engine.run_graph import page_graph
 from graphkd.engine.stored_run import StoredRun, is_run, read_json, read_run
 from graphkd.errors import UserError
-from graphkd.evaluation.comparison import NOT_METHODS, PLAIN, TEACHER, Row, Run, compare_runs
 from graphkd.lists import names_in
 from graphkd.report.compare import mean_detection_curve, write_compare_report
 from graphkd.report.content import Details

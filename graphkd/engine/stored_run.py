@@ -10,9 +10,9 @@ from typing import Any
 from detectron2.config import CfgNode
 
 from graphkd.config import load_cfg
-from graphkd.engine.folders import ABOUT
 from graphkd.engine.jobs import method_name
 from graphkd.engine.run import RESULT
+from graphkd.engine.run_dir import ABOUT
 from graphkd.errors import UserError
 from graphkd.report.content import RunView
 from graphkd.report.curves import read_curves

@@ -15,7 +15,7 @@ from detectron2.engine import SimpleTrainer
 from detectron2.utils import comm
 from torch import Tensor, nn
 
-from graphkd.engine.finite import (
+from graphkd.engine.nan_guard import (
     DivergedError,
     all_finite,
     page_names,
@@ -26,7 +26,7 @@ from graphkd.engine.finite import (
 from graphkd.engine.passing import BeforeStep, process_state, set_process_state
 from graphkd.engine.rng import rng_state, set_rng_state
 from graphkd.errors import GO_ON, UserError
-from graphkd.evaluation.files import DISK_ERRORS
+from graphkd.io import DISK_ERRORS
 
 logger = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 
 from graphkd.errors import UserError
 from graphkd.evaluation.complexity import waiter
-from graphkd.evaluation.files import write_json
+from graphkd.io import write_json
 
 # Where the twelve COCO numbers lie: (IoU threshold or None for all, area range, detections a page).
 _PRECISIONS = {

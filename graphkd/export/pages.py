@@ -13,8 +13,8 @@ from detectron2.structures import BoxMode
 from graphkd.data.catalog import ensure_registered, require
 from graphkd.data.images import ImageProblem, decode_test, read_page
 from graphkd.data.mapper import read_for
-from graphkd.data.synthesis import CLASSES_5, CLASSES_11, five_classes, make_page
 from graphkd.errors import UserError
+from graphkd.synthesis import CLASSES_5, CLASSES_11, five_classes, make_page
 
 # Series of generated pages that no split of the data sets draws from.
 PARITY_SEED, CALIBRATION_SEED = 104, 105

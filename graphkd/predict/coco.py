@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from graphkd.evaluation.files import replacing
+from graphkd.io import replacing
 from graphkd.predict.results import Page
 from graphkd.predict.room import Room
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from graphkd import __version__
 from graphkd.errors import UserError
-from graphkd.evaluation.files import DISK_ERRORS, replacing, write_json, write_text
+from graphkd.io import DISK_ERRORS, replacing, write_json, write_text
 from graphkd.locks import LOCK
 from graphkd.predict.coco import CocoWriter
 from graphkd.predict.names import Names

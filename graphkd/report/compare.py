@@ -6,8 +6,8 @@ from pathlib import Path
 
 from matplotlib.ticker import MaxNLocator
 
-from graphkd.evaluation.comparison import NOT_METHODS, TEACHER, Row
-from graphkd.evaluation.files import write_text
+from graphkd.compare.rows import NOT_METHODS, TEACHER, Row
+from graphkd.io import write_text
 from graphkd.report.chart import Chart, Mark, line_chart
 from graphkd.report.compare_text import cells, class_names, headings, reading_notes, sentences
 from graphkd.report.content import Details

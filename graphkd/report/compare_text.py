@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from tabulate import tabulate
 
-from graphkd.evaluation.comparison import LEAST_TEACHER_AP, PLAIN, TEACHER, Row
+from graphkd.compare.rows import LEAST_TEACHER_AP, PLAIN, TEACHER, Row
 from graphkd.report.table import DASH, tenths
 
 _FEWEST_SEEDS = 5

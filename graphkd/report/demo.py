@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from graphkd.evaluation.files import write_text
+from graphkd.io import write_text
 from graphkd.report.chart import Chart, line_chart, stacked_chart
 from graphkd.report.colours import class_colours
 from graphkd.report.content import GraphView, PageView

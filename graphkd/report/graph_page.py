@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from graphkd.evaluation.files import write_text
+from graphkd.io import write_text
 from graphkd.report.content import GraphView
 from graphkd.report.graph import STRONGEST, graph_parts
 from graphkd.report.rendering import render

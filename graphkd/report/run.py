@@ -5,7 +5,7 @@ scripts.
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from graphkd.evaluation.files import write_text
+from graphkd.io import write_text
 from graphkd.report.chart import Chart, line_chart, stacked_chart
 from graphkd.report.content import Details, GraphView, RunView
 from graphkd.report.curves import (

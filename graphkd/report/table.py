@@ -6,7 +6,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from graphkd.evaluation.comparison import share_of_teacher
+from graphkd.compare.rows import share_of_teacher
 
 DASH = "–"
 _COLUMNS = ("Role", "Method", "Parameters (M)", "AP", "AP50", "AP75", "Training (s)")

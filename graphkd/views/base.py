@@ -10,7 +10,7 @@ from detectron2.modeling.poolers import ROIPooler, assign_boxes_to_levels
 from detectron2.structures import Boxes
 from torch import Tensor, nn
 
-from graphkd.outputs import Outputs, Targets
+from graphkd.distill.outputs import Outputs, Targets
 
 
 def anchor_layout(generator: DefaultAnchorGenerator) -> tuple:
@@ -55,7 +55,7 @@ class View(ABC):
             batch: Detectron2's dicts with `image`; ground truth is not read.
             boxes: per image (R_i, 4) in pixels of this model's input; None where no loss reads
                 regions.
-            needs: out of `graphkd.losses.base.NEEDS`; parts outside it stay None and are not
+            needs: out of `losses.base.NEEDS`; parts outside it stay None and are not
                 computed.
         """
 

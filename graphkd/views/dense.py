@@ -22,9 +22,9 @@ from detectron2.modeling.proposal_generator.proposal_utils import (
 from detectron2.structures import Boxes, pairwise_iou
 from torch import Tensor, nn
 
+from graphkd.distill.outputs import Dense, Outputs, Regions, Targets
+from graphkd.distill.taps import record
 from graphkd.errors import UserError
-from graphkd.outputs import Dense, Outputs, Regions, Targets
-from graphkd.taps import record
 from graphkd.views.base import View, anchor_layout, pooled_levels
 
 BOXES_AN_IMAGE = 64

@@ -10,9 +10,9 @@ from detectron2.modeling.roi_heads import CascadeROIHeads, StandardROIHeads
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
+from graphkd.distill.outputs import Dense, Outputs, Regions, Targets
+from graphkd.distill.taps import record
 from graphkd.errors import UserError
-from graphkd.outputs import Dense, Outputs, Regions, Targets
-from graphkd.taps import record
 from graphkd.views.base import View, anchor_layout, pooled_levels
 
 

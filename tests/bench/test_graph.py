@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from graphkd.bench.graph import CLASSES, METHODS, loss_step, made_up_regions, measure_graph
+from graphkd.distill.losses.build import build_losses
 from graphkd.errors import UserError
-from graphkd.losses.build import build_losses
-from tests.losses.conftest import context
+from tests.distill.losses.conftest import context
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -75,7 +75,7 @@ def test_generated_pages_are_made_on_loading(data_root, monkeypatch):
 
     names = catalog.dataset_classes(["pages_tiny_val"])
     assert not data_root.exists()
-    monkeypatch.setattr("graphkd.data.synthesis.ensure", ensure)
+    monkeypatch.setattr("graphkd.synthesis.ensure", ensure)
     assert len(DatasetCatalog.get("pages_tiny_val")) == 2
     assert made == [("pages_tiny", "val")]
     assert catalog.locate("pages_tiny_val")[0].is_file()

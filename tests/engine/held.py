@@ -7,11 +7,11 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 
 from graphkd.bench.pages import made_up_batch
-from graphkd.distiller import Distiller
+from graphkd.distill.distiller import Distiller
+from graphkd.distill.losses.build import build_losses
+from graphkd.distill.teacher import FrozenTeacher
 from graphkd.engine.build import loss_context
-from graphkd.losses.build import build_losses
 from graphkd.modeling.network import build_network
-from graphkd.teacher import FrozenTeacher
 from graphkd.views import view_of
 from tests.small import CLASSES, small_cfg
 

@@ -15,11 +15,11 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from detectron2.utils.events import EventStorage
 
-from graphkd.distiller import Distiller
+from graphkd.distill.distiller import Distiller
+from graphkd.distill.losses.build import build_losses
+from graphkd.distill.teacher import FrozenTeacher
 from graphkd.engine.build import loss_context
 from graphkd.engine.run import _distributed
-from graphkd.losses.build import build_losses
-from graphkd.teacher import FrozenTeacher
 from graphkd.views import view_of
 from tests.small import CLASSES, page, small_model
 

@@ -17,8 +17,8 @@ from graphkd.config import get_cfg
 from graphkd.data.catalog import add_own
 from graphkd.engine import run
 from graphkd.engine.build import build_distiller, build_student
-from graphkd.engine.finite import DivergedError, problem_of_gradient, read_batch
 from graphkd.engine.jobs import load_run, train_teacher
+from graphkd.engine.nan_guard import DivergedError, problem_of_gradient, read_batch
 from graphkd.engine.rng import set_rng_state
 from graphkd.engine.trainer import Trainer
 from graphkd.errors import UserError

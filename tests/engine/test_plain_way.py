@@ -12,8 +12,8 @@ import torch
 from detectron2.utils.events import EventStorage
 from torch.nn import functional as F
 
-from graphkd.losses import dsig, graphkd
-from graphkd.outputs import Dense, Outputs, Regions
+from graphkd.distill.losses import dsig, graphkd
+from graphkd.distill.outputs import Dense, Outputs, Regions
 from tests.engine.held import BATCH, distiller, held_step
 
 TOLERANCE = 1e-5

@@ -11,8 +11,8 @@ import yaml
 from detectron2.data import DatasetCatalog
 
 from graphkd.cli import main
-from graphkd.engine.compare import compare
-from graphkd.engine.contest import contest_of
+from graphkd.compare.plan import contest_of
+from graphkd.compare.run import compare
 from graphkd.engine.run_report import Options, default_path, make_report
 from tests.report.test_run import check_safe
 

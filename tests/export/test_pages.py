@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from graphkd.data.synthesis import CLASSES_5
 from graphkd.errors import UserError
 from graphkd.export.pages import generated_pages, named_pages
+from graphkd.synthesis import CLASSES_5
 
 
 def test_a_folder_has_pages_and_no_truth(tmp_path):

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from graphkd.evaluation.comparison import PLAIN, PLAIN_LONGER, TEACHER, Run, compare_runs
+from graphkd.compare.rows import PLAIN, PLAIN_LONGER, TEACHER, Run, compare_runs
 from graphkd.report.compare import cost_chart, mean_detection_curve, write_compare_report
 from tests.report.test_demo import HOSTILE, Reader
 

@@ -1,6 +1,6 @@
 """The words and the table of a comparison say what its numbers say, gains and losses alike."""
 
-from graphkd.evaluation.comparison import PLAIN, TEACHER, compare_runs
+from graphkd.compare.rows import PLAIN, TEACHER, compare_runs
 from graphkd.report.compare_text import (
     cells,
     difference_text,

@@ -7,12 +7,12 @@ import torch
 from detectron2.structures import Boxes, pairwise_iou
 from detectron2.utils.events import EventStorage
 
-from graphkd.distiller import Distiller
+from graphkd.distill.distiller import Distiller
+from graphkd.distill.losses.build import build_losses
+from graphkd.distill.teacher import FrozenTeacher
 from graphkd.engine.build import check_needs, loss_context
 from graphkd.engine.rng import preserved_rng
 from graphkd.errors import UserError
-from graphkd.losses.build import build_losses
-from graphkd.teacher import FrozenTeacher
 from graphkd.views import view_of
 from graphkd.views.dense import BOXES_AN_IMAGE, DenseView, label_boxes, region_logits
 from tests.small import CLASSES, page, small_model

@@ -3,8 +3,8 @@ import torch
 from detectron2.structures import Boxes
 from detectron2.utils.events import EventStorage
 
+from graphkd.distill.taps import TapError
 from graphkd.errors import UserError
-from graphkd.taps import TapError
 from graphkd.views import view_of
 from tests.small import page, small_model
 

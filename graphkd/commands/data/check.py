@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         report.cleaned.problems = [p for p in problems if p.kind != "boxes_look_like_corners"]
     _print_report(report, show_all=args.all)
     if args.json:
-        from graphkd.evaluation.files import write_json
+        from graphkd.io import write_json
 
         write_json(Path(args.json), report.to_dict())
     if args.fix:

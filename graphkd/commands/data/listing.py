@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
 
     from graphkd.data.entries import datasets_root
     from graphkd.data.inventory import inventory
-    from graphkd.evaluation.files import write_json
+    from graphkd.io import write_json
 
     root = datasets_root()
     table = Table(title=f"data sets below {root} (* text class)")

@@ -1,0 +1,205 @@
+"""Which runs a comparison consists of: the methods' configs from yaml files, checked to differ in
+nothing but the method; nothing is trained here.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import yaml
+from detectron2.config import CfgNode
+
+from graphkd.compare.parts import Part
+from graphkd.compare.rows import NOT_METHODS, PLAIN, PLAIN_LONGER
+from graphkd.config import as_plain, find_config, load_cfg
+from graphkd.distill.losses.build import DEFAULT_WEIGHT
+from graphkd.distill.teacher import load_teacher_cfg, teacher_weights
+from graphkd.engine.run_dir import difference_of
+from graphkd.errors import UserError
+
+_LOSSES = "DISTILL.LOSSES"
+_MAY_DIFFER = (_LOSSES, "OUTPUT_DIR", "SEED")
+
+
+@dataclass(frozen=True)
+class Contest:
+    """The methods of a comparison.
+
+    Attributes:
+        source: the first yaml.
+        methods: name -> config; they differ in DISTILL.LOSSES alone.
+        out: folder of everything.
+    """
+
+    source: Path
+    methods: dict[str, CfgNode]
+    out: Path
+
+    @property
+    def cfg(self) -> CfgNode:
+        """The config of the first method."""
+        return next(iter(self.methods.values()))
+
+    @property
+    def first_seed(self) -> int:
+        """SEED of the first config; 1 where it asks for a random one."""
+        return self.cfg.SEED if self.cfg.SEED >= 0 else 1
+
+    @cached_property
+    def teacher_weights(self) -> Path:
+        """Where the teacher's weights are, or will be once it is trained."""
+        return teacher_weights(self.cfg, load_teacher_cfg(self.cfg, source=self.source))
+
+    def part(self, name: str, seed: int, *, stretch: float = 1.0) -> Part:
+        """The run of a method, or of the plain student, at a seed.
+
+        Args:
+            name: a method, "plain" or "plain-same-time".
+            seed: SEED of the run.
+            stretch: factor of its schedule's length.
+        """
+        folder = str(self.out / f"seed{seed}" / name)
+        if name in (PLAIN, PLAIN_LONGER):
+            cfg, weights = as_plain(self.cfg, folder), None
+            cfg.defrost()
+        else:
+            cfg, weights = self.methods[name].clone(), self.teacher_weights
+            cfg.defrost()
+            cfg.DISTILL.TEACHER.WEIGHTS = str(weights)
+            cfg.OUTPUT_DIR = folder
+        cfg.SEED = seed
+        _stretch(cfg, stretch)
+        cfg.freeze()
+        return Part(name, cfg, self.source, teacher=weights)
+
+
+def contest_of(
+    configs: list[str], overrides: list[str], *, methods: list[str] | None = None, out: Path
+) -> Contest:
+    """Reads the methods of a comparison.
+
+    Args:
+        configs: run yamls, a method each; exactly one with `methods`.
+        overrides: KEY VALUE pairs for all; options of a loss go to the methods that have it.
+        methods: names of configs/methods/*.yaml whose losses replace those of the one config;
+            a + b stacks two.
+        out: folder of everything.
+
+    Raises:
+        UserError: a missing or wrong file, a run without losses, two methods of one name, or runs
+            that differ in more than the method.
+    """
+    shared, losses_only = _split(overrides)
+    found: dict[str, CfgNode] = {}
+    if methods:
+        if len(configs) != 1:
+            raise UserError(f"--methods needs exactly one CONFIG, not {len(configs)}")
+        source = find_config(configs[0])
+        base = load_cfg(source, shared)
+        for name in methods:
+            _add(found, name, _with_losses(base, _method_losses(name, near=source)))
+    else:
+        sources = [find_config(config) for config in configs]
+        cfgs = [load_cfg(path, shared) for path in sources]
+        _check_same(sources, cfgs)
+        for name, cfg in zip(_names(sources, cfgs), cfgs, strict=True):
+            _add(found, name, cfg)
+        source = sources[0]
+    _override_losses(found, losses_only)
+    for cfg in found.values():
+        cfg.freeze()
+    return Contest(source, found, Path(out))
+
+
+def _add(found: dict[str, CfgNode], name: str, cfg: CfgNode) -> None:
+    if name in found:
+        raise UserError(f"two methods are called {name}; rename one yaml or leave one out")
+    if name in NOT_METHODS:
+        raise UserError(f"a method cannot be called {name}; rename its yaml")
+    found[name] = cfg
+
+
+def _names(sources: list[Path], cfgs: list[CfgNode]) -> list[str]:
+    """Losses joined with +, or the file's name where several runs have the same losses."""
+    joined = []
+    for source, cfg in zip(sources, cfgs, strict=True):
+        if not cfg.DISTILL.LOSSES:
+            raise UserError(
+                f"{source}: {_LOSSES} is empty; the plain student takes part anyway, leave this out"
+            )
+        joined.append("+".join(cfg.DISTILL.LOSSES))
+    return [
+        name if joined.count(name) == 1 else source.stem
+        for name, source in zip(joined, sources, strict=True)
+    ]
+
+
+def _check_same(sources: list[Path], cfgs: list[CfgNode]) -> None:
+    for source, cfg in zip(sources[1:], cfgs[1:], strict=True):
+        differs = difference_of(cfg, cfgs[0], ignore=_MAY_DIFFER)
+        if differs:
+            key, here, there = differs
+            raise UserError(
+                f"{source}: {key} is {here}, but {there} in {sources[0]}; runs that are compared "
+                f"may differ in {_LOSSES} alone (set it for all: {key} VALUE)"
+            )
+
+
+def _method_losses(name: str, *, near: Path) -> CfgNode:
+    """DISTILL.LOSSES of configs/methods/<name>.yaml; of several for a name with +."""
+    losses = CfgNode(new_allowed=True)
+    for part in name.split("+"):
+        path = find_config(f"configs/methods/{part}.yaml", near=near)
+        try:
+            node = CfgNode.load_yaml_with_base(str(path))["DISTILL"]["LOSSES"]
+        except (KeyError, TypeError, yaml.YAMLError) as error:
+            raise UserError(f"{path}: it sets no {_LOSSES}") from error
+        for key, options in node.items():
+            if key in losses:
+                raise UserError(f"--methods {name}: {_LOSSES}.{key} comes twice")
+            losses[key] = CfgNode(options, new_allowed=True)
+    return losses
+
+
+def _with_losses(base: CfgNode, losses: CfgNode) -> CfgNode:
+    cfg = base.clone()
+    cfg.DISTILL.LOSSES = losses
+    return cfg
+
+
+def _split(overrides: list[str]) -> tuple[list[str], list[str]]:
+    """Overrides for every config, and those that concern a single loss."""
+    if len(overrides) % 2:
+        raise UserError(f"KEY VALUE pairs expected, got {' '.join(overrides)}")
+    shared: list[str] = []
+    losses_only: list[str] = []
+    for pair in zip(overrides[::2], overrides[1::2], strict=True):
+        (losses_only if pair[0].startswith(f"{_LOSSES}.") else shared).extend(pair)
+    return shared, losses_only
+
+
+def _override_losses(methods: dict[str, CfgNode], overrides: list[str]) -> None:
+    for key, value in zip(overrides[::2], overrides[1::2], strict=True):
+        loss = key.removeprefix(f"{_LOSSES}.").split(".")[0]
+        having = [cfg for cfg in methods.values() if loss in cfg.DISTILL.LOSSES]
+        if not having:
+            raise UserError(f"{key}: no method here has the loss {loss}")
+        for cfg in having:
+            # Every method has a weight, also where its yaml does not name it.
+            cfg.DISTILL.LOSSES[loss].setdefault("WEIGHT", DEFAULT_WEIGHT)
+            try:
+                cfg.merge_from_list([key, value])
+            except (KeyError, ValueError, AssertionError) as error:
+                raise UserError(f"{key} {value}: {str(error).strip(chr(39))}") from error
+
+
+def _stretch(cfg: CfgNode, factor: float) -> None:
+    """Makes a schedule longer or shorter, its learning rate steps with it; warm-up stays.
+
+    Steps that rounding brings together, or to the end, are left out.
+    """
+    if factor == 1:
+        return
+    cfg.SOLVER.MAX_ITER = max(1, round(cfg.SOLVER.MAX_ITER * factor))
+    steps = sorted({max(1, round(step * factor)) for step in cfg.SOLVER.STEPS})
+    cfg.SOLVER.STEPS = tuple(step for step in steps if step != cfg.SOLVER.MAX_ITER)

@@ -1,0 +1,147 @@
+"""From one image's typed regions to its graph; the maths of edges, merging and distances is next
+door.
+
+The plan is made once from the teacher and applied to both networks, so node i means the same in
+both [ours].
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from graphkd.distill.graph.merge import centre_adjacency, merge_text
+from graphkd.distill.graph.nodes import BACKGROUND, NONTEXT, TEXT
+
+
+@dataclass(frozen=True)
+class NodePlan:
+    """Which regions of one image form which node.
+
+    Nodes sit in n slots, one a member region, so that no size depends on values on the device: a
+    node sits in the slot of its first member, and the slots of its other members are unused.
+
+    Attributes:
+        regions: (n,) int64 rows among the image's regions, ascending.
+        types: (n,) int64 `TEXT`, `NONTEXT` or `BACKGROUND` of every member region, and so of the
+            node in this slot.
+        slots: (n,) int64 slot of the node that a member region belongs to.
+        sizes: (n,) float members of the node in a slot; 0 for an unused slot.
+    """
+
+    regions: Tensor
+    types: Tensor
+    slots: Tensor
+    sizes: Tensor
+
+    @property
+    def present(self) -> Tensor:
+        """(n,) bool, which slots hold a node."""
+        return self.sizes > 0
+
+    @property
+    def is_text(self) -> Tensor:
+        """(n,) bool, which slots hold a text node."""
+        return (self.types == TEXT) & self.present
+
+    @property
+    def is_nontext(self) -> Tensor:
+        """(n,) bool, which slots hold a foreground node that is no text."""
+        return (self.types == NONTEXT) & self.present
+
+    @property
+    def is_background(self) -> Tensor:
+        """(n,) bool, which slots hold a background node."""
+        return (self.types == BACKGROUND) & self.present
+
+    @property
+    def assignment(self) -> Tensor:
+        """(n, n) A: row p has 1 / size at the members of node p and is 0 for an unused slot."""
+        index = torch.arange(len(self.slots), device=self.slots.device)
+        member = (index[:, None] == self.slots[None]).to(self.sizes)
+        return member / self.sizes.clamp(min=1)[:, None]
+
+
+@dataclass(frozen=True)
+class InstanceGraph:
+    """One image's graph as the teacher sees it, with unused slots removed; for drawing and
+    inspection.
+
+    Attributes:
+        regions: (n,) int64 rows of the member regions among the image's regions.
+        boxes: (n, 4) their boxes, in pixels of the teacher's input.
+        region_types: (n,) int64 index into `graphkd.distill.graph.nodes.TYPE_NAMES`.
+        groups: (n,) int64 node 0..M - 1 of every member region.
+        assignment: (M, n) row-stochastic.
+        node_types: (M,) int64 index into `TYPE_NAMES`.
+        edges: (M, M) the teacher's affinities; the diagonal is the mean affinity among a node's own
+            members.
+    """
+
+    regions: Tensor
+    boxes: Tensor
+    region_types: Tensor
+    groups: Tensor
+    assignment: Tensor
+    node_types: Tensor
+    edges: Tensor
+
+
+def plan_nodes(
+    regions: Tensor,
+    types: Tensor,
+    boxes: Tensor,
+    similarity: Tensor | None,
+    *,
+    neighbours: int = 8,
+    rounds: int = 5,
+) -> NodePlan:
+    """Groups the typed regions of one image into nodes.
+
+    Args:
+        regions: (n,) int64 rows among the image's regions.
+        types: (n,) int64 types.
+        boxes: (n, 4) boxes of these regions.
+        similarity: (n, n) the teacher's cosines, which decide what merges; None to merge nothing.
+        neighbours: nearest box centres that count as adjacent; background is no neighbour.
+        rounds: of merging.
+    """
+    if similarity is None:
+        slots = torch.arange(len(regions), device=regions.device)
+    else:
+        adjacent = centre_adjacency(boxes, types != BACKGROUND, neighbours=neighbours)
+        nontext = (types == NONTEXT).sum()
+        slots = merge_text(similarity, adjacent, types == TEXT, nontext=nontext, rounds=rounds)
+    ones = torch.ones(len(regions), device=regions.device)
+    return NodePlan(regions, types, slots, torch.zeros_like(ones).index_add(0, slots, ones))
+
+
+def pool_edges(edges: Tensor, plan: NodePlan) -> Tensor:
+    """`A E A^T`: from edges of regions to edges of nodes, (n, n) both; unused slots get 0.
+
+    Cross edges are mean member affinities, and so is the self-loop of a merged node.
+    """
+    assignment = plan.assignment.to(edges)
+    return assignment @ edges @ assignment.T
+
+
+def describe(plan: NodePlan, boxes: Tensor, edges: Tensor) -> InstanceGraph:
+    """Removes unused slots of a plan.
+
+    Args:
+        plan: the plan.
+        boxes: (n, 4) boxes of the plan's regions.
+        edges: (n, n) the teacher's edges of nodes, as `pool_edges` gives them.
+    """
+    used = plan.present.nonzero().flatten()
+    place = torch.zeros_like(plan.slots)
+    place[used] = torch.arange(len(used), device=used.device)
+    return InstanceGraph(
+        regions=plan.regions,
+        boxes=boxes,
+        region_types=plan.types,
+        groups=place[plan.slots],
+        assignment=plan.assignment[used],
+        node_types=plan.types[used],
+        edges=edges[used][:, used],
+    )

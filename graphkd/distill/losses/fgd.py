@@ -1,0 +1,181 @@
+"""The `fgd` method: FPN maps inside and outside objects, with attention and global context."""
+
+from torch import Tensor, nn, stack
+
+from graphkd.distill.losses.base import DistillLoss, LossContext
+from graphkd.distill.losses.maps import (
+    LevelPair,
+    level_adapters,
+    level_pairs,
+    reference_cells,
+    reference_width,
+)
+from graphkd.distill.losses.masks import foreground_weights
+from graphkd.distill.losses.options import not_negative, positive
+from graphkd.distill.losses.register import register
+from graphkd.distill.outputs import Outputs, Targets
+
+TWO_STAGE = {"alpha": 5e-5, "beta": 2.5e-5, "gamma": 5e-5, "context_weight": 5e-7}
+ONE_STAGE = {"alpha": 1e-3, "beta": 5e-4, "gamma": 5e-4, "context_weight": 5e-6}
+
+
+def spatial_attention(maps: Tensor, *, temperature: float) -> Tensor:
+    """Softmax over cells of the mean absolute value over channels, (N, C, H, W) to (N, 1, H, W).
+
+    Times the count of cells, so its mean over cells is 1.
+    """
+    strength = maps.abs().mean(1, keepdim=True)
+    shares = (strength / temperature).flatten(2).softmax(2)
+    return shares.reshape(strength.shape) * strength[0].numel()
+
+
+def channel_attention(maps: Tensor, *, temperature: float) -> Tensor:
+    """Softmax over channels of the mean absolute value over cells, (N, C, H, W) to (N, C, 1, 1).
+
+    Times the count of channels, so its mean over channels is 1.
+    """
+    strength = maps.abs().mean((2, 3), keepdim=True)
+    return (strength / temperature).softmax(1) * maps.shape[1]
+
+
+def focal_terms(
+    pair: LevelPair, boxes: tuple[Tensor, ...], *, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Attention-weighted squared error on the objects and on the rest of one level.
+
+    Args:
+        pair: the level, (N, C, h, w).
+        boxes: per image (G_i, 4) in input pixels.
+        temperature: of the teacher's attention.
+
+    Returns:
+        A sum over channels of a mean over the cells of every object, summed over objects; and of a
+        mean over the cells outside all objects. Both are means over images.
+    """
+    foreground = stack(
+        [foreground_weights(each, stride=pair.stride, size=pair.size) for each in boxes]
+    )
+    outside = (foreground == 0).float()
+    background = outside / outside.sum((1, 2), keepdim=True).clamp(min=1)
+    error = (pair.student - pair.teacher).square()
+    error = error * channel_attention(pair.teacher, temperature=temperature)
+    error = error.sum(1) * spatial_attention(pair.teacher, temperature=temperature)[:, 0]
+    return (
+        (error * foreground).sum((1, 2)).mean(),
+        (error * background).sum((1, 2)).mean(),
+    )
+
+
+def attention_term(pair: LevelPair, *, temperature: float, cells: float, width: float) -> Tensor:
+    """Absolute difference of attentions: a mean over cells times `cells`, a sum over channels times
+    `width`.
+    """
+    spatial = spatial_attention(pair.student, temperature=temperature)
+    spatial = spatial - spatial_attention(pair.teacher, temperature=temperature)
+    channel = channel_attention(pair.student, temperature=temperature)
+    channel = channel - channel_attention(pair.teacher, temperature=temperature)
+    return cells * spatial.abs().mean() + width * channel.abs().sum((1, 2, 3)).mean()
+
+
+class GlobalContext(nn.Module):
+    """Adds to every cell a transform of the map's attended mean (GCNet, Cao et al. 2019).
+
+    The last layer starts at zero, so the block starts as the identity.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        hidden = max(channels // 2, 1)
+        self.attend = nn.Conv2d(channels, 1, 1)
+        self.transform = nn.Sequential(
+            nn.Linear(channels, hidden),
+            nn.LayerNorm(hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, channels),
+        )
+        nn.init.zeros_(self.transform[-1].weight)
+        nn.init.zeros_(self.transform[-1].bias)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape, float32."""
+        shares = self.attend(maps).float().flatten(2).softmax(2)
+        attended = (maps.flatten(2) * shares).sum(2)
+        return maps + self.transform(attended).float()[:, :, None, None]
+
+
+@register("fgd")
+class FGD(DistillLoss):
+    """Focal and global terms, summed over levels.
+
+    Source: Yang et al., Focal and Global Knowledge Distillation for Detectors, section 3.
+    Differs from the paper: the sums over cells of the attention and the context term are means,
+    times `maps.reference_cells`, and sums over channels are times `reference_width`,
+    so that all factors keep their published values and no level weighs more for its area. p6 of
+    two-stage detectors takes part; the student does not start from the teacher's heads.
+    """
+
+    needs = frozenset({"features"})
+
+    def __init__(
+        self,
+        context: LossContext,
+        *,
+        alpha: float | None = None,
+        beta: float | None = None,
+        gamma: float | None = None,
+        context_weight: float | None = None,
+        temperature: float = 0.5,
+    ):
+        """Makes adapters and context blocks; a factor of None takes the published value.
+
+        Args:
+            context: facts about the pair.
+            alpha: factor of the squared error on objects.
+            beta: factor of the squared error outside objects.
+            gamma: factor of the attention term.
+            context_weight: factor of the context term, the paper's lambda.
+            temperature: T of the attentions.
+        """
+        super().__init__()
+        given = dict(alpha=alpha, beta=beta, gamma=gamma, context_weight=context_weight)
+        published = TWO_STAGE if context.two_stage else ONE_STAGE
+        self.factors = {
+            name: published[name] if value is None else not_negative(name, value)
+            for name, value in given.items()
+        }
+        self.temperature = positive("temperature", temperature)
+        self.cells, self.width = reference_cells(context), reference_width(context)
+        self.adapters = level_adapters(context)
+        self.student_context = self._blocks(context)
+        self.teacher_context = self._blocks(context)
+
+    @staticmethod
+    def _blocks(context: LossContext) -> nn.ModuleDict:
+        return nn.ModuleDict(
+            {level: GlobalContext(context.teacher_channels) for level in context.levels}
+        )
+
+    def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:
+        """Returns `foreground`, `background`, `attention` and `context`."""
+        pairs = level_pairs(student, teacher, targets, adapters=self.adapters)
+        focal = [focal_terms(p, targets.boxes, temperature=self.temperature) for p in pairs]
+        attention = [
+            attention_term(p, temperature=self.temperature, cells=self.cells, width=self.width)
+            for p in pairs
+        ]
+        return {
+            "foreground": self.factors["alpha"]
+            * self.width
+            * stack([each[0] for each in focal]).sum(),
+            "background": self.factors["beta"]
+            * self.width
+            * stack([each[1] for each in focal]).sum(),
+            "attention": self.factors["gamma"] * stack(attention).sum(),
+            "context": self.factors["context_weight"]
+            * stack([self._context_term(pair) for pair in pairs]).sum(),
+        }
+
+    def _context_term(self, pair: LevelPair) -> Tensor:
+        seen = self.student_context[pair.name](pair.student)
+        wanted = self.teacher_context[pair.name](pair.teacher)
+        return self.cells * self.width * (seen - wanted).square().sum(1).mean()

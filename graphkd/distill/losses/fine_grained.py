@@ -1,0 +1,94 @@
+"""The `fine_grained` method: FPN cells whose anchors lie near an object; no other cells."""
+
+import torch
+from detectron2.structures import Boxes, pairwise_iou
+from torch import Tensor, stack
+
+from graphkd.distill.losses.base import DistillLoss, LossContext
+from graphkd.distill.losses.maps import (
+    LevelPair,
+    anchor_grids,
+    level_adapters,
+    level_pairs,
+    reference_width,
+)
+from graphkd.distill.losses.options import fraction
+from graphkd.distill.losses.reduce import mean_of_present
+from graphkd.distill.losses.register import register
+from graphkd.distill.outputs import Outputs, Targets
+
+
+def near_object_cells(boxes: Tensor, grids: list[Tensor], *, ratio: float) -> list[Tensor]:
+    """Cells with an anchor that overlaps some box more than `ratio` times that box's best anchor.
+
+    Args:
+        boxes: (G, 4) ground truth.
+        grids: per level (h, w, A, 4) anchors; the best anchor is sought on all levels.
+        ratio: 0..1.
+
+    Returns:
+        Per level (h, w) bool; all False for G = 0.
+    """
+    anchors = torch.cat([grid.reshape(-1, 4) for grid in grids])
+    if not len(boxes):
+        near = torch.zeros(len(anchors), dtype=torch.bool, device=anchors.device)
+    else:
+        overlaps = pairwise_iou(Boxes(boxes), Boxes(anchors))
+        near = (overlaps > ratio * overlaps.amax(1, keepdim=True)).any(0)
+    parts = near.split([grid[..., 0].numel() for grid in grids])
+    return [part.reshape(grid.shape[:3]).any(2) for part, grid in zip(parts, grids, strict=True)]
+
+
+def imitation(pairs: list[LevelPair], masks: list[Tensor]) -> Tensor:
+    """Half the squared error summed over channels, a mean over the masked cells of all levels.
+
+    Args:
+        pairs: levels of both networks, (N, C, h, w).
+        masks: per level (N, h, w) bool.
+
+    Returns:
+        A scalar, the mean over images that have masked cells; 0 if none has.
+    """
+    total, count = 0.0, 0.0
+    for pair, mask in zip(pairs, masks, strict=True):
+        error = (pair.student - pair.teacher).square().sum(1)
+        total = total + torch.where(mask, error, torch.zeros_like(error)).sum((1, 2))
+        count = count + mask.sum((1, 2))
+    return mean_of_present(total / (2 * count.clamp(min=1)), count > 0)
+
+
+@register("fine_grained")
+class FineGrained(DistillLoss):
+    """Squared error on cells near objects.
+
+    Source: Wang et al., Distilling Object Detectors with Fine-grained Feature Imitation, section 3.
+    Differs from the paper: FPN levels in place of one map, with the best anchor of an object sought
+    on all of them; the cells of each image are its own divisor, so every image weighs the same; the
+    sum over channels is times `graphkd.distill.losses.maps.reference_width`.
+    """
+
+    needs = frozenset({"features"})
+
+    def __init__(self, context: LossContext, *, ratio: float = 0.5, kernel: int = 3):
+        """Makes the adapters.
+
+        Args:
+            context: facts about the pair.
+            ratio: share of the best anchor's overlap that an anchor needs, 0..1.
+            kernel: 1 or 3, width of the convolution from student to teacher channels, which is
+                there at equal widths too, as in the paper.
+        """
+        super().__init__()
+        self.ratio = fraction("ratio", ratio)
+        self.width = reference_width(context)
+        self.adapters = level_adapters(context, kernel=kernel, always=True)
+
+    def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:
+        """Returns `features`."""
+        pairs = level_pairs(student, teacher, targets, adapters=self.adapters)
+        sizes = [tuple(each.shape[-2:]) for each in student.features.values()]
+        by_level = dict(zip(student.features, anchor_grids(targets, sizes), strict=True))
+        grids = [by_level[pair.name][: pair.size[0], : pair.size[1]] for pair in pairs]
+        images = [near_object_cells(boxes, grids, ratio=self.ratio) for boxes in targets.boxes]
+        masks = [stack(level) for level in zip(*images, strict=True)]
+        return {"features": self.width * imitation(pairs, masks)}

@@ -1,0 +1,158 @@
+"""The `gid` method: the few regions where both networks disagree most; no maps and no labels."""
+
+import torch
+from detectron2.layers import nms
+from torch import Tensor, stack
+from torch.nn import functional as F
+
+from graphkd.distill.losses.base import DistillLoss, LossContext
+from graphkd.distill.losses.maps import channel_adapter
+from graphkd.distill.losses.options import (
+    fraction,
+    need_same_box_codes,
+    need_two_stage,
+    not_negative,
+    positive,
+    whole_number,
+)
+from graphkd.distill.losses.reduce import deltas_of_class, softened_kl
+from graphkd.distill.losses.register import register
+from graphkd.distill.outputs import Outputs, Regions, Targets
+
+
+def general_instances(
+    student: Regions, teacher: Regions, *, top: int, overlap: float
+) -> list[Tensor]:
+    """The regions of every image with the largest difference of class probabilities.
+
+    Args:
+        student: regions with logits (R, K + 1).
+        teacher: the same regions.
+        top: at most so many an image.
+        overlap: IoU above which the region of smaller difference is dropped.
+
+    Returns:
+        Per image the chosen rows (T_i,) int64, T_i <= `top`, falling in difference; empty where an
+        image has no regions. Background does not count as a class.
+    """
+    gap = student.logits.detach().float().softmax(1) - teacher.logits.float().softmax(1)
+    gap = gap[:, :-1].abs().amax(1)
+    chosen, first = [], 0
+    for boxes in student.boxes:
+        here = gap[first : first + len(boxes)]
+        chosen.append(nms(boxes.float(), here, overlap)[:top] + first)
+        first += len(boxes)
+    return chosen
+
+
+def relation(features: Tensor) -> Tensor:
+    """Euclidean distances between rows (T, D), divided by their mean over unequal pairs, (T, T)."""
+    squared = (features[:, None] - features[None]).square().sum(2)
+    # the root has no finite slope at 0, where the diagonal and copies of a region lie
+    distances = squared.clamp(min=1e-12).sqrt()
+    distances = torch.where(squared > 0, distances, torch.zeros_like(squared))
+    pairs = max(len(features) * (len(features) - 1), 1)
+    return distances / (distances.sum() / pairs).clamp(min=1e-6)
+
+
+def instance_terms(
+    student: Regions, teacher: Regions, rows: Tensor, *, temperature: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Feature, relation and response disagreement on chosen regions of one image.
+
+    Args:
+        student: regions whose features are as wide as the teacher's.
+        teacher: the same regions.
+        rows: (T,) chosen rows, T >= 1.
+        temperature: T of the class scores.
+
+    Returns:
+        Squared error summed over a region's features, a mean over regions; smooth L1 of `relation`,
+        a mean over pairs; T^2 KL of the class scores plus L1 of the deltas of the class the teacher
+        sees, a mean over regions.
+    """
+    seen, wanted = student.features[rows].flatten(1), teacher.features[rows].flatten(1)
+    feature = (seen - wanted).square().sum(1).mean()
+    pairs = F.smooth_l1_loss(relation(seen), relation(wanted))
+    classes = teacher.logits[rows, :-1].argmax(1)
+    boxes = deltas_of_class(student.deltas[rows], classes)
+    boxes = boxes.float() - deltas_of_class(teacher.deltas[rows], classes).float()
+    divergence = softened_kl(student.logits[rows], teacher.logits[rows], temperature=temperature)
+    return feature, pairs, divergence.mean() + boxes.abs().mean()
+
+
+@register("gid")
+class GID(DistillLoss):
+    """Feature, relation and response terms on general instances.
+
+    Source: Dai et al., General Instance Distillation for Object Detection, section 3.
+    Differs from the paper: instances are chosen among the student's sampled regions, which both
+    networks score at the same boxes, in place of all predicted boxes; relations are a mean over
+    pairs; the response term is a KL and an L1 distance on these regions in place of a masked copy
+    of the detector's own losses.
+    """
+
+    needs = frozenset({"region_features", "region_predictions"})
+    needs_same_classes = True
+
+    def __init__(
+        self,
+        context: LossContext,
+        *,
+        feature_weight: float = 5e-4,
+        relation_weight: float = 40.0,
+        response_weight: float = 1.0,
+        top: int = 10,
+        overlap: float = 0.3,
+        temperature: float = 1.0,
+    ):
+        """Makes the adapter.
+
+        Args:
+            context: facts about the pair.
+            feature_weight: factor of the feature term.
+            relation_weight: factor of the relation term.
+            response_weight: factor of the response term.
+            top: instances an image.
+            overlap: IoU above which two regions count as one instance, 0..1.
+            temperature: T of the class scores in the response term.
+        """
+        super().__init__()
+        need_two_stage(context)
+        need_same_box_codes(context, remedy="remove it")
+        if not context.shared_regions:
+            raise ValueError("needs region features of equal height and width in both detectors")
+        self.weights = {
+            "feature": not_negative("feature_weight", feature_weight),
+            "relation": not_negative("relation_weight", relation_weight),
+            "response": not_negative("response_weight", response_weight),
+        }
+        self.top = whole_number("top", top, least=1)
+        self.overlap = fraction("overlap", overlap)
+        self.temperature = positive("temperature", temperature)
+        self.adapter = channel_adapter(context.student_channels, context.teacher_channels)
+
+    def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:
+        """Returns `feature`, `relation` and `response`, means over images that have regions."""
+        adapted = self.adapter(student.regions.features.float()).float()
+        seen = Regions(
+            student.regions.boxes, adapted, student.regions.logits, student.regions.deltas
+        )
+        wanted = Regions(
+            teacher.regions.boxes,
+            teacher.regions.features.detach().float(),
+            teacher.regions.logits.detach(),
+            teacher.regions.deltas.detach(),
+        )
+        chosen = general_instances(seen, wanted, top=self.top, overlap=self.overlap)
+        images = [
+            stack(instance_terms(seen, wanted, rows, temperature=self.temperature))
+            for rows in chosen
+            if len(rows)
+        ]
+        reach = 0 * (seen.features.sum() + seen.logits.sum() + seen.deltas.sum()).float()
+        means = stack(images).mean(0) if images else reach.expand(3)
+        return {
+            name: self.weights[name] * value
+            for name, value in zip(self.weights, means, strict=True)
+        }

@@ -1,0 +1,331 @@
+"""The `graphkd` method: nodes and edges of a document graph.
+
+Evidence. Nodes are RoI-pooled proposal features sorted into text and non-text by their covariance,
+text nodes are merged iteratively, non-text nodes weigh more, edges are distilled with a Mahalanobis
+distance [paper]. Edges are cosines of a complete graph, the loss is node plus edge imitation [2nd].
+All sampled background regions have a node term; those that the teacher finds hard have edges, too
+[code, of the parent DSIG]. The formulas of the text test, the merging, the edge metric, the term
+weights, and background that counts as non-text for edges [ours].
+
+`Differs from the paper:` the paper gives no formula and the public release contains none of this,
+so nothing here reproduces a published number.
+"""
+
+import logging
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from graphkd.distill.graph.build import InstanceGraph, describe, plan_nodes, pool_edges
+from graphkd.distill.graph.distance import (
+    edge_distance,
+    masked_mean,
+    node_squares,
+    profile_metric,
+)
+from graphkd.distill.graph.edges import (
+    class_sums,
+    cosine_affinity,
+    covariance_factor,
+    mahalanobis_affinity,
+    mahalanobis_weights,
+    squared_mahalanobis,
+    within_class_scatter,
+)
+from graphkd.distill.graph.nodes import match_size
+from graphkd.distill.losses.base import DistillLoss, LossContext
+from graphkd.distill.losses.node_sampling import (
+    SampledNodes,
+    one_image,
+    roi_adapter,
+    sample_nodes,
+    take,
+)
+from graphkd.distill.losses.options import (
+    finite,
+    fraction,
+    not_negative,
+    one_of,
+    switch,
+    weight_tuple,
+    whole_number,
+)
+from graphkd.distill.losses.reduce import count_per_process, sum_of_images
+from graphkd.distill.losses.register import register
+from graphkd.distill.losses.running import RunningScatter, sum_over_processes
+from graphkd.distill.losses.teacher_graph import TeacherGraph, describe_batch
+from graphkd.distill.losses.text_test import NODE_TYPES, THRESHOLDS, TextTest
+from graphkd.distill.outputs import Outputs, Regions, Targets
+
+MIN_VARIATION = 0.02
+MIN_SHRINKAGE = 0.1
+
+
+@register("graphkd")
+class GraphKD(DistillLoss):
+    """Imitates the teacher's document graph: text, non-text and background nodes, typed edges."""
+
+    needs = frozenset({"region_features", "region_predictions"})
+
+    def __init__(
+        self,
+        context: LossContext,
+        *,
+        node_type: str = "covariance",
+        threshold: str = "calibrated",
+        fixed_threshold: float = 0.0,
+        text_is_high: bool = False,
+        decay: float = 0.99,
+        merge: bool = True,
+        neighbours: int = 8,
+        merge_rounds: int = 5,
+        deduplicate: float = 0.0,
+        max_background: int = 64,
+        background_ce: float = 0.6,
+        affinity: str = "cosine",
+        weight_by: str = "none",
+        distance: str = "mahalanobis",
+        rho_min: float = 0.1,
+        nontext_weight: float = 0.5,
+        text_weight: float = 0.5,
+        background_weight: float = 0.5,
+        alpha: float = 1.0,
+        edge_weight: float = 1.0,
+        edge_type_weights: tuple[float, float, float] = (0.5, 1.0, 1.0),
+    ):
+        """Takes the options.
+
+        Args:
+            context: facts about the pair.
+            node_type: what calls a node text: covariance (the teacher's features), gt_class,
+                teacher_class, or none (all nodes alike: no merging, one edge type).
+            threshold: of the covariance test: calibrated on the text classes, otsu (guarded, else
+                fixed) or fixed.
+            fixed_threshold: z-score for `fixed`.
+            text_is_high: whether text has the higher covariance, for `otsu` and `fixed`;
+                calibration learns it.
+            decay: of running statistics, a batch.
+            merge: whether text nodes merge.
+            neighbours: nearest box centres that count as adjacent when merging.
+            merge_rounds: of merging, at most.
+            deduplicate: IoU above which regions of one class are copies and one stays; 0 keeps all.
+            max_background: hard background nodes with edges an image, at most; 0 for none.
+            background_ce: the teacher's cross entropy from which background is hard.
+            affinity: what an edge is, cosine or mahalanobis.
+            weight_by: weights of single edges, none or mahalanobis (the teacher's D2).
+            distance: between edge profiles, euclidean or mahalanobis.
+            rho_min: least shrinkage of the edge metric; 1 makes it Euclidean.
+            nontext_weight: of the non-text node term.
+            text_weight: of the text node term, times min(1, alpha * non-text nodes / text nodes).
+            background_weight: of the node term of all sampled background.
+            alpha: see text_weight.
+            edge_weight: of the edge term.
+            edge_type_weights: text-text, text-nontext, nontext-nontext.
+
+        Raises:
+            ValueError: an option has no such value, or the data set or pair lacks what it needs.
+        """
+        super().__init__()
+        one_of("node_type", node_type, NODE_TYPES)
+        one_of("threshold", threshold, THRESHOLDS)
+        self.affinity = one_of("affinity", affinity, ("cosine", "mahalanobis"))
+        self.weight_by = one_of("weight_by", weight_by, ("none", "mahalanobis"))
+        self.distance = one_of("distance", distance, ("euclidean", "mahalanobis"))
+        self.merging = switch("merge", merge) and node_type != "none"
+        self.plan_options = {
+            "neighbours": whole_number("neighbours", neighbours, least=1),
+            "rounds": whole_number("merge_rounds", merge_rounds, least=0),
+        }
+        self.sampling = {
+            "max_background": whole_number("max_background", max_background, least=0),
+            "background_ce": not_negative("background_ce", background_ce),
+            "max_iou": fraction("deduplicate", deduplicate),
+        }
+        self.rho_min = fraction("rho_min", rho_min)
+        self.weights = {
+            "nontext": not_negative("nontext_weight", nontext_weight),
+            "text": not_negative("text_weight", text_weight),
+            "background": not_negative("background_weight", background_weight),
+            "edges": not_negative("edge_weight", edge_weight),
+        }
+        self.alpha = not_negative("alpha", alpha)
+        self.edge_type_weights = weight_tuple("edge_type_weights", edge_type_weights, length=3)
+        self.num_classes = context.num_classes
+        decay = fraction("decay", decay)
+        self.text_test = TextTest(
+            context,
+            node_type=node_type,
+            threshold=threshold,
+            fixed_threshold=finite("fixed_threshold", fixed_threshold),
+            text_is_high=switch("text_is_high", text_is_high),
+            decay=decay,
+        )
+        mines = self.sampling["max_background"] > 0 or self.sampling["max_iou"] > 0
+        predictions = mines or node_type == "teacher_class"
+        self.needs = frozenset(
+            {"region_features", "region_predictions"} if predictions else {"region_features"}
+        )
+        self.adapter = roi_adapter(context.student_channels, context.teacher_channels)
+        self.teacher_scatter = self.student_scatter = None
+        if "mahalanobis" in (affinity, weight_by):
+            self.teacher_scatter = RunningScatter(width=context.teacher_channels, decay=decay)
+        if affinity == "mahalanobis":
+            self.student_scatter = RunningScatter(width=context.student_channels, decay=decay)
+        self.check_every, self.calls, self.warned = 100, 0, False
+        self.log: dict[str, Tensor] = {}
+
+    def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:
+        """Returns `text`, `nontext`, `background`, `edges`, means over the images with a region."""
+        with torch.autocast(student.regions.features.device.type, enabled=False):
+            terms = self._terms(student.regions, teacher.regions, targets)
+        self.calls += 1
+        if self.training and self.calls % self.check_every == 0:
+            self._warn()
+        return terms
+
+    @torch.no_grad()
+    def instance_graph(self, teacher: Outputs, targets: Targets, image: int) -> InstanceGraph:
+        """The graph of one image of a batch, for drawing; the running statistics stay as they are.
+
+        The teacher's features are taken at their own height and width, and `teacher.regions.logits`
+        is read where `needs` says so.
+        """
+        regions, targets = one_image(teacher, targets, image)
+        with torch.autocast(regions.features.device.type, enabled=False):
+            nodes = sample_nodes(regions, targets, **self.sampling)
+            features = take(regions.features, nodes.rows).float()
+            (graph,) = self._teacher_graphs(features, nodes, regions, update=False)
+        return describe(graph.plan, nodes.boxes[0], graph.edges)
+
+    def _terms(self, student: Regions, teacher: Regions, targets: Targets) -> dict[str, Tensor]:
+        features, constant = match_size(student.features.float(), teacher.features.detach().float())
+        adapted = self.adapter(features)
+        found = {
+            **self._terms_of_graphs(features, constant, teacher, targets),
+            "background": background_terms(adapted, constant, targets, teacher.counts),
+        }
+        sums = {name: sum_of_images(each, adapted) for name, each in found.items()}
+        images = count_per_process(adapted.new_tensor(sum(count > 0 for count in teacher.counts)))
+        return {name: self.weights[name] * total / images for name, total in sums.items()}
+
+    def _terms_of_graphs(
+        self, features: Tensor, constant: Tensor, teacher: Regions, targets: Targets
+    ) -> dict[str, list[Tensor]]:
+        nodes = sample_nodes(teacher, targets, **self.sampling)
+        own, other = take(features, nodes.rows), take(constant, nodes.rows)
+        student_factor = None
+        with torch.no_grad():
+            graphs = self._teacher_graphs(other, nodes, teacher, update=self.training)
+            if self.student_scatter is not None:
+                student_factor = self._factor(
+                    self.student_scatter, own, nodes, update=self.training
+                )
+        self.log = {**self.text_test.log, **describe_batch(graphs)}
+        # Of the few rows with edges once more: cheaper than the gradient of rows taken from all.
+        difference = self.adapter(own) - other
+        parts = (own.split(nodes.counts), difference.split(nodes.counts))
+        found: dict[str, list[Tensor]] = {"text": [], "nontext": [], "edges": []}
+        for graph, rows, differences in zip(graphs, *parts, strict=True):
+            if len(rows):
+                edges = pool_edges(self._affinity(rows, student_factor), graph.plan)
+                for name, term in self._graph_terms(graph, edges, differences).items():
+                    found[name].append(term)
+        return found
+
+    def _graph_terms(
+        self, graph: TeacherGraph, student_edges: Tensor, difference: Tensor
+    ) -> dict[str, Tensor]:
+        plan = graph.plan
+        squares = node_squares(difference.flatten(1), plan.slots, plan.sizes)
+        texts, others = plan.is_text.sum(), plan.is_nontext.sum()
+        balance = (self.alpha * others / texts.clamp(min=1)).clamp(max=1)
+        balance = torch.where(others > 0, balance, torch.ones_like(balance))
+        return {
+            "text": balance * masked_mean(squares, plan.is_text),
+            "nontext": masked_mean(squares, plan.is_nontext),
+            "edges": edge_distance(
+                student_edges,
+                graph.edges,
+                present=plan.present,
+                is_text=plan.is_text,
+                metric=graph.metric,
+                edge_weights=graph.weights,
+                type_weights=self.edge_type_weights,
+            ),
+        }
+
+    def _teacher_graphs(
+        self, features: Tensor, nodes: SampledNodes, teacher: Regions, *, update: bool
+    ) -> list[TeacherGraph]:
+        logits = None if teacher.logits is None else teacher.logits[nodes.rows]
+        types = self.text_test(features, nodes, logits, update=update).split(nodes.counts)
+        factor = None
+        if self.teacher_scatter is not None:
+            factor = self._factor(self.teacher_scatter, features, nodes, update=update)
+        parts = (nodes.regions, types, nodes.boxes, features.split(nodes.counts))
+        return [self._teacher_graph(*part, factor) for part in zip(*parts, strict=True)]
+
+    def _teacher_graph(
+        self, regions: Tensor, types: Tensor, boxes: Tensor, features: Tensor, factor: Tensor | None
+    ) -> TeacherGraph:
+        cosines = None
+        if self.merging or self.affinity == "cosine":
+            cosines = cosine_affinity(features.flatten(1))
+        similarity = cosines if self.merging else None
+        plan = plan_nodes(regions, types, boxes, similarity, **self.plan_options)
+        affinity = cosines if self.affinity == "cosine" else self._affinity(features, factor)
+        edges = pool_edges(affinity, plan)
+        metric = distances = weights = None
+        if self.distance == "mahalanobis":
+            metric = profile_metric(edges, plan.present, rho_min=self.rho_min)
+        if factor is not None:
+            descriptors = plan.assignment @ features.mean((2, 3))
+            distances = squared_mahalanobis(descriptors, factor)
+        if self.weight_by == "mahalanobis":
+            weights = mahalanobis_weights(distances, plan.present)
+        return TeacherGraph(plan, edges, metric, weights, distances)
+
+    def _affinity(self, features: Tensor, factor: Tensor | None) -> Tensor:
+        if self.affinity == "cosine":
+            return cosine_affinity(features.flatten(1))
+        return mahalanobis_affinity(features.mean((2, 3)), factor)
+
+    def _factor(
+        self, running: RunningScatter, features: Tensor, nodes: SampledNodes, *, update: bool
+    ) -> Tensor:
+        if update:
+            descriptors, size = features.mean((2, 3)), self.num_classes + 1
+            sums = sum_over_processes(class_sums(descriptors, nodes.labels, num_labels=size))
+            running.update(
+                *within_class_scatter(descriptors, nodes.labels, num_labels=size, sums=sums)
+            )
+        return covariance_factor(running.scatter, running.dof, min_shrinkage=MIN_SHRINKAGE)
+
+    def _warn(self) -> None:
+        self.text_test.warn()
+        measured = self.log.get("d2_variation")
+        if measured is not None and not self.warned and float(measured) <= MIN_VARIATION:
+            self.warned = True
+            logging.getLogger(__name__).warning(
+                "graphkd: Mahalanobis distances between nodes are all but equal (coefficient of "
+                "variation %.3f) and teach nothing; set AFFINITY: cosine and WEIGHT_BY: none",
+                float(measured),
+            )
+
+
+def background_terms(
+    student: Tensor, teacher: Tensor, targets: Targets, counts: tuple[int, ...]
+) -> list[Tensor]:
+    """Unweighted node term of all background of every image that has a region.
+
+    Args:
+        student: (R, C, h, w) features of all sampled regions, adapted to the teacher's width.
+        teacher: (R, C, h, w).
+        targets: what the regions are.
+        counts: regions of every image.
+    """
+    squares = F.mse_loss(student, teacher, reduction="none").flatten(1).mean(1)
+    background = targets.region_labels == targets.num_classes
+    parts = zip(squares.split(counts), background.split(counts), strict=True)
+    return [masked_mean(*each) for each in parts if len(each[0])]

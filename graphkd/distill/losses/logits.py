@@ -1,0 +1,119 @@
+"""The `logits` method: what the head says about regions or anchors; no features."""
+
+from torch import Tensor
+
+from graphkd.distill.losses.base import DistillLoss, LossContext
+from graphkd.distill.losses.maps import dense_pair
+from graphkd.distill.losses.options import (
+    need_same_anchors,
+    need_same_box_codes,
+    not_negative,
+    positive,
+)
+from graphkd.distill.losses.reduce import (
+    bernoulli_kl,
+    deltas_of_class,
+    image_index,
+    mean_over_images,
+    softened_kl,
+)
+from graphkd.distill.losses.register import register
+from graphkd.distill.outputs import Dense, Outputs, Regions, Targets
+
+
+def region_terms(
+    student: Regions, teacher: Regions, targets: Targets, *, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Class and box disagreement on the sampled regions.
+
+    Returns:
+        T^2 KL, a mean over the regions of an image and then over images; and the mean absolute
+        difference of the labelled class's deltas over foreground regions, reduced the same way.
+        Images without such regions leave the mean; both are 0 where no image has any.
+    """
+    images = image_index(student.counts, device=student.logits.device)
+    divergence = softened_kl(student.logits, teacher.logits, temperature=temperature)
+    student_deltas = deltas_of_class(student.deltas, targets.region_labels).float()
+    teacher_deltas = deltas_of_class(teacher.deltas.detach(), targets.region_labels).float()
+    foreground = targets.region_labels < targets.num_classes
+    distance = (student_deltas - teacher_deltas).abs().mean(1)
+    return (
+        mean_over_images(divergence, images),
+        mean_over_images(distance, images, where=foreground),
+    )
+
+
+def dense_terms(
+    student: Dense, teacher: Dense, *, num_classes: int, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Class and box disagreement on all anchors, each weighted by the teacher's best class score.
+
+    The weights make anchors on objects count, and their sum (at least 1) is the divisor, so
+    thousands of empty anchors neither drown the term nor make it grow with the area of a level.
+
+    Returns:
+        T^2 KL of the sigmoid scores, summed over classes; and the mean absolute difference of the
+        deltas; both weighted means over the anchors of an image, then means over images.
+    """
+    student_scores, teacher_scores = dense_pair(student.logits, teacher.logits, width=num_classes)
+    student_deltas, teacher_deltas = dense_pair(student.deltas, teacher.deltas, width=4)
+    weights = teacher_scores.sigmoid().amax(2)
+    divisor = weights.sum(1).clamp(min=1)
+    divergence = bernoulli_kl(student_scores, teacher_scores, temperature=temperature).sum(2)
+    distance = (student_deltas - teacher_deltas).abs().mean(2)
+    return (
+        ((weights * divergence).sum(1) / divisor).mean(),
+        ((weights * distance).sum(1) / divisor).mean(),
+    )
+
+
+@register("logits")
+class Logits(DistillLoss):
+    """Softened class scores and box deltas of the head.
+
+    Two-stage detectors are compared on the student's own sampled regions, one-stage detectors on
+    all anchors of the dense head.
+
+    Source: Hinton et al., Distilling the Knowledge in a Neural Network, section 2; Chen et al.,
+    Learning Efficient Object Detection Models with Knowledge Distillation, section 3.
+    Differs from the paper: boxes imitate the teacher by an L1 distance, without the bound of Chen
+    et al. that compares both with the ground truth; every image weighs the same.
+    """
+
+    needs = frozenset({"region_predictions"})
+    needs_same_classes = True
+
+    def __init__(
+        self, context: LossContext, *, temperature: float = 1.0, regression_weight: float = 1.0
+    ):
+        """Takes the options.
+
+        Args:
+            context: facts about the pair.
+            temperature: T of the softened scores.
+            regression_weight: factor of the box term beside the class term.
+        """
+        super().__init__()
+        self.two_stage = context.two_stage
+        self.needs = frozenset({"region_predictions" if context.two_stage else "dense"})
+        self.temperature = positive("temperature", temperature)
+        self.regression_weight = not_negative("regression_weight", regression_weight)
+        if self.regression_weight > 0:
+            need_same_box_codes(context, remedy="set REGRESSION_WEIGHT to 0")
+        if not context.two_stage:
+            need_same_anchors(context)
+
+    def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:
+        """Returns `classes` and `boxes`."""
+        if self.two_stage:
+            classes, boxes = region_terms(
+                student.regions, teacher.regions, targets, temperature=self.temperature
+            )
+        else:
+            classes, boxes = dense_terms(
+                student.dense,
+                teacher.dense,
+                num_classes=targets.num_classes,
+                temperature=self.temperature,
+            )
+        return {"classes": classes, "boxes": self.regression_weight * boxes}

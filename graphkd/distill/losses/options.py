@@ -1,0 +1,142 @@
+"""Checks of the options a loss gets from yaml; no defaults and no maths."""
+
+from collections.abc import Sequence
+
+from graphkd.distill.losses.base import LossContext
+
+
+def positive(name: str, value: float) -> float:
+    """Returns `value` as float.
+
+    Raises:
+        ValueError: it is no number above 0.
+    """
+    number = _number(name, value)
+    if number <= 0:
+        raise ValueError(f"{name.upper()} must be above 0, not {value}")
+    return number
+
+
+def not_negative(name: str, value: float) -> float:
+    """Returns `value` as float.
+
+    Raises:
+        ValueError: it is no number of at least 0.
+    """
+    number = _number(name, value)
+    if number < 0:
+        raise ValueError(f"{name.upper()} must not be negative, but is {value}")
+    return number
+
+
+def fraction(name: str, value: float) -> float:
+    """Returns `value` as float.
+
+    Raises:
+        ValueError: it is no number of 0..1.
+    """
+    number = _number(name, value)
+    if not 0 <= number <= 1:
+        raise ValueError(f"{name.upper()} must lie in 0..1, not {value}")
+    return number
+
+
+def finite(name: str, value: float) -> float:
+    """Returns `value` as float.
+
+    Raises:
+        ValueError: it is no finite number.
+    """
+    return _number(name, value)
+
+
+def whole_number(name: str, value: int, *, least: int) -> int:
+    """Returns `value`.
+
+    Raises:
+        ValueError: it is no whole number of at least `least`.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name.upper()} must be a whole number of {least} or more, not {value!r}")
+    return value
+
+
+def switch(name: str, value: bool) -> bool:
+    """Returns `value`.
+
+    Raises:
+        ValueError: it is neither True nor False.
+    """
+    if not isinstance(value, bool):
+        raise ValueError(f"{name.upper()} must be True or False, not {value!r}")
+    return value
+
+
+def weight_tuple(name: str, values: Sequence[float], *, length: int) -> tuple[float, ...]:
+    """Returns `values` as floats.
+
+    Raises:
+        ValueError: they are not `length` numbers of at least 0, or all are 0.
+    """
+    if isinstance(values, str) or not isinstance(values, Sequence) or len(values) != length:
+        raise ValueError(f"{name.upper()} must be {length} numbers, not {values!r}")
+    found = tuple(not_negative(name, value) for value in values)
+    if not any(found):
+        raise ValueError(f"{name.upper()} must not all be 0")
+    return found
+
+
+def one_of(name: str, value: str, choices: tuple[str, ...]) -> str:
+    """Returns `value`.
+
+    Raises:
+        ValueError: it is none of `choices`.
+    """
+    if value not in choices:
+        raise ValueError(f"{name.upper()} must be one of {', '.join(choices)}, not {value}")
+    return value
+
+
+def need_two_stage(context: LossContext, *, remedy: str = "") -> None:
+    """Raises ValueError, with `remedy` if given, where there is no box head on RoI features."""
+    if not context.two_stage:
+        raise ValueError("; ".join(filter(None, ["needs a two-stage detector", remedy])))
+
+
+def need_same_classes(context: LossContext, *, remedy: str) -> None:
+    """Raises ValueError with `remedy` where teacher and student have different class lists."""
+    if not context.same_classes:
+        raise ValueError(
+            f"compares class scores, but teacher and student have different class lists; {remedy}"
+        )
+
+
+def need_same_anchors(context: LossContext) -> None:
+    """Raises ValueError where the detectors' anchors differ, so that places do not correspond."""
+    if not context.same_anchors:
+        raise ValueError(
+            "compares anchors one by one, but those of teacher and student differ; remove it or "
+            "give both the same MODEL.ANCHOR_GENERATOR and MODEL.RPN.BBOX_REG_WEIGHTS"
+        )
+
+
+def need_same_box_codes(context: LossContext, *, remedy: str) -> None:
+    """Raises ValueError with `remedy` where equal box deltas mean different boxes."""
+    if not context.same_box_codes:
+        raise ValueError(
+            "compares box deltas, but BBOX_REG_WEIGHTS or class-agnostic boxes differ between "
+            f"teacher and student; {remedy}"
+        )
+
+
+def _number(name: str, value: float) -> float:
+    # yaml reads 5e-5 as a string and true as a bool: take the first, refuse the second
+    if isinstance(value, bool):
+        raise ValueError(f"{name.upper()} must be a number, not {value}")
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name.upper()} must be a number, not {value!r}") from None
+    if number != number or number in (float("inf"), float("-inf")):
+        raise ValueError(f"{name.upper()} must be finite, not {value}")
+    return number

@@ -1,5 +1,0 @@
-"""Twelve kinds of damage to page images, at three strengths; no detector, no scoring loop."""
-
-from graphkd.robust.damages import KINDS, STRENGTHS, Damaged, damage, moved_box
-
-__all__ = ["KINDS", "STRENGTHS", "Damaged", "damage", "moved_box"]

@@ -1,0 +1,226 @@
+"""Things that stand in a column (text, lists, rules, stacks) and how they break; what they say is
+not decided here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from graphkd.synthesis.regions import Box
+from graphkd.synthesis.sheet import Sheet
+from graphkd.synthesis.styles import Color, Type, unit_width
+
+Words = list[tuple[str, str]]
+
+ASCENT, DESCENT = 0.80, 0.26  # share of the type size above and below the baseline, generous
+
+
+@dataclass(frozen=True)
+class Line:
+    """One broken line: its words with their fonts, natural width, left shift, and whether it ends
+    a paragraph.
+    """
+
+    words: Words
+    width: float
+    shift: float
+    last: bool
+
+
+def in_font(words: list[str], font: str) -> Words:
+    """Give all words the same font."""
+    return [(word, font) for word in words]
+
+
+def break_lines(words: Words, *, type_: Type, width: float) -> list[Line]:
+    """Break words greedily into lines no wider than `width` (a single longer word stands alone)."""
+    scale = type_.size * type_.stretch
+    lines: list[Line] = []
+    current: Words = []
+    shift = type_.indent
+    used = 0.0
+    for word, font in words:
+        wide = unit_width(word, font) * scale
+        space = unit_width(" ", font) * scale
+        if current and used + space + wide > width - shift:
+            lines.append(Line(current, used, shift, False))
+            current, used, shift = [], 0.0, 0.0
+        used += wide + (space if current else 0.0)
+        current.append((word, font))
+    if current:
+        lines.append(Line(current, used, shift, True))
+    return lines
+
+
+@dataclass(frozen=True)
+class Block:
+    """Something of a fixed width and height; `gap` is the room wanted above it, `keep` ties it to
+    the next.
+    """
+
+    width: float
+    height: float
+    gap: float = 0.0
+    keep: bool = False
+
+    def draw(self, sheet: Sheet, x: float, y: float) -> None:
+        """Paint with the top left corner at (x, y) and mark the regions."""
+
+    def split(self, room: float) -> "tuple[Block, Block] | None":
+        """A first part no higher than `room` and the rest, or None where it cannot be broken."""
+        return None
+
+
+@dataclass(frozen=True)
+class TextBlock(Block):
+    """Lines of text that form one region (or none, where `name` is None); `hang` is the left
+    indent, `marker` hangs in it.
+    """
+
+    lines: tuple[Line, ...] = ()
+    type_: Type | None = None
+    name: str | None = None
+    group: int | None = None
+    hang: float = 0.0
+    marker: str = ""
+    marker_at: float = 0.0
+
+    def draw(self, sheet: Sheet, x: float, y: float) -> None:
+        """Set the lines; justified lines are stretched at their spaces."""
+        type_ = self.type_
+        inner = self.width - self.hang
+        left, right = x + self.width, x
+        for number, line in enumerate(self.lines):
+            baseline = y + number * type_.leading + ASCENT * type_.size
+            slack = inner - line.shift - line.width
+            start = x + self.hang + line.shift
+            extra = 0.0
+            if type_.align == "center":
+                start += slack / 2
+            elif type_.align == "right":
+                start += slack
+            elif (
+                type_.align == "justify"
+                and not line.last
+                and len(line.words) > 1
+                and slack < inner * 0.3
+            ):
+                extra = slack / (len(line.words) - 1)
+            sheet.text(start, baseline, line.words, type_, extra=extra)
+            end = start + line.width + extra * (len(line.words) - 1)
+            left, right = min(left, start), max(right, end)
+        if self.marker:
+            words = [(self.marker, self.lines[0].words[0][1])]
+            sheet.text(x + self.marker_at, y + ASCENT * type_.size, words, type_)
+            left = min(left, x + self.marker_at)
+        if self.name:
+            bottom = y + (len(self.lines) - 1) * type_.leading + (ASCENT + DESCENT) * type_.size
+            # Slanted letters reach a little over their width.
+            over = 0.12 * type_.size
+            sheet.mark(self.name, (left - over, y, right + over, bottom), group=self.group)
+
+    def split(self, room: float) -> "tuple[Block, Block] | None":
+        """Break between lines, at least two on either side."""
+        if self.name not in ("Text", "List-item") or len(self.lines) < 4:
+            return None
+        fits = int((room - text_height(1, self.type_)) // self.type_.leading) + 1
+        fits = min(fits, len(self.lines) - 2)
+        if fits < 2:
+            return None
+        first = replace(self, lines=self.lines[:fits], height=text_height(fits, self.type_))
+        rest = self.lines[fits:]
+        second = replace(
+            self, lines=rest, height=text_height(len(rest), self.type_), marker="", gap=0.0
+        )
+        return first, second
+
+
+def text_height(lines: int, type_: Type) -> float:
+    """Height of that many lines; at least the leading each, so that blocks without a gap stay in
+    step.
+    """
+    return (lines - 1) * type_.leading + max(type_.leading, 1.06 * type_.size) if lines else 0.0
+
+
+def text_block(
+    words: Words,
+    *,
+    type_: Type,
+    width: float,
+    name: str | None,
+    gap: float = 0.0,
+    keep: bool = False,
+    group: int | None = None,
+    hang: float = 0.0,
+    marker: str = "",
+    marker_at: float = 0.0,
+) -> TextBlock:
+    """Break the words to the width and make a block of them."""
+    lines = tuple(break_lines(words, type_=type_, width=width - hang))
+    return TextBlock(
+        width,
+        text_height(len(lines), type_),
+        gap,
+        keep,
+        lines,
+        type_,
+        name,
+        group,
+        hang,
+        marker,
+        marker_at,
+    )
+
+
+@dataclass(frozen=True)
+class Painted(Block):
+    """A block painted by a function of (sheet, x, y): tables, charts, formulas, ornaments."""
+
+    paint: Callable[[Sheet, float, float], None] | None = None
+
+    def draw(self, sheet: Sheet, x: float, y: float) -> None:
+        """Call the function."""
+        if self.paint is not None:
+            self.paint(sheet, x, y)
+
+
+@dataclass(frozen=True)
+class Stack(Block):
+    """Blocks on top of each other that stay together, if wanted on a tinted and/or framed panel."""
+
+    parts: tuple[Block, ...] = ()
+    padding: float = 0.0
+    fill: Color | None = None
+    frame: Color | None = None
+    stripe: bool = False
+
+    def draw(self, sheet: Sheet, x: float, y: float) -> None:
+        """Paint the panel, then the parts from the top."""
+        before = sheet.ground
+        if self.fill is not None or self.frame is not None:
+            box: Box = (x, y, x + self.width, y + self.height)
+            sheet.rect(box, fill=self.fill, stroke=self.frame, line=0.6)
+            if self.stripe and self.frame is not None:
+                sheet.rect((x, y, x + 3, y + self.height), fill=self.frame)
+        if self.fill is not None:
+            sheet.ground = self.fill
+        at = y + self.padding
+        for number, part in enumerate(self.parts):
+            at += part.gap if number else 0.0
+            part.draw(sheet, x + (self.width - part.width) / 2, at)
+            at += part.height
+        sheet.ground = before
+
+
+def stack(
+    parts: list[Block],
+    *,
+    width: float,
+    gap: float,
+    padding: float = 0.0,
+    fill: Color | None = None,
+    frame: Color | None = None,
+    stripe: bool = False,
+) -> Stack:
+    """Tie blocks together (they should be `width` less twice the padding wide)."""
+    height = sum(part.height for part in parts) + sum(part.gap for part in parts[1:]) + 2 * padding
+    return Stack(width, height, gap, False, tuple(parts), padding, fill, frame, stripe)

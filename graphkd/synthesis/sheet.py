@@ -1,0 +1,259 @@
+"""The sheet one page is painted on (a one-page PDF), its marks, and its raster; no layout
+decisions here.
+"""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import pypdfium2 as pdfium
+from PIL import Image
+from reportlab.lib.utils import ImageReader
+from reportlab.pdfgen.canvas import Canvas
+
+from graphkd.synthesis.regions import Box
+from graphkd.synthesis.styles import BLACK, Color, Type, unit_width
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One region as laid out: box in points from the top left corner of the sheet.
+
+    `exact` boxes (photographs, ruled tables) are taken as they are; the others are shrunk to the
+    ink that
+    differs from `ground`, the colour behind them.
+    """
+
+    name: str
+    box: Box
+    ground: Color
+    group: int | None = None
+    exact: bool = False
+
+
+class Sheet:
+    """A one-page PDF with its origin at the top left and y downwards, all lengths in points."""
+
+    def __init__(self, *, width: float, height: float, ground: Color) -> None:
+        self.width, self.height, self.ground = width, height, ground
+        self.marks: list[Mark] = []
+        self.column = 0
+        self._made_groups = 0
+        self._groups: dict[tuple[int, int], int] = {}
+        self._extent: list[float] | None = None
+        self._buffer = io.BytesIO()
+        self.canvas = Canvas(
+            self._buffer,
+            pagesize=(width, height),
+            pageCompression=0,
+            invariant=1,
+            initialFontName="Helvetica",
+        )
+        self.rect((0, 0, width, height), fill=ground)
+
+    def mark(self, name: str, box: Box, *, group: int | None = None, exact: bool = False) -> None:
+        """Note a region of that class; a list going on in the next column is a list of its own."""
+        if group is not None:
+            group = self._groups.setdefault((group, self.column), len(self._groups) + 1)
+        self.marks.append(Mark(name, box, self.ground, group, exact))
+
+    @contextmanager
+    def measured(self) -> Iterator[list[float]]:
+        """Yield [x0, y0, x1, y1], which grows round everything painted inside the `with` block."""
+        outer, self._extent = self._extent, [np.inf, np.inf, -np.inf, -np.inf]
+        try:
+            yield self._extent
+        finally:
+            self._extent = outer
+
+    def _touch(self, x0: float, y0: float, x1: float, y1: float) -> None:
+        if self._extent is not None:
+            e = self._extent
+            e[:] = min(e[0], x0), min(e[1], y0), max(e[2], x1), max(e[3], y1)
+
+    def _touch_text(self, x0: float, baseline: float, x1: float, size: float) -> None:
+        # Slanted letters reach a little over their width.
+        self._touch(
+            x0 - 0.12 * size, baseline - 0.8 * size, x1 + 0.12 * size, baseline + 0.26 * size
+        )
+
+    def new_group(self) -> int:
+        """A fresh number for a list."""
+        self._made_groups += 1
+        return self._made_groups
+
+    def text(
+        self,
+        x: float,
+        baseline: float,
+        words: list[tuple[str, str]],
+        type_: Type,
+        *,
+        extra: float = 0.0,
+    ) -> None:
+        """Set one line of (word, font) pairs; `extra` points are added to every space."""
+        if self._extent is not None:
+            end = x + sum(type_.width(word, font) for word, font in words)
+            end += (len(words) - 1) * (type_.width(" ", words[0][1]) + extra)
+            self._touch_text(x, baseline, end, type_.size)
+        out = self.canvas.beginText(x, self.height - baseline)
+        out.setFillColorRGB(*type_.color)
+        if type_.stretch != 1.0:
+            out.setHorizScale(100 * type_.stretch)
+        if extra:
+            out.setWordSpace(extra / type_.stretch)
+        run, font = [], words[0][1]
+        for word, word_font in words:
+            if word_font != font:
+                out.setFont(font, type_.size)
+                out.textOut(" ".join(run) + " ")
+                run, font = [], word_font
+            run.append(word)
+        out.setFont(font, type_.size)
+        out.textOut(" ".join(run))
+        # Word space and scaling outlive a text object in PDF.
+        if extra:
+            out.setWordSpace(0)
+        if type_.stretch != 1.0:
+            out.setHorizScale(100)
+        self.canvas.drawText(out)
+
+    def string(
+        self,
+        x: float,
+        baseline: float,
+        text: str,
+        *,
+        font: str,
+        size: float,
+        color: Color = BLACK,
+        align: str = "left",
+    ) -> float:
+        """Set a short string at, centred on, or ending at x; returns its width."""
+        width = unit_width(text, font) * size
+        x -= {"left": 0.0, "center": width / 2, "right": width}[align]
+        self._touch_text(x, baseline, x + width, size)
+        self.canvas.setFillColorRGB(*color)
+        self.canvas.setFont(font, size)
+        self.canvas.drawString(x, self.height - baseline, text)
+        return width
+
+    def rect(
+        self,
+        box: Box,
+        *,
+        fill: Color | None = None,
+        stroke: Color | None = None,
+        line: float = 0.5,
+        radius: float = 0,
+    ) -> None:
+        """A filled and/or outlined rectangle, with round corners where `radius` is positive."""
+        if fill is not None:
+            self.canvas.setFillColorRGB(*fill)
+        if stroke is not None:
+            self.canvas.setStrokeColorRGB(*stroke)
+            self.canvas.setLineWidth(line)
+        x0, y0, x1, y1 = box
+        half = line / 2 if stroke is not None else 0.0
+        self._touch(x0 - half, y0 - half, x1 + half, y1 + half)
+        size = (x0, self.height - y1, x1 - x0, y1 - y0)
+        if radius:
+            self.canvas.roundRect(
+                *size, radius, stroke=int(stroke is not None), fill=int(fill is not None)
+            )
+        else:
+            self.canvas.rect(*size, stroke=int(stroke is not None), fill=int(fill is not None))
+
+    def line(
+        self,
+        x0: float,
+        y0: float,
+        x1: float,
+        y1: float,
+        *,
+        color: Color = BLACK,
+        width: float = 0.5,
+    ) -> None:
+        """A straight line."""
+        half = width / 2
+        self._touch(min(x0, x1) - half, min(y0, y1) - half, max(x0, x1) + half, max(y0, y1) + half)
+        self.canvas.setStrokeColorRGB(*color)
+        self.canvas.setLineWidth(width)
+        self.canvas.line(x0, self.height - y0, x1, self.height - y1)
+
+    def path(
+        self,
+        points: list[tuple[float, float]],
+        *,
+        fill: Color | None = None,
+        stroke: Color | None = None,
+        line: float = 0.8,
+        dash: bool = False,
+    ) -> None:
+        """A polygon (filled) or a polyline (only stroked)."""
+        xs, ys = zip(*points, strict=True)
+        half = line if stroke is not None else 0.0
+        self._touch(min(xs) - half, min(ys) - half, max(xs) + half, max(ys) + half)
+        path = self.canvas.beginPath()
+        path.moveTo(points[0][0], self.height - points[0][1])
+        for x, y in points[1:]:
+            path.lineTo(x, self.height - y)
+        if fill is not None:
+            path.close()
+            self.canvas.setFillColorRGB(*fill)
+        if stroke is not None:
+            self.canvas.setStrokeColorRGB(*stroke)
+            self.canvas.setLineWidth(line)
+        if dash:
+            self.canvas.setDash(3, 2)
+        self.canvas.drawPath(path, stroke=int(stroke is not None), fill=int(fill is not None))
+        if dash:
+            self.canvas.setDash()
+
+    def circle(
+        self,
+        x: float,
+        y: float,
+        radius: float,
+        *,
+        fill: Color | None = None,
+        stroke: Color | None = None,
+    ) -> None:
+        """A disc and/or a thin circle."""
+        self._touch(x - radius - 0.4, y - radius - 0.4, x + radius + 0.4, y + radius + 0.4)
+        if fill is not None:
+            self.canvas.setFillColorRGB(*fill)
+        if stroke is not None:
+            self.canvas.setStrokeColorRGB(*stroke)
+            self.canvas.setLineWidth(0.7)
+        self.canvas.circle(
+            x, self.height - y, radius, stroke=int(stroke is not None), fill=int(fill is not None)
+        )
+
+    def picture(self, box: Box, pixels: np.ndarray) -> None:
+        """Place a uint8 (H, W, 3) image into the box."""
+        # A JPEG stream is embedded as it is; raw pixels would be packed by zlib, which is slower.
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, "JPEG", quality=88)
+        stream.seek(0)
+        x0, y0, x1, y1 = box
+        self._touch(*box)
+        self.canvas.drawImage(ImageReader(stream), x0, self.height - y1, x1 - x0, y1 - y0)
+
+    def raster(self, long_side: int) -> np.ndarray:
+        """Render the sheet: uint8 (H, W, 3), RGB, the longer side exactly `long_side` pixels."""
+        self.canvas.showPage()
+        self.canvas.save()
+        document = pdfium.PdfDocument(self._buffer.getvalue())
+        try:
+            # The renderer rounds up; the small step down keeps the longer side from gaining a
+            # pixel.
+            scale = (long_side - 0.01) / max(self.width, self.height)
+            bitmap = document[0].render(scale=scale, rev_byteorder=True)
+            pixels = bitmap.to_numpy()[..., :3].copy()
+            bitmap.close()
+        finally:
+            document.close()
+        return pixels

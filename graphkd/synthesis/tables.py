@@ -1,0 +1,318 @@
+"""Tables of several manners, forms and contents lists; no captions and no page layout."""
+
+import numpy as np
+
+from graphkd.synthesis.blocks import ASCENT, Painted, break_lines, in_font, text_height
+from graphkd.synthesis.sheet import Sheet
+from graphkd.synthesis.styles import WHITE, Style, Type, between, chance, mix, pick
+from graphkd.synthesis.words import Writer
+
+
+def _cells(
+    rng: np.random.Generator, writer: Writer, rows: int, columns: int
+) -> list[list[list[str]]]:
+    """Words of every cell: a heading row, a label column, and columns of numbers or of words."""
+    wordy = [chance(rng, 0.2) for _ in range(columns)]
+    table = [
+        [[w.capitalize() for w in writer.content(int(rng.integers(1, 3)))] for _ in range(columns)]
+    ]
+    for _ in range(rows - 1):
+        line = []
+        for column in range(columns):
+            if column == 0:
+                line.append(writer.heading(int(rng.integers(1, 4)), caps="sentence"))
+            elif wordy[column]:
+                line.append(writer.content(int(rng.integers(1, 5))))
+            else:
+                line.append([writer.number() if rng.random() < 0.94 else "\u2013"])
+        table.append(line)
+    return table
+
+
+def _column_widths(
+    cells: list[list[list[str]]],
+    wanted: np.ndarray,
+    width: float,
+    bold: str,
+    type_: Type,
+    pad: float,
+) -> tuple[np.ndarray, int]:
+    """Widen columns to their longest word; drop columns at the right (in `cells` too) until all
+    fit the width.
+    """
+    longest = np.array(
+        [
+            max(type_.width(word, bold) for row in cells for word in row[c]) + 2 * pad + 2
+            for c in range(len(wanted))
+        ]
+    )
+    widths = np.maximum(wanted, longest)
+    count = len(widths)
+    while count > 2 and widths[:count].sum() > width:
+        count -= 1
+    for row in cells:
+        del row[count:]
+    widths = widths[:count]
+    return widths * min(1.0, width / widths.sum()), count
+
+
+def _rules(
+    sheet: Sheet, manner: str, xs: list[float], ys: list[float], color: tuple, weight: float
+) -> None:
+    """Draw the ruling of a table whose column and row borders are given."""
+    across = {
+        "grid": ys,
+        "rows": ys,
+        "booktabs": [ys[0], ys[1], ys[-1]],
+        "zebra": [ys[0], ys[-1]],
+        "none": [],
+    }
+    for y in across[manner]:
+        heavy = manner == "booktabs" and y in (ys[0], ys[-1])
+        sheet.line(xs[0], y, xs[-1], y, color=color, width=weight * (1.8 if heavy else 1))
+    for x in xs if manner == "grid" else []:
+        sheet.line(x, ys[0], x, ys[-1], color=color, width=weight)
+
+
+def table_block(
+    rng: np.random.Generator,
+    writer: Writer,
+    style: Style,
+    *,
+    width: float,
+    room: float,
+    gap: float = 0.0,
+    manner: str | None = None,
+) -> Painted:
+    """A data table of 2 to 8 columns and 3 or more rows that fits into width and room."""
+    manner = manner or (
+        style.table_rules
+        if chance(rng, 0.7)
+        else pick(rng, "grid", "rows", "booktabs", "none", "zebra")
+    )
+    columns = int(rng.integers(2, max(4, min(9, int(width / 55) + 1))))
+    rows = int(rng.integers(3, 16))
+    scale = between(rng, 0.78, 1.0)
+    size = style.body.size * scale
+    type_ = Type(
+        style.body.font, size, size * 1.15, color=style.body.color, stretch=style.body.stretch
+    )
+    bold = style.body_family.bold
+    pad = size * between(rng, 0.2, 0.55)
+    shares = np.array([1.8 if i == 0 else between(rng, 0.8, 1.3) for i in range(columns)])
+    full = width if chance(rng, 0.65) or columns > 4 else width * between(rng, 0.6, 0.95)
+    cells = _cells(rng, writer, rows, columns)
+    widths, columns = _column_widths(cells, shares / shares.sum() * full, width, bold, type_, pad)
+    full = float(widths.sum())
+    head_fill = chance(
+        rng, 0.5 if manner in ("grid", "rows") else 0.0 if manner in ("booktabs", "none") else 0.6
+    )
+    dark = head_fill and chance(rng, 0.4)
+    lines, heights = [], []
+    for number, cell_row in enumerate(cells):
+        font = bold if number == 0 else type_.font
+        broken = [
+            break_lines(in_font(words, font), type_=type_, width=wide - 2 * pad - 1)
+            for words, wide in zip(cell_row, widths, strict=True)
+        ]
+        high = max(text_height(len(part), type_) for part in broken) + 2 * pad
+        if lines and sum(heights) + high > room:
+            break
+        lines.append(broken)
+        heights.append(high)
+    common = pick(rng, "center", "right", "left")
+    aligns = ["left"] + [
+        common if chance(rng, 0.85) else pick(rng, "center", "right", "left")
+        for _ in range(columns - 1)
+    ]
+    fill = (
+        style.accent
+        if dark and style.accent != (0, 0, 0)
+        else mix(style.ground, style.accent, 0.82 if dark else 0.14)
+    )
+    band = mix(style.ground, style.accent, 0.09)
+    rule_color = pick(rng, (0.0, 0.0, 0.0), (0.35, 0.35, 0.35), style.accent)
+    weight = between(rng, 0.4, 0.9)
+    offset = (width - full) / 2 if chance(rng, 0.8) else 0.0
+
+    def paint(sheet: Sheet, x: float, y: float) -> None:
+        xs = [x + offset + float(v) for v in np.concatenate([[0], np.cumsum(widths)])]
+        ys = [y + float(v) for v in np.concatenate([[0], np.cumsum(heights)])]
+        if manner == "zebra":
+            for number in range(1, len(heights), 2):
+                sheet.rect((xs[0], ys[number], xs[-1], ys[number + 1]), fill=band)
+        if head_fill:
+            sheet.rect((xs[0], ys[0], xs[-1], ys[1]), fill=fill)
+        for number, broken in enumerate(lines):
+            ink = WHITE if number == 0 and dark else type_.color
+            cell_type = Type(type_.font, size, type_.leading, color=ink, stretch=type_.stretch)
+            for column, part in enumerate(broken):
+                for at, line in enumerate(part):
+                    slack = float(widths[column]) - 2 * pad - line.width
+                    start = (
+                        xs[column]
+                        + pad
+                        + {"left": 0, "center": slack / 2, "right": slack}[aligns[column]]
+                    )
+                    baseline = ys[number] + pad + at * type_.leading + ASCENT * size
+                    sheet.text(start, baseline, line.words, cell_type)
+        _rules(sheet, manner, xs, ys, rule_color, weight)
+        half = 0.0 if manner == "none" else weight / 2
+        sheet.mark(
+            "Table",
+            (xs[0] - half, ys[0] - half, xs[-1] + half, ys[-1] + half),
+            exact=manner != "none" and not (manner == "zebra" and len(heights) < 2),
+        )
+
+    return Painted(width, sum(heights), gap, False, paint)
+
+
+def form_block(
+    rng: np.random.Generator,
+    writer: Writer,
+    style: Style,
+    *,
+    width: float,
+    room: float,
+    gap: float = 0.0,
+) -> Painted:
+    """A form: rows of ruled fields with small labels, some filled in, some with boxes to tick."""
+    size = style.body.size * 0.8
+    high = size * between(rng, 2.2, 3.2)
+    rows = max(2, min(int(rng.integers(3, 9)), int(room / high)))
+    layout = [[between(rng, 0.6, 1.6) for _ in range(int(rng.integers(1, 4)))] for _ in range(rows)]
+    labels = [
+        [" ".join(writer.heading(int(rng.integers(1, 3)), caps="sentence")) for _ in line]
+        for line in layout
+    ]
+    kinds = [[rng.random() for _ in line] for line in layout]
+    entries = [
+        [" ".join(w.capitalize() for w in writer.content(2)) for _ in line] for line in layout
+    ]
+    shade = mix(style.ground, style.accent, 0.1) if chance(rng, 0.4) else None
+    weight = between(rng, 0.4, 0.9)
+    hand = pick(rng, "Courier", "Times-Italic", style.body.font)
+
+    def paint(sheet: Sheet, x: float, y: float) -> None:
+        for number, shares in enumerate(layout):
+            at = x
+            for share, label, kind, entry in zip(
+                shares, labels[number], kinds[number], entries[number], strict=True
+            ):
+                wide = width * share / sum(shares)
+                top = y + number * high
+                sheet.rect(
+                    (at, top, at + wide, top + high),
+                    fill=shade if kind < 0.25 else None,
+                    stroke=(0, 0, 0),
+                    line=weight,
+                )
+                sheet.string(
+                    at + 3, top + size * 0.95, label, font=style.body.font, size=size * 0.8
+                )
+                if kind > 0.8:
+                    for tick in range(max(1, min(3, int(wide / 60)))):
+                        left = at + 5 + tick * 45
+                        sheet.rect(
+                            (
+                                left,
+                                top + high - size * 1.1,
+                                left + size * 0.8,
+                                top + high - size * 0.3,
+                            ),
+                            stroke=(0, 0, 0),
+                            line=0.5,
+                        )
+                        sheet.string(
+                            left + size * 1.1,
+                            top + high - size * 0.35,
+                            pick_short(entry),
+                            font=style.body.font,
+                            size=size * 0.8,
+                        )
+                elif kind > 0.4 and len(entry) * size * 0.6 < wide:
+                    sheet.string(
+                        at + 8,
+                        top + high - size * 0.4,
+                        entry,
+                        font=hand,
+                        size=size * 1.05,
+                        color=(0.1, 0.1, 0.35),
+                    )
+                at += wide
+        half = weight / 2
+        sheet.mark(
+            "Table", (x - half, y - half, x + width + half, y + rows * high + half), exact=True
+        )
+
+    return Painted(width, rows * high, gap, False, paint)
+
+
+def pick_short(text: str) -> str:
+    """The first five letters, a label that fits beside a tick box."""
+    return text.split()[0][:5]
+
+
+def contents_block(
+    rng: np.random.Generator,
+    writer: Writer,
+    style: Style,
+    *,
+    width: float,
+    room: float,
+    gap: float = 0.0,
+) -> Painted:
+    """A table of contents with dot leaders and page numbers: a Table, as in DocLayNet."""
+    size = style.body.size
+    step = size * between(rng, 1.35, 1.9)
+    rows = max(3, min(int(rng.integers(8, 30)), int(room / step)))
+    entries, page, chapter, section = [], 1, 0, 0
+    for _ in range(rows):
+        page += int(rng.integers(1, 9))
+        if chapter == 0 or chance(rng, 0.3):
+            chapter, section = chapter + 1, 0
+            entries.append(
+                (0, f"{chapter}  " + " ".join(writer.heading(int(rng.integers(1, 5)))), page)
+            )
+        else:
+            section += 1
+            entries.append(
+                (
+                    1,
+                    f"{chapter}.{section}  " + " ".join(writer.heading(int(rng.integers(2, 6)))),
+                    page,
+                )
+            )
+    leaders = chance(rng, 0.75)
+
+    def paint(sheet: Sheet, x: float, y: float) -> None:
+        dot = 0.5 * size
+        for number, (level, text, at_page) in enumerate(entries):
+            baseline = y + number * step + ASCENT * size
+            font = style.body_family.bold if level == 0 else style.body_family.regular
+            left = x + level * 1.6 * size
+            used = sheet.string(left, baseline, text, font=font, size=size, color=style.body.color)
+            number_wide = sheet.string(
+                x + width,
+                baseline,
+                str(at_page),
+                font=font,
+                size=size,
+                align="right",
+                color=style.body.color,
+            )
+            dots = int((width - number_wide - (left - x) - used - 1.5 * size) / dot)
+            if leaders and dots > 2:
+                end = x + width - number_wide - 0.5 * size
+                sheet.string(
+                    end,
+                    baseline,
+                    ". " * dots,
+                    font="Times-Roman",
+                    size=size,
+                    align="right",
+                    color=style.body.color,
+                )
+        sheet.mark("Table", (x, y, x + width, y + (rows - 1) * step + size * 1.1))
+
+    return Painted(width, rows * step, gap, False, paint)

@@ -1,0 +1,112 @@
+"""Tests of graphkd/distill/losses/decoupled.py."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from graphkd.distill.losses.decoupled import Decoupled, class_terms, masked_error, object_masks
+from graphkd.distill.losses.maps import LevelPair
+from graphkd.distill.outputs import Regions, Targets
+
+
+def levels(*sizes, stride=4):
+    """Empty levels of the given (h, w), each twice as coarse as the last."""
+    return [
+        LevelPair(f"p{i}", torch.zeros(1, 1, *size), torch.zeros(1, 1, *size), stride * 2**i)
+        for i, size in enumerate(sizes)
+    ]
+
+
+def test_zero_where_student_equals_teacher(toy):
+    same = toy.outputs(0)
+    terms = Decoupled(toy.context())(same, same, toy.targets())
+    assert set(terms) == {"object", "background", "object_class", "background_class"}
+    for value in terms.values():
+        assert value.item() == pytest.approx(0, abs=1e-6)
+
+
+def test_a_box_marks_its_own_level_alone():
+    """100 x 100 belongs to the first level (stride 4), 150 x 150 to the second."""
+    pairs = levels((40, 40), (20, 20))
+    small = torch.tensor([[0.0, 0.0, 100.0, 100.0]])
+    large = torch.tensor([[0.0, 0.0, 150.0, 150.0]])
+    fine, coarse = object_masks((small, large), pairs)
+    assert fine.sum((1, 2)).tolist() == [25 * 25, 0]
+    assert coarse.sum((1, 2)).tolist() == [0, 19 * 19]
+
+
+def test_hand_worked_number():
+    """Errors 1 and 9 on two masked cells in one of two channels: (1 + 9) / 2 channels / (2 * 2)."""
+    student = torch.zeros(1, 2, 1, 3)
+    student[0, 0] = torch.tensor([1.0, 3.0, 50.0])
+    pair = LevelPair("p3", student, torch.zeros_like(student), 8)
+    mask = torch.tensor([[[True, True, False]]])
+    assert masked_error(pair, mask).item() == pytest.approx(10 / 2 / 4)
+    assert masked_error(pair, ~mask).item() == pytest.approx(2500 / 2 / 2)
+
+
+def test_few_object_cells_weigh_as_much_as_many_background_cells(toy):
+    """The same gap everywhere costs half of each weight on a level, at any area."""
+    teacher = toy.outputs(0)
+    student = toy.change(teacher, lambda tensor: tensor + 1)
+    loss = Decoupled(toy.context(), object_weight=3, background_weight=5)
+    terms = loss(student, teacher, toy.targets())
+    # both boxes are smaller than 224 pixels, so p3 alone of four levels has objects
+    assert terms["object"].item() == pytest.approx(3 / 2 / 4, abs=1e-4)
+    assert terms["background"].item() == pytest.approx(5 / 2, abs=1e-4)
+
+
+def test_objects_and_background_are_apart(toy):
+    """A change on an object's cells moves the object term alone."""
+    student, teacher, targets = toy.outputs(1), toy.outputs(2), toy.targets()
+    moved = {name: each.clone() for name, each in student.features.items()}
+    moved["p3"][..., 1:4, 1:5] += 3  # the box 8..40 x 8..32
+    loss = Decoupled(toy.context())
+    before = loss(student, teacher, targets)
+    after = loss(replace(student, features=moved), teacher, targets)
+    assert after["object"] != before["object"]
+    assert after["background"] == before["background"]
+
+
+def test_adapters_are_there_at_equal_widths_too(toy):
+    loss = Decoupled(toy.context())
+    sum(loss(toy.outputs(1), toy.outputs(2), toy.targets()).values()).backward()
+    weights = [adapter.weight for adapter in loss.adapters.values()]
+    assert [weight.shape for weight in weights] == [(8, 8, 3, 3)] * 4
+    assert all(weight.grad.any() for weight in weights)
+
+
+def test_class_terms_by_hand():
+    """One foreground region of KL a, two background regions of KL a and 0."""
+    a = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
+    student = Regions((torch.zeros(3, 4),), torch.zeros(3, 1, 1, 1), torch.zeros(3, 2))
+    sure = torch.tensor([math.log(3), 0.0])
+    teacher = replace(student, logits=torch.stack([sure, sure, torch.zeros(2)]))
+    targets = make_targets([0, 1, 1])
+    foreground, background = class_terms(student, teacher, targets, temperature=1)
+    assert foreground.item() == pytest.approx(a)
+    assert background.item() == pytest.approx(a / 2)
+
+
+def make_targets(labels):
+    return Targets(
+        boxes=(torch.zeros(0, 4),),
+        classes=(torch.zeros(0, dtype=torch.int64),),
+        image_sizes=((8, 8),),
+        strides={},
+        num_classes=1,
+        region_labels=torch.tensor(labels),
+    )
+
+
+@pytest.mark.parametrize("changes", [{"same_classes": False}, {"two_stage": False}])
+def test_class_terms_can_be_left_out(toy, changes):
+    facts = toy.context(**changes)
+    with pytest.raises(ValueError, match="OBJECT_CLASS_WEIGHT"):
+        Decoupled(facts)
+    loss = Decoupled(facts, object_class_weight=0, background_class_weight=0)
+    assert loss.needs == {"features"}
+    terms = loss(toy.outputs(1), toy.outputs(2), toy.targets())
+    assert set(terms) == {"object", "background"}

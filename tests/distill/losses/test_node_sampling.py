@@ -1,0 +1,79 @@
+"""Tests of graphkd/distill/losses/node_sampling.py."""
+
+from dataclasses import replace
+
+import torch
+
+from graphkd.distill.losses.node_sampling import one_image, roi_adapter, sample_nodes, take
+from tests.distill.losses.graph_pages import CLASSES, batch, make_page
+
+OPTIONS = dict(max_background=64, background_ce=0.6)
+PAGES = [
+    make_page(0, texts=2, figures=1, background=2, easy=3),
+    make_page(1, texts=0, figures=0, background=0, easy=2),
+    make_page(2, texts=1, figures=1, background=0, easy=1),
+]
+
+
+def test_rows_of_several_images():
+    _, teacher, targets = batch(PAGES)
+    nodes = sample_nodes(teacher.regions, targets, **OPTIONS)
+    assert nodes.counts == [5, 0, 2]
+    assert nodes.rows.tolist() == [0, 1, 2, 3, 4, 10, 11]
+    assert nodes.labels.tolist() == [0, 1, 2, CLASSES, CLASSES, 0, 2]
+    assert torch.equal(nodes.boxes[2], PAGES[2].boxes[:2])
+    assert torch.equal(nodes.levels, targets.region_levels[nodes.rows])
+
+
+def test_rows_are_taken_and_all_of_them_are_not_copied():
+    values = torch.arange(6.0).view(3, 2)
+    assert torch.equal(take(values, torch.tensor([0, 2])), values[[0, 2]])
+    assert len(take(values, torch.tensor([], dtype=torch.long))) == 0
+    assert take(values, torch.arange(3)) is values
+
+
+def test_unknown_levels_are_level_zero():
+    _, teacher, targets = batch(PAGES)
+    nodes = sample_nodes(teacher.regions, replace(targets, region_levels=None), **OPTIONS)
+    assert nodes.levels.tolist() == [0] * 7
+
+
+def test_teacher_logits_are_only_read_for_background_and_copies():
+    _, teacher, targets = batch(PAGES)
+    without = replace(teacher.regions, logits=None)
+    nodes = sample_nodes(without, targets, max_background=0, background_ce=0.6)
+    assert nodes.counts == [3, 0, 2]
+
+
+def test_of_copies_the_surest_stays():
+    page = PAGES[0].take([0, 0, 0, 1])
+    logits = page.logits.clone()
+    logits[:, -1] = torch.tensor([-1.0, -9.0, -3.0, -3.0])
+    logits[:, :-1] = 0
+    _, teacher, targets = batch([page.change(logits=logits)])
+    nodes = sample_nodes(teacher.regions, targets, **OPTIONS, max_iou=0.9)
+    assert nodes.rows.tolist() == [1, 3]
+
+
+def test_no_image_at_all_and_no_region():
+    _, teacher, targets = batch([PAGES[1].take([])])
+    nodes = sample_nodes(teacher.regions, targets, **OPTIONS)
+    assert nodes.counts == [0] and len(nodes.rows) == 0
+
+
+def test_one_image_is_the_batch_of_that_page():
+    _, teacher, targets = batch(PAGES)
+    for image, page in enumerate(PAGES):
+        regions, own = one_image(teacher, targets, image)
+        assert torch.equal(regions.features, page.teacher)
+        assert torch.equal(regions.logits, page.logits)
+        assert torch.equal(own.region_labels, page.labels)
+        assert torch.equal(own.region_levels, page.levels)
+        assert len(own.boxes) == 1 and regions.counts == (len(page.boxes),)
+
+
+def test_adapter_only_where_widths_differ():
+    features = torch.rand(2, 4, 3, 3)
+    assert roi_adapter(4, 4)(features) is features
+    assert roi_adapter(4, 6)(features).shape == (2, 6, 3, 3)
+    assert roi_adapter(4, 2)(features).shape == (2, 2, 3, 3)

@@ -1,0 +1,68 @@
+"""Tests of graphkd/distill/losses/pfi.py."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from graphkd.distill.losses.maps import LevelPair
+from graphkd.distill.losses.pfi import PFI, guided_error
+from graphkd.errors import UserError
+
+
+def pair_of(student, teacher):
+    return LevelPair("p3", student, teacher, 8)
+
+
+@pytest.mark.parametrize("two_stage", [True, False])
+def test_zero_where_student_equals_teacher(toy, two_stage):
+    same = toy.outputs(0, two_stage=two_stage)
+    assert PFI(toy.context(two_stage=two_stage))(same, same, toy.targets())["features"] == 0
+
+
+def test_hand_worked_number():
+    """Squared gaps of features (4, 1) and scores (1/4, 1): products (1, 1); and then (1, 0)."""
+    features = torch.tensor([2.0, 1.0]).reshape(1, 1, 1, 2)
+    scores = torch.tensor([0.5, 1.0]).reshape(1, 1, 1, 2)
+    pair = pair_of(features, torch.zeros_like(features))
+    assert guided_error(pair, scores, torch.zeros_like(scores)).item() == pytest.approx(1)
+    scores[..., 1] = 0
+    term = guided_error(pair, scores, torch.zeros_like(scores))
+    assert term.item() == pytest.approx((1 / 2) ** 0.5)
+
+
+def test_features_are_free_where_predictions_agree(toy):
+    """Where both networks score alike, no feature gap costs anything."""
+    student, teacher = toy.outputs(1), toy.outputs(2)
+    agreeing = replace(student, dense=teacher.dense)
+    loss, targets = PFI(toy.context()), toy.targets()
+    assert loss(agreeing, teacher, targets)["features"] == 0
+    assert loss(student, teacher, targets)["features"] > 0
+
+
+def test_the_area_of_a_level_does_not_scale_it():
+    maps = torch.randn(2, 1, 3, 4, 4)
+    scores = torch.rand(2, 1, 2, 4, 4)
+    small = guided_error(pair_of(*maps), *scores)
+    large = guided_error(pair_of(*maps.repeat(1, 1, 1, 5, 5)), *scores.repeat(1, 1, 1, 5, 5))
+    torch.testing.assert_close(large, small)
+
+
+def test_equal_networks_have_a_finite_slope():
+    maps = torch.ones(1, 2, 2, 2, requires_grad=True)
+    scores = torch.ones(1, 1, 2, 2)
+    guided_error(pair_of(maps, maps.detach()), scores, scores).backward()
+    assert torch.isfinite(maps.grad).all()
+
+
+def test_heads_with_other_anchors_are_refused(toy):
+    student, teacher = toy.outputs(1), toy.outputs(2)
+    wider = tuple(torch.cat([each, each], 1) for each in teacher.dense.logits)
+    teacher = replace(teacher, dense=replace(teacher.dense, logits=wider))
+    with pytest.raises(UserError, match="same anchors"):
+        PFI(toy.context())(student, teacher, toy.targets())
+
+
+def test_one_stage_refuses_other_classes(toy):
+    with pytest.raises(ValueError, match="class lists"):
+        PFI(toy.context(two_stage=False, same_classes=False))

@@ -1,0 +1,64 @@
+import json
+
+import pytest
+from graphkd.robustness.record import Record
+
+from graphkd.errors import UserError
+
+SETTINGS = {"data": "pages", "seed": 0, "pages": 4}
+
+
+def test_a_record_goes_on_where_it_stopped(tmp_path):
+    path = tmp_path / "new" / "robust.json"
+    first = Record(path, SETTINGS, {"a": "11", "b": "22"})
+    first.add("clean", {"a": 40.0, "b": None})
+    first.add("rotation 1", {"a": 30.0})
+    again = Record(path, SETTINGS, {"a": "11", "b": "22"})
+    assert again.cells == {"a": {"clean": 40.0, "rotation 1": 30.0}, "b": {"clean": None}}
+    assert again.missing("clean") == []
+    assert again.missing("rotation 1") == ["b"]
+    assert again.missing("rotation 2") == ["a", "b"]
+
+
+def test_other_models_are_kept_and_new_ones_start_empty(tmp_path):
+    path = tmp_path / "robust.json"
+    Record(path, SETTINGS, {"a": "11"}).add("clean", {"a": 40.0})
+    second = Record(path, SETTINGS, {"b": "22"})
+    assert second.cells == {"b": {}}
+    second.add("clean", {"b": 20.0})
+    models = json.loads(path.read_text())["models"]
+    assert models["a"]["ap"] == {"clean": 40.0} and models["b"]["ap"] == {"clean": 20.0}
+    assert models["b"]["summary"] == {"clean": 20.0, "mean_ap": None, "mean_loss": None}
+
+
+def test_only_what_was_asked_for_counts():
+    record = Record(None, SETTINGS, {"a": "11"})
+    for cell in ("clean", "rotation 1", "rotation 2", "speckle 1"):
+        record.add(cell, {"a": 1.0})
+    assert list(record.chosen(["rotation"], [1])["a"]) == ["clean", "rotation 1"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "weights", "message"),
+    [
+        ({**SETTINGS, "seed": 1}, {"a": "11"}, "another seed"),
+        ({**SETTINGS, "seed": 1, "pages": 9}, {"a": "11"}, "another seed and pages"),
+        (SETTINGS, {"a": "99"}, "numbers of a are those of other weights"),
+    ],
+)
+def test_numbers_of_other_settings_are_refused(tmp_path, settings, weights, message):
+    path = tmp_path / "robust.json"
+    Record(path, SETTINGS, {"a": "11"}).add("clean", {"a": 40.0})
+    before = path.read_text()
+    with pytest.raises(UserError, match=message):
+        Record(path, settings, weights)
+    assert path.read_text() == before
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 1}', '{"format": 99}', "nonsense"])
+def test_another_file_is_not_overwritten(tmp_path, text):
+    path = tmp_path / "notes.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match="name another --json"):
+        Record(path, SETTINGS, {"a": "11"})
+    assert path.read_text() == text
