@@ -13,10 +13,10 @@ from graphkd import shipped
 from graphkd.data.catalog import register_all
 from graphkd.data.mapper import PageMapper
 from graphkd.evaluation.coco import coco_results, evaluate, ground_truth
-from graphkd.evaluation.complexity import parameters
-from graphkd.evaluation.thresholds import best_thresholds
+from graphkd.evaluation.matching import best_thresholds
 from graphkd.io import file_digest
 from graphkd.modelfile import ModelFile, build_detector, read_model, write_safetensors
+from graphkd.modeling.network import parameters
 
 CARD = """# The student that comes with graphkd
 

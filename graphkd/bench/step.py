@@ -12,8 +12,7 @@ from graphkd.bench import pair
 from graphkd.bench.machine import describe_machine, set_threads
 from graphkd.bench.memory import Peaks, peaks
 from graphkd.distill.teacher import load_teacher_cfg, teacher_weights
-from graphkd.evaluation.complexity import waiter
-from graphkd.evaluation.timing import Times, alternate
+from graphkd.evaluation.timing import Times, alternate, waiter
 
 
 def measure_step(

@@ -16,8 +16,7 @@ from graphkd.compare.plan import Contest
 from graphkd.compare.rows import PLAIN
 from graphkd.engine import run
 from graphkd.engine.build import build_models, check_classes
-from graphkd.evaluation.complexity import waiter
-from graphkd.evaluation.timing import alternate
+from graphkd.evaluation.timing import alternate, waiter
 from graphkd.io import write_json
 
 PROBE_STEPS = 15

@@ -14,7 +14,7 @@ from graphkd.data.catalog import classes_of, entry_of, register_all
 from graphkd.data.mapper import read_for
 from graphkd.engine.stored_run import StoredRun
 from graphkd.errors import UserError
-from graphkd.evaluation.confusion import MIN_IOU, confusion, f1, inside, pair_boxes
+from graphkd.evaluation.matching import MIN_IOU, confusion, f1, inside, pair_boxes
 from graphkd.report.content import Boxes, Details, PageView
 
 

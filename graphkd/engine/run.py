@@ -43,11 +43,10 @@ from graphkd.engine.solver import build_optimizer, check_settings
 from graphkd.engine.trainer import Trainer
 from graphkd.errors import UserError
 from graphkd.evaluation.coco import evaluate
-from graphkd.evaluation.complexity import parameters
 from graphkd.io import write_json, write_text
 from graphkd.locks import held
 from graphkd.modelfile import inference_config
-from graphkd.modeling.network import require_device
+from graphkd.modeling.network import parameters, require_device
 
 RESULT = "result.json"
 

@@ -21,7 +21,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from graphkd.errors import UserError
-from graphkd.evaluation.complexity import waiter
+from graphkd.evaluation.timing import waiter
 from graphkd.io import write_json
 
 # Where the twelve COCO numbers lie: (IoU threshold or None for all, area range, detections a page).

@@ -1,10 +1,12 @@
-"""Timing of parts in alternating rounds, and the spread of their times; nothing about what runs."""
+"""Timing of parts in alternating rounds, and the spread of their times."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import nn
 from tqdm.auto import tqdm
 
 from graphkd.errors import UserError
@@ -44,7 +46,7 @@ def alternate(
     clock: str = "wall",
     title: str = "timing",
 ) -> dict[str, Times]:
-    """Times every part once a round, so that a slow minute of the machine falls on all alike.
+    """Times every part once a round, so that a slow minute of the machine affects all parts alike.
 
     Args:
         parts: name -> what to call.
@@ -74,6 +76,14 @@ def alternate(
                     seconds[name].append(now() - started)
                 bar.update()
     return {name: Times(tuple(values)) for name, values in seconds.items()}
+
+
+def waiter(model: nn.Module) -> Callable[[], None]:
+    """What to call before a clock is read: CUDA returns before its work is done."""
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    if device.type == "cuda":
+        return lambda: torch.cuda.synchronize(device)
+    return lambda: None
 
 
 def growth_exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float | None:

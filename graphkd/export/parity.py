@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 from tqdm import tqdm
 
 from graphkd.errors import UserError
 from graphkd.evaluation.coco import coco_ap, ground_truth
+from graphkd.evaluation.matching import pair_boxes
 from graphkd.export.pages import Pages
 from graphkd.predict.detector import Detector, Found
 
-_SAME = 0.5
-"""IoU from which two boxes are the same detection."""
 CONFIDENT = 0.5
 
 
@@ -192,16 +190,13 @@ def faults(parity: Parity, limits: Limits) -> list[str]:
 
 
 def match(wanted: Found, given: Found) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of the same class with an IoU of 0.5 or more, of greatest summed IoU.
+    """Pairs of the same class with an IoU of 0.5 or more, the largest IoU first.
 
     Returns:
         Indices into `wanted` and into `given`, of equal length.
     """
-    overlap = _iou(wanted.boxes, given.boxes)
-    allowed = (wanted.classes[:, None] == given.classes[None]) & (overlap >= _SAME)
-    rows, columns = linear_sum_assignment(np.where(allowed, overlap, 0.0), maximize=True)
-    good = allowed[rows, columns]
-    return rows[good], columns[good]
+    pairs = pair_boxes(wanted.boxes, wanted.classes, given.boxes, given.classes, same_class=True)
+    return pairs[:, 0], pairs[:, 1]
 
 
 def average_precision(found: Sequence[Found], pages: Pages, classes: Sequence[str]) -> float | None:
@@ -245,12 +240,3 @@ def _unmatched(
             total += int(counts.sum())
             lonely += int(counts.sum() - counts[own].sum())
     return lonely / max(total, 1)
-
-
-def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(n, m) of boxes (n, 4) and (m, 4); 0 where both are empty."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(2)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(1) for boxes in (a, b)]
-    return shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-9)

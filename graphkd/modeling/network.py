@@ -22,6 +22,11 @@ def model_classes(cfg: CfgNode) -> int:
     return cfg.MODEL.ROI_HEADS.NUM_CLASSES
 
 
+def parameters(model: nn.Module) -> int:
+    """Number of a model's parameters, frozen ones too; a shared one counts once, buffers don't."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
 def build_network(cfg: CfgNode) -> nn.Module:
     """Detectron2's `build_model` with convolution weights channels-last and exact RoI corners.
 

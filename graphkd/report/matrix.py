@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from graphkd.evaluation.confusion import precision, recall
+from graphkd.evaluation.matching import precision, recall
 from graphkd.report.table import DASH
 
 BACKGROUND = "background"

@@ -2,9 +2,10 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes
+from torch import nn
 
 from graphkd.errors import UserError
-from graphkd.modeling.network import build_network, compile_body
+from graphkd.modeling.network import build_network, compile_body, parameters
 from tests.small import small_cfg
 
 
@@ -33,3 +34,11 @@ def test_compiling_without_a_compiler_is_one_line_before_the_first_step(monkeypa
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(UserError, match="no C\\+\\+ compiler no-such-compiler; install one"):
         compile_body(build_network(small_cfg()))
+
+
+def test_parameters_by_hand():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Linear(5, 2, bias=False))
+    model[0].weight.requires_grad_(False)
+    assert parameters(model) == (3 * 9 * 8 + 8) + (8 + 8) + 10
+    shared = nn.Linear(4, 4)
+    assert parameters(nn.Sequential(shared, shared)) == 20

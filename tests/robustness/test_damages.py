@@ -1,9 +1,9 @@
 import cv2
 import numpy as np
 import pytest
-from graphkd.robustness.damages import LONGEST
 
 from graphkd.robustness import KINDS, STRENGTHS, damage, moved_box
+from graphkd.robustness.damages import LONGEST
 from tests.robustness.pages import corners, drawn_page, picture_box
 
 MOVING = ("rotation", "warping", "keystoning")

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from graphkd.robustness.geometry import keystoning, rotation, warping
 
 from graphkd.robustness import STRENGTHS, damage, moved_box
+from graphkd.robustness.geometry import keystoning, rotation, warping
 from tests.robustness.pages import corners
 
 KINDS = {"rotation": rotation, "warping": warping, "keystoning": keystoning}

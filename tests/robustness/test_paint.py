@@ -1,9 +1,9 @@
 import cv2
 import numpy as np
 import pytest
-from graphkd.robustness.fields import noise
 
 from graphkd.robustness import STRENGTHS, damage
+from graphkd.robustness.fields import noise
 from tests.robustness.pages import drawn_page
 
 WHITE = np.full((600, 450, 3), 255, np.uint8)

@@ -1,9 +1,9 @@
 import json
 
 import pytest
-from graphkd.robustness.record import Record
 
 from graphkd.errors import UserError
+from graphkd.robustness.record import Record
 
 SETTINGS = {"data": "pages", "seed": 0, "pages": 4}
 

@@ -7,7 +7,6 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 from detectron2.structures import BoxMode
 from detectron2.utils.events import EventStorage
-from graphkd.robustness.record import Record
 
 from graphkd.cli import main
 from graphkd.data.mapper import PageMapper
@@ -24,6 +23,7 @@ from graphkd.robustness.measure import (
     outline_of,
     settings_of,
 )
+from graphkd.robustness.record import Record
 from tests.own_data import CLASSES, write_coco
 from tests.small import small_cfg, small_model
 

@@ -1,4 +1,5 @@
 import pytest
+
 from graphkd.robustness.score import Summary, cell_name, summarise, table
 
 CELLS = {

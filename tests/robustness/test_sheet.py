@@ -1,6 +1,6 @@
 import numpy as np
-from graphkd.robustness.sheet import contact_sheet
 
+from graphkd.robustness.sheet import contact_sheet
 from tests.robustness.pages import corners, drawn_page, picture_box
 
 RED = (230, 25, 75)
