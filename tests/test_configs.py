@@ -95,14 +95,18 @@ def test_the_teacher_learnt_the_same_classes_on_the_same_pages(path):
 def test_the_losses_take_the_pair(path):
     cfg, (_, teacher) = load(path), teacher_of(path)
     classes, text = dataset_classes(cfg.DATASETS.TRAIN), text_classes(cfg.DATASETS.TRAIN[0])
+    levels = tuple(level for level in levels_of(cfg) if level in levels_of(teacher))
+    widths = cfg.MODEL.FPN.OUT_CHANNELS, teacher.MODEL.FPN.OUT_CHANNELS
     context = LossContext(
-        student_channels=cfg.MODEL.FPN.OUT_CHANNELS,
-        teacher_channels=teacher.MODEL.FPN.OUT_CHANNELS,
-        levels=tuple(level for level in levels_of(cfg) if level in levels_of(teacher)),
+        channels=dict.fromkeys(levels, widths),
+        levels=levels,
         num_classes=len(classes),
         same_classes=classes == dataset_classes(teacher.DATASETS.TRAIN),
         text_classes=None if text is None else tuple(map(classes.index, text)),
         two_stage={each.MODEL.META_ARCHITECTURE for each in (cfg, teacher)} == {"GeneralizedRCNN"},
+        shared_regions=True,
+        same_anchors=True,
+        same_box_codes=True,
     )
     assert context.levels
     assert build_losses(cfg.DISTILL.LOSSES, context, source=str(path))

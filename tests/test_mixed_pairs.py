@@ -123,7 +123,7 @@ def check_refused(build, method: str, *words: str) -> None:
 @pytest.mark.parametrize("width", ["32", "96"])
 def test_every_method_teaches_across_widths(pair, width):
     model = pair(METHODS, ("rcnn_tiny_R18", "MODEL.FPN.OUT_CHANNELS", width))
-    assert (model.view.channels, model.teacher.view.channels) == (64, int(width))
+    assert (model.view.channels["p3"], model.teacher.view.channels["p3"]) == (64, int(width))
     check_step(model)
     adapters = dict(model.losses.named_parameters())
     assert ON_FEATURE_MAPS - {"pkd"} <= {name.split(".")[0] for name in adapters}

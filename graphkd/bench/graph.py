@@ -99,13 +99,16 @@ def measure_share(config: Path | str, overrides: Sequence[str], result: dict) ->
 
 def loss_step(method: str, nodes: int, channels: int, *, device: str) -> Callable[[], None]:
     """One call of a graph loss with its backward pass, on one page of exactly `nodes` nodes."""
+    levels = ("p2", "p3", "p4", "p5")
     context = LossContext(
-        student_channels=channels,
-        teacher_channels=channels,
-        levels=("p2", "p3", "p4", "p5"),
+        channels=dict.fromkeys(levels, (channels, channels)),
+        levels=levels,
         num_classes=CLASSES,
-        same_classes=True,
         text_classes=(0, 1),
+        two_stage=True,
+        shared_regions=True,
+        same_anchors=True,
+        same_box_codes=True,
     )
     built = build_losses({method: {}}, context, source="bench graph")
     loss: DistillLoss = built[method].module.to(device).train()

@@ -9,7 +9,7 @@ from graphkd.distill.losses.build import ScheduledLoss
 from graphkd.distill.losses.running import sum_over_processes
 from graphkd.distill.teacher import FrozenTeacher
 from graphkd.errors import UserError
-from graphkd.views.base import View
+from graphkd.views.view import View
 
 
 class Distiller(nn.Module):

@@ -18,7 +18,7 @@ from graphkd.distill.outputs import Outputs
 from graphkd.errors import COMMAND, UserError
 from graphkd.modeling.network import build_network, compile_body
 from graphkd.views import view_of
-from graphkd.views.base import View
+from graphkd.views.view import View
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from graphkd.engine.rng import preserved_rng
 from graphkd.errors import UserError
 from graphkd.modeling.network import build_network, model_classes
 from graphkd.views import view_of
-from graphkd.views.base import View
+from graphkd.views.view import View
 
 logger = logging.getLogger(__name__)
 
@@ -85,16 +85,17 @@ def loss_context(
         )
     # Heads of unlike families are never compared; `check_needs` says so.
     unlike = view.two_stage != teacher.view.two_stage
+    other = teacher.view
     return LossContext(
-        student_channels=view.channels,
-        teacher_channels=teacher.view.channels,
+        channels={name: (view.channels[name], other.channels[name]) for name in shared},
+        strides={name: (view.strides[name], other.strides[name]) for name in shared},
         levels=shared,
         num_classes=view.num_classes,
         same_classes=classes == teacher.classes,
         text_classes=None if text is None else tuple(classes.index(name) for name in text),
         two_stage=view.two_stage and teacher.view.two_stage,
         shared_regions=view.region_size == teacher.view.region_size,
-        same_anchors=unlike or view.anchors == teacher.view.anchors,
+        same_anchors=unlike or all(view.anchors[name] == other.anchors[name] for name in shared),
         same_box_codes=unlike or view.box_codes == teacher.view.box_codes,
     )
 

@@ -1,4 +1,4 @@
-"""The view of Detectron2's one-stage RetinaNet, and the regions it has none of its own; no losses.
+"""The view of Detectron2's one-stage RetinaNet, with regions made from its predicted boxes.
 
 A one-stage detector samples no regions, so a graph needs a stand-in for them. All of it is [ours]:
 
@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from graphkd.distill.outputs import Dense, Outputs, Regions, Targets
 from graphkd.distill.taps import record
 from graphkd.errors import UserError
-from graphkd.views.base import View, anchor_layout, pooled_levels
+from graphkd.views.pyramid import PyramidView, pooled_levels
+from graphkd.views.view import view_for
 
 BOXES_AN_IMAGE = 64
 CANDIDATES_A_LEVEL = 500
@@ -35,7 +36,8 @@ REGION_SIZE = (7, 7)
 COARSEST_POOLED_STRIDE = 32
 
 
-class DenseView(View):
+@view_for("RetinaNet")
+class DenseView(PyramidView):
     """RetinaNet: FPN features, the dense head's maps, and regions made from the predicted boxes.
 
     `Regions.deltas` stays None: the head's deltas belong to anchors, not to regions.
@@ -74,8 +76,8 @@ class DenseView(View):
         return tuple(self.model.head_in_features)
 
     @property
-    def anchors(self) -> tuple:
-        return anchor_layout(self.model.anchor_generator)
+    def anchors(self) -> dict[str, tuple]:
+        return self.anchor_layout(self.model.anchor_generator)
 
     @property
     def box_codes(self) -> tuple:

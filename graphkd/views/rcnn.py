@@ -1,6 +1,4 @@
-"""The view of Detectron2's two-stage detectors (GeneralizedRCNN with StandardROIHeads); no
-losses.
-"""
+"""The view of Detectron2's two-stage detectors (GeneralizedRCNN with StandardROIHeads)."""
 
 from collections.abc import Sequence
 
@@ -13,10 +11,12 @@ from torch import Tensor, nn
 from graphkd.distill.outputs import Dense, Outputs, Regions, Targets
 from graphkd.distill.taps import record
 from graphkd.errors import UserError
-from graphkd.views.base import View, anchor_layout, pooled_levels
+from graphkd.views.pyramid import PyramidView, pooled_levels
+from graphkd.views.view import view_for
 
 
-class RCNNView(View):
+@view_for("GeneralizedRCNN")
+class RCNNView(PyramidView):
     """Faster R-CNN and its kin: FPN features, RPN maps, sampled RoIs with pooled features and
     scores.
     """
@@ -47,9 +47,9 @@ class RCNNView(View):
         return tuple(self.model.roi_heads.box_pooler.output_size)
 
     @property
-    def anchors(self) -> tuple:
+    def anchors(self) -> dict[str, tuple]:
         rpn = self.model.proposal_generator
-        return (*anchor_layout(rpn.anchor_generator), *rpn.box2box_transform.weights)
+        return self.anchor_layout(rpn.anchor_generator, *rpn.box2box_transform.weights)
 
     @property
     def box_codes(self) -> tuple:

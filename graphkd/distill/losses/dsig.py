@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from graphkd.distill.comm import count_per_process
 from graphkd.distill.graph.distance import edge_distance, masked_mean
 from graphkd.distill.graph.edges import cosine_affinity
 from graphkd.distill.graph.nodes import match_size
@@ -30,7 +31,7 @@ from graphkd.distill.losses.options import (
     positive,
     whole_number,
 )
-from graphkd.distill.losses.reduce import count_per_process, sum_of_images
+from graphkd.distill.losses.reduce import sum_of_images
 from graphkd.distill.losses.register import register
 from graphkd.distill.outputs import Outputs, Regions, Targets
 
@@ -143,7 +144,7 @@ class DSIG(DistillLoss):
             needs.add("features")
             self.levels = level_adapters(context, kernel=1)
         self.needs = frozenset(needs)
-        self.adapter = roi_adapter(context.student_channels, context.teacher_channels)
+        self.adapter = roi_adapter(*context.width())
         self.log: dict[str, Tensor] = {}
 
     def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:

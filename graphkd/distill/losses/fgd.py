@@ -152,7 +152,7 @@ class FGD(DistillLoss):
     @staticmethod
     def _blocks(context: LossContext) -> nn.ModuleDict:
         return nn.ModuleDict(
-            {level: GlobalContext(context.teacher_channels) for level in context.levels}
+            {level: GlobalContext(context.channels[level][1]) for level in context.levels}
         )
 
     def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:

@@ -130,7 +130,7 @@ class GID(DistillLoss):
         self.top = whole_number("top", top, least=1)
         self.overlap = fraction("overlap", overlap)
         self.temperature = positive("temperature", temperature)
-        self.adapter = channel_adapter(context.student_channels, context.teacher_channels)
+        self.adapter = channel_adapter(*context.width())
 
     def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:
         """Returns `feature`, `relation` and `response`, means over images that have regions."""

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from graphkd.distill.comm import count_per_process, sum_over_processes
 from graphkd.distill.graph.build import InstanceGraph, describe, plan_nodes, pool_edges
 from graphkd.distill.graph.distance import (
     edge_distance,
@@ -51,9 +52,9 @@ from graphkd.distill.losses.options import (
     weight_tuple,
     whole_number,
 )
-from graphkd.distill.losses.reduce import count_per_process, sum_of_images
+from graphkd.distill.losses.reduce import sum_of_images
 from graphkd.distill.losses.register import register
-from graphkd.distill.losses.running import RunningScatter, sum_over_processes
+from graphkd.distill.losses.running import RunningScatter
 from graphkd.distill.losses.teacher_graph import TeacherGraph, describe_batch
 from graphkd.distill.losses.text_test import NODE_TYPES, THRESHOLDS, TextTest
 from graphkd.distill.outputs import Outputs, Regions, Targets
@@ -166,12 +167,12 @@ class GraphKD(DistillLoss):
         self.needs = frozenset(
             {"region_features", "region_predictions"} if predictions else {"region_features"}
         )
-        self.adapter = roi_adapter(context.student_channels, context.teacher_channels)
+        self.adapter = roi_adapter(*context.width())
         self.teacher_scatter = self.student_scatter = None
         if "mahalanobis" in (affinity, weight_by):
-            self.teacher_scatter = RunningScatter(width=context.teacher_channels, decay=decay)
+            self.teacher_scatter = RunningScatter(width=context.width()[1], decay=decay)
         if affinity == "mahalanobis":
-            self.student_scatter = RunningScatter(width=context.student_channels, decay=decay)
+            self.student_scatter = RunningScatter(width=context.width()[0], decay=decay)
         self.check_every, self.calls, self.warned = 100, 0, False
         self.log: dict[str, Tensor] = {}
 

@@ -65,10 +65,9 @@ def level_adapters(
     context: LossContext, *, kernel: int = 1, levels: int | None = None, always: bool = False
 ) -> nn.ModuleDict:
     """One `channel_adapter` a level, by level name; the `levels` finest levels, None for all."""
-    widths = context.student_channels, context.teacher_channels
     return nn.ModuleDict(
         {
-            level: channel_adapter(*widths, kernel=kernel, always=always)
+            level: channel_adapter(*context.channels[level], kernel=kernel, always=always)
             for level in context.levels[:levels]
         }
     )
@@ -169,7 +168,7 @@ def reference_width(context: LossContext) -> float:
 
     Some papers sum over channels too. Times this number such a sum weighs the same at any width.
     """
-    return 256 / context.teacher_channels
+    return 256 / context.width()[1]
 
 
 def check_same_heads(student_maps: tuple[Tensor, ...], teacher_maps: tuple[Tensor, ...]) -> None:

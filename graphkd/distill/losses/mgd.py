@@ -63,7 +63,7 @@ class MGD(DistillLoss):
         self.mask_ratio = fraction("mask_ratio", mask_ratio)
         self.draw = torch.Generator().manual_seed(whole_number("seed", seed, least=0))
         self.adapters = level_adapters(context)
-        width = context.teacher_channels
+        width = context.width()[1]
         self.generators = nn.ModuleDict(
             {
                 level: nn.Sequential(

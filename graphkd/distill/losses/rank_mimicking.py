@@ -5,10 +5,11 @@ from detectron2.structures import Boxes, pairwise_iou
 from torch import Tensor
 from torch.nn import functional as F
 
+from graphkd.distill.comm import count_per_process
 from graphkd.distill.losses.base import DistillLoss, LossContext
 from graphkd.distill.losses.maps import anchor_grids, dense_pair
 from graphkd.distill.losses.options import fraction, need_same_anchors, need_same_classes
-from graphkd.distill.losses.reduce import count_per_process, sum_of_images
+from graphkd.distill.losses.reduce import sum_of_images
 from graphkd.distill.losses.register import register
 from graphkd.distill.outputs import Outputs, Targets
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from graphkd.distill.losses.running import sum_over_processes
+from graphkd.distill.comm import count_per_process
 
 
 def image_index(counts: tuple[int, ...], *, device: torch.device) -> Tensor:
@@ -81,19 +81,6 @@ def mean_of_present(values: Tensor, present: Tensor) -> Tensor:
     """The mean of `values` (N,) where `present` (N,) holds; 0 with a gradient path if nowhere."""
     kept = torch.where(present, values, torch.zeros_like(values))
     return kept.sum() / count_per_process(present.sum())
-
-
-def count_per_process(count: Tensor) -> Tensor:
-    """What a process has on average, at least one in all processes together.
-
-    DistributedDataParallel averages gradients over processes, so a sum over the images of one
-    process divided by this gives the mean over the images of all, however they are spread.
-
-    Args:
-        count: scalar, of this process; every process has to call.
-    """
-    joined = sum_over_processes(torch.stack([count.float(), torch.ones_like(count).float()]))
-    return joined[0].clamp(min=1) / joined[1]
 
 
 def sum_of_images(terms: list[Tensor], path: Tensor) -> Tensor:

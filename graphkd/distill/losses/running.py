@@ -5,18 +5,10 @@ counts fully.
 """
 
 import torch
-import torch.distributed
 from torch import Tensor, nn
 
+from graphkd.distill.comm import sum_over_processes
 from graphkd.distill.graph.text import BINS, TextThreshold, fit_threshold, score_histogram
-
-
-def sum_over_processes(values: Tensor) -> Tensor:
-    """The sum of `values` over all processes of a distributed run."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        values = values.clone()
-        torch.distributed.all_reduce(values)
-    return values
 
 
 class RunningScores(nn.Module):

@@ -19,13 +19,17 @@ LEVELS = ("p3", "p4", "p5", "p6")
 
 def context(*, student_channels=8, teacher_channels=8, **changes) -> LossContext:
     """Facts about a made-up pair; a student of another width than the teacher on request."""
+    levels = changes.get("levels", LEVELS)
     facts = LossContext(
-        student_channels=student_channels,
-        teacher_channels=teacher_channels,
-        levels=LEVELS,
+        channels=dict.fromkeys(levels, (student_channels, teacher_channels)),
+        strides={level: (2 ** int(level[1:]),) * 2 for level in levels},
+        levels=levels,
         num_classes=CLASSES,
-        same_classes=True,
         text_classes=(0,),
+        two_stage=True,
+        shared_regions=True,
+        same_anchors=True,
+        same_box_codes=True,
     )
     return replace(facts, **changes)
 

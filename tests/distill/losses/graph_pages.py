@@ -96,13 +96,16 @@ def batch(pages, *, dtype=torch.float32) -> tuple[Outputs, Outputs, Targets]:
 
 def context(**changes) -> LossContext:
     """Facts about the pair of `make_page`."""
+    widths = changes.pop("student_channels", 8), changes.pop("teacher_channels", 8)
     facts = LossContext(
-        student_channels=8,
-        teacher_channels=8,
+        channels=dict.fromkeys(LEVELS, widths),
         levels=LEVELS,
         num_classes=CLASSES,
-        same_classes=True,
         text_classes=TEXTS,
+        two_stage=True,
+        shared_regions=True,
+        same_anchors=True,
+        same_box_codes=True,
     )
     return replace(facts, **changes)
 

@@ -5,7 +5,8 @@ import torch
 import torch.distributed
 import torch.multiprocessing
 
-from graphkd.distill.losses.running import RunningScatter, RunningScores, sum_over_processes
+from graphkd.distill.comm import sum_over_processes
+from graphkd.distill.losses.running import RunningScatter, RunningScores
 
 
 def test_z_scores_within_a_level():
