@@ -1,11 +1,11 @@
-"""`graphkd robust`: AP of trained models on damaged pages."""
+"""`graphkd robust`: AP of trained models on corrupted pages."""
 
 import argparse
 from pathlib import Path
 
 HELP = "Measure how AP falls when pages are turned, warped, blurred, stained, badly lit or printed."
 
-EPILOG = """damage, after RoDLA (Chen et al., CVPR 2024), at strengths 1 (legible) to 3 (severe):
+EPILOG = """corruptions after RoDLA (Chen et al., CVPR 2024), severities 1 (legible) to 3 (severe):
   rotation warping keystoning     the page is not flat under the camera; boxes move with it
   watermark background            foreign content over or behind the print
   ink-holdout ink-bleeding        too little ink, too much ink
@@ -13,19 +13,19 @@ EPILOG = """damage, after RoDLA (Chen et al., CVPR 2024), at strengths 1 (legibl
   defocus vibration               a blurred photograph
   speckle texture                 dirt, coarse paper
 
-mean AP   the mean over all measured damages
-mean loss the mean over all measured damages of 100 (1 - AP damaged / AP clean), in percent.
-          This is not RoDLA's mRD, which divides by a measure of each damage's effect.
+mean AP   the mean over all measured corruptions
+mean loss the mean over all measured corruptions of 100 (1 - AP corrupted / AP clean), in percent.
+          This is not RoDLA's mRD, which divides by a measure of each corruption's effect.
 
 examples:
   graphkd robust output/demo/student/model_final.pth --data pages_tiny_test --limit 50
   graphkd robust teacher=t.pth plain=p.pth distilled=d.pth --data segmonto_test \\
       --json robust.json -o robust.md
   graphkd robust model.safetensors --data test.json --images scans --kinds rotation,defocus
-  graphkd robust --data segmonto_test --pictures damages.png      only the pictures
+  graphkd robust --data segmonto_test --pictures sheet.png      only the pictures
 
-With --json a stopped run goes on with the same command, and further models, kinds and strengths
-are added to what is there. Numbers with other pages or another seed need another file.
+With --json a stopped run continues with the same command, and further models, kinds and severities
+are added to the file. Numbers of other pages or another seed need another file.
 """
 
 
@@ -38,15 +38,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data", required=True, help="a data set's name, or a COCO json")
     parser.add_argument("--images", type=Path, metavar="DIR", help="page folder of a COCO json")
-    parser.add_argument("--kinds", metavar="A,B", help="of damage (default: all twelve)")
-    parser.add_argument("--strengths", default="1,2,3", metavar="1,2", help="default: %(default)s")
+    parser.add_argument("--kinds", metavar="A,B", help="of corruption (default: all twelve)")
+    parser.add_argument(
+        "--strengths", default="1,2,3", metavar="1,2", help="severities (default: %(default)s)"
+    )
     parser.add_argument("--limit", type=int, metavar="N", help="pages, evenly spread over the set")
-    parser.add_argument("--seed", type=int, default=0, help="of the damage (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the draws (default: %(default)s)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the numbers, and go on")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the numbers, and continue")
     parser.add_argument("-o", "--out", type=Path, metavar="FILE.md", help="write the table")
     parser.add_argument(
-        "--pictures", type=Path, metavar="FILE.png", help="draw the first page under every damage"
+        "--pictures",
+        type=Path,
+        metavar="FILE.png",
+        help="draw the first page corrupted",
     )
     parser.epilog = EPILOG
 
@@ -54,15 +59,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from graphkd.errors import UserError
     from graphkd.io import write_text
-    from graphkd.robustness.damages import KINDS, STRENGTHS
+    from graphkd.robustness.corruptions import KINDS, SEVERITIES
     from graphkd.robustness.measure import load_contenders, load_pages, measure, settings_of
-    from graphkd.robustness.record import Record
-    from graphkd.robustness.score import table
+    from graphkd.robustness.results import Record, table
 
     kinds = chosen(args.kinds, KINDS, "--kinds")
-    strengths = [int(s) for s in chosen(args.strengths, map(str, STRENGTHS), "--strengths")]
+    severities = [int(s) for s in chosen(args.strengths, map(str, SEVERITIES), "--strengths")]
     if not args.weights and not args.pictures:
-        raise UserError("name trained models to measure, or --pictures FILE.png to see the damage")
+        raise UserError(
+            "name trained models to measure, or --pictures FILE.png to see corrupted pages"
+        )
     if args.limit is not None and args.limit < 1:
         raise UserError("--limit must be at least 1")
     if args.seed < 0:
@@ -75,29 +81,29 @@ def run(args: argparse.Namespace) -> int:
         args.weights, classes=pages.classes, data=pages.name, device=args.device
     )
     weights = {contender.name: contender.checksum for contender in contenders}
-    # Read before anything takes time, so that a wrong file is told at once.
+    # Read before anything takes time, so that a wrong file is an error at once.
     record = Record(args.json, settings_of(pages, seed=args.seed), weights)
     if args.pictures:
-        draw(pages, kinds, strengths, args.seed, args.pictures)
+        draw(pages, kinds, severities, args.seed, args.pictures)
     if not contenders:
         return 0
-    measure(contenders, pages, kinds=kinds, strengths=strengths, seed=args.seed, record=record)
+    measure(contenders, pages, kinds=kinds, severities=severities, seed=args.seed, record=record)
     # Cells of an earlier, larger run stay in the json but do not count here.
-    wanted = record.chosen(kinds, strengths)
+    wanted = record.chosen(kinds, severities)
     about = f"{pages.name}, {len(pages.dicts)} pages, seed {args.seed}"
     print(about)
-    print(table(wanted, kinds=kinds, strengths=strengths))
+    print(table(wanted, kinds=kinds, severities=severities))
     if args.out:
-        text = table(wanted, kinds=kinds, strengths=strengths, form="github")
+        text = table(wanted, kinds=kinds, severities=severities, form="github")
         write_text(
             args.out,
-            f"{text}\n\n{about}. Mean loss: the mean of 100 (1 - AP damaged / AP clean).\n",
+            f"{text}\n\n{about}. Mean loss: the mean of 100 (1 - AP corrupted / AP clean).\n",
         )
     return 0
 
 
 def chosen(text, known, option: str) -> list[str]:
-    """The parts of a list with commas, in the order of the known ones; all for None."""
+    """The names in a comma-separated list, in the order of the known ones; all for None."""
     from graphkd.errors import UserError
     from graphkd.lists import names_in
 
@@ -111,7 +117,7 @@ def chosen(text, known, option: str) -> list[str]:
     return [part for part in known if part in parts]
 
 
-def draw(pages, kinds, strengths, seed: int, path: Path) -> None:
+def draw(pages, kinds, severities, seed: int, path: Path) -> None:
     """Writes the contact sheet of the first page that has objects, else of the first."""
     from graphkd.data.mapper import read_for
     from graphkd.errors import UserError
@@ -124,5 +130,6 @@ def draw(pages, kinds, strengths, seed: int, path: Path) -> None:
     outlines = [outline_of(annotation) for annotation in page["annotations"]]
     image = read_for(page, format="RGB")
     path.parent.mkdir(parents=True, exist_ok=True)
-    contact_sheet(image, outlines, kinds=kinds, strengths=strengths, seed=seed).save(path)
+    sheet = contact_sheet(image, outlines, kinds=kinds, severities=severities, seed=seed)
+    sheet.save(path)
     print(path)

@@ -93,11 +93,17 @@ def ground_truth(dicts: Iterable[dict], classes: Sequence[str]) -> dict:
 
 def coco_results(image_id: Any, instances: Instances) -> list[dict]:
     """One page's predictions as COCO result dicts, boxes as (x, y, width, height) in pixels."""
-    instances = instances.to("cpu")
-    boxes = BoxMode.convert(instances.pred_boxes.tensor, BoxMode.XYXY_ABS, BoxMode.XYWH_ABS)
-    rows = zip(
-        boxes.tolist(), instances.scores.tolist(), instances.pred_classes.tolist(), strict=True
-    )
+    found = instances.to("cpu")
+    parts = found.pred_boxes.tensor, found.scores, found.pred_classes
+    return result_rows(image_id, *(part.numpy() for part in parts))
+
+
+def result_rows(
+    image_id: Any, boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray
+) -> list[dict]:
+    """COCO result dicts of boxes (n, 4) x1 y1 x2 y2, scores (n,) and class numbers (n,)."""
+    sides = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+    rows = zip(sides.tolist(), scores.tolist(), classes.tolist(), strict=True)
     return [
         {"image_id": image_id, "category_id": category, "bbox": box, "score": score}
         for box, score, category in rows

@@ -1,5 +1,5 @@
-"""Twelve kinds of damage to page images, at three strengths; no detector, no scoring loop."""
+"""Twelve kinds of corruption of page images at three severities, and AP on corrupted pages."""
 
-from graphkd.robustness.damages import KINDS, STRENGTHS, Damaged, damage, moved_box
+from graphkd.robustness.corruptions import KINDS, SEVERITIES, Corrupted, corrupt, moved_box
 
-__all__ = ["KINDS", "STRENGTHS", "Damaged", "damage", "moved_box"]
+__all__ = ["KINDS", "SEVERITIES", "Corrupted", "corrupt", "moved_box"]

@@ -1,5 +1,5 @@
-"""Damage that moves pixels, and the points with them: turning, warping, keystoning; nothing that
-paints. No part of a page is ever pushed off it.
+"""Corruptions that move pixels, and the points with them: rotation, warping, keystoning. No part of
+a page is ever pushed off it.
 
 Coordinates are continuous: pixel i covers i to i + 1, so its middle lies at i + 0.5.
 """
@@ -138,10 +138,10 @@ class Waves:
         return np.array([self.size[1] / 2, self.size[0] / 2])
 
 
-def rotation(size: tuple[int, int], rng: np.random.Generator, strength: int) -> Projection:
+def rotation(size: tuple[int, int], rng: np.random.Generator, severity: int) -> Projection:
     """A turn of up to 4, 8 or 14 degrees; the picture grows so that all of the page stays on it."""
     height, width = size
-    degrees = _DEGREES[strength - 1] * rng.choice((-1, 1)) * rng.uniform(0.8, 1.0)
+    degrees = _DEGREES[severity - 1] * rng.choice((-1, 1)) * rng.uniform(0.8, 1.0)
     cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
     new_width = int(np.ceil(width * abs(cos) + height * abs(sin)))
     new_height = int(np.ceil(width * abs(sin) + height * abs(cos)))
@@ -151,27 +151,27 @@ def rotation(size: tuple[int, int], rng: np.random.Generator, strength: int) -> 
     return Projection(back @ turn @ to_middle, (new_height, new_width))
 
 
-def warping(size: tuple[int, int], rng: np.random.Generator, strength: int) -> Waves:
+def warping(size: tuple[int, int], rng: np.random.Generator, severity: int) -> Waves:
     """A sheet that does not lie flat: smooth waves that shift a point by up to 1.2, 2.4 or 4.2 % of
     the shorter side.
     """
     share = rng.uniform(0.5, 1.0, (_WAVES, 2))
     heading = rng.uniform(0, 2 * np.pi, _WAVES)
     waves = rng.uniform(0.7, 1.8, _WAVES) / max(size)
-    furthest = _WARP[strength - 1] * min(size)
+    furthest = _WARP[severity - 1] * min(size)
     return Waves(
         size=tuple(size),
-        zoom=1 + 2 * _WARP[strength - 1],
+        zoom=1 + 2 * _WARP[severity - 1],
         frequency=np.column_stack([np.cos(heading), np.sin(heading)]) * waves[:, None],
         phase=rng.uniform(0, 2 * np.pi, (_WAVES, 2)),
         amplitude=furthest * share / share.sum(axis=0),
     )
 
 
-def keystoning(size: tuple[int, int], rng: np.random.Generator, strength: int) -> Projection:
+def keystoning(size: tuple[int, int], rng: np.random.Generator, severity: int) -> Projection:
     """A page seen at a slant: one side recedes, its corners move in by up to 5, 11 or 19 %."""
     height, width = size
-    amount = _KEYSTONE[strength - 1]
+    amount = _KEYSTONE[severity - 1]
     # Corners of the unit square, clockwise from the top left; the first two are the far side.
     inward = amount * rng.uniform((0.8, 0.8, 0.0, 0.0), (1.0, 1.0, 0.25, 0.25))
     depth = amount * rng.uniform((0.4, 0.4, 0.0, 0.0), (0.7, 0.7, 0.1, 0.1))

@@ -1,6 +1,4 @@
-"""Detectors on damaged pages: each page is damaged once and shown to all of them; the damage
-itself and the summary of the numbers stand in `graphkd.robustness`.
-"""
+"""AP of detectors on corrupted pages. Each page is corrupted once and shown to all detectors."""
 
 import json
 import zlib
@@ -9,52 +7,48 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from detectron2.data import DatasetCatalog
-from detectron2.data import transforms as T
 from detectron2.structures import BoxMode
-from PIL import Image
-from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from graphkd.data.catalog import classes_of
 from graphkd.data.coco import load_coco, read_categories
-from graphkd.data.mapper import PageMapper, read_for
+from graphkd.data.mapper import read_for
 from graphkd.errors import UserError
-from graphkd.evaluation.coco import coco_ap, coco_results, ground_truth
+from graphkd.evaluation.coco import coco_ap, ground_truth, result_rows
 from graphkd.io import file_digest
-from graphkd.modelfile import build_detector, read_model
-from graphkd.robustness.damages import VERSION, Damaged, damage, moved_box
-from graphkd.robustness.record import Record
-from graphkd.robustness.score import CLEAN, cell_name
+from graphkd.modelfile import read_model
+from graphkd.predict.detector import Detector
+from graphkd.predict.torch_detector import TorchDetector
+from graphkd.robustness.corruptions import VERSION, Corrupted, corrupt, moved_box
+from graphkd.robustness.results import CLEAN, Record, cell_name
 
 _SAME = 2.0  # pixels by which a polygon's extent may differ from its box
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A detector that takes part: its column's name, checksum of its file, model and mapper."""
+    """A detector that takes part: its column's name, the checksum of its file, and itself."""
 
     name: str
     checksum: str
-    model: nn.Module
-    mapper: PageMapper
+    detector: Detector
 
 
 @dataclass(frozen=True)
-class Pages:
+class PageSet:
     """Annotated pages: the data set's name, its classes in order, and Detectron2's dicts."""
 
     name: str
     classes: tuple[str, ...]
     dicts: list[dict]
 
-    def thinned(self, limit: int | None) -> "Pages":
+    def thinned(self, limit: int | None) -> "PageSet":
         """`limit` pages, evenly spread over the set; all of them for None or a larger number."""
         count = len(self.dicts)
         if limit is None or limit >= count:
             return self
-        return Pages(
+        return PageSet(
             self.name, self.classes, [self.dicts[i * count // limit] for i in range(limit)]
         )
 
@@ -69,7 +63,7 @@ class Pages:
         return f"{zlib.crc32(json.dumps([self.classes, content], default=str).encode()):08x}"
 
 
-def load_pages(data: str, images: Path | None = None) -> Pages:
+def load_pages(data: str, images: Path | None = None) -> PageSet:
     """The pages of a registered data set, or of a COCO json with its image folder.
 
     Raises:
@@ -77,13 +71,13 @@ def load_pages(data: str, images: Path | None = None) -> Pages:
     """
     if images is None and not data.endswith(".json"):
         classes = classes_of(data)
-        return Pages(data, classes, DatasetCatalog.get(data))
+        return PageSet(data, classes, DatasetCatalog.get(data))
     if images is None:
         raise UserError(f"{data}: name the folder of its pages with --images")
     if not images.is_dir():
         raise UserError(f"{images}: no such folder; --images is the folder of the page images")
     classes = tuple(read_categories(data).values())
-    return Pages(Path(data).name, classes, load_coco(data, images, classes))
+    return PageSet(Path(data).name, classes, load_coco(data, images, classes))
 
 
 def load_contenders(
@@ -111,93 +105,95 @@ def load_contenders(
                 f"{path} finds {', '.join(stored.classes)}, but the classes of {data} are "
                 f"{', '.join(classes)}; use data with the model's list in its order"
             )
-        checksum = file_digest(path)[:16]
-        model = build_detector(stored, device=device)
-        contenders.append(Contender(name, checksum, model, PageMapper(stored.cfg, is_train=False)))
+        detector = TorchDetector(stored, device=device)
+        contenders.append(Contender(name, file_digest(path)[:16], detector))
     return contenders
 
 
-def settings_of(pages: Pages, *, seed: int) -> dict:
+def settings_of(pages: PageSet, *, seed: int) -> dict:
     """What all numbers of a record depend on, besides the weights."""
     return {
         "data": pages.name,
         "pages": len(pages.dicts),
         "data checksum": pages.checksum,
         "seed": seed,
+        # The key of earlier files, which stay readable.
         "version of the damage": VERSION,
     }
 
 
 def measure(
     contenders: Sequence[Contender],
-    pages: Pages,
+    pages: PageSet,
     *,
     kinds: Sequence[str],
-    strengths: Sequence[int],
+    severities: Sequence[int],
     seed: int,
     record: Record,
 ) -> None:
-    """Fills the record's missing cells: COCO AP of every contender, clean and by damage.
+    """Fills the record's missing cells: COCO AP of every contender, clean and by corruption.
 
     Args:
         contenders: at least one, whose names are those of the record.
         pages: at least one.
-        kinds: of damage.
-        strengths: of each.
-        seed: of the damage.
+        kinds: of corruption.
+        severities: of each.
+        seed: of the corruption.
         record: saved after every cell, so that a stopped run can go on.
 
     Raises:
         UserError: a page that cannot be read.
     """
-    damages = [(kind, strength) for kind in kinds for strength in strengths]
-    cells = [(CLEAN, None), *((cell_name(*one), one) for one in damages)]
-    todo = [(name, one) for name, one in cells if record.missing(name)]
+    corruptions = [None, *((kind, severity) for kind in kinds for severity in severities)]
+    cells = {cell_name(*each) if each else CLEAN: each for each in corruptions}
+    todo = {name: each for name, each in cells.items() if record.missing(name)}
     with tqdm(total=len(todo) * len(pages.dicts), unit=" pages", dynamic_ncols=True) as bar:
-        for name, one in todo:
+        for name, corruption in todo.items():
             bar.set_description(name)
             missing = [c for c in contenders if c.name in record.missing(name)]
-            record.add(name, _cell(missing, pages, one, seed, bar))
+            record.add(name, _cell(missing, pages, corruption, seed, bar))
 
 
 def _cell(
     contenders: Sequence[Contender],
-    pages: Pages,
-    one: tuple[str, int] | None,
+    pages: PageSet,
+    corruption: tuple[str, int] | None,
     seed: int,
     bar: tqdm,
 ) -> dict[str, float | None]:
-    """AP of each contender on all pages under one damage (None: undamaged)."""
+    """AP of each contender on all pages under one corruption (None: clean)."""
     truths: list[dict] = []
     results: Mapping[str, list[dict]] = {contender.name: [] for contender in contenders}
     for page in pages.dicts:
         image, truth = read_for(page, format="RGB"), page
-        if one is not None:
-            damaged = damage(image, kind=one[0], strength=one[1], seed=seed)
-            image, truth = damaged.image, moved_page(page, damaged)
+        if corruption is not None:
+            kind, severity = corruption
+            corrupted = corrupt(image, kind=kind, severity=severity, seed=seed)
+            image, truth = corrupted.image, moved_page(page, corrupted)
         truths.append(truth)
         for contender in contenders:
-            results[contender.name] += _detect(contender, image, page["image_id"])
+            (found,) = contender.detector.detect([contender.detector.prepare(image)])
+            results[contender.name] += result_rows(page["image_id"], *found)
         bar.update()
     wanted = ground_truth(truths, pages.classes)
     return {name: coco_ap(wanted, found)["AP"] for name, found in results.items()}
 
 
-def moved_page(page: dict, damaged: Damaged) -> dict:
-    """A data set dict with the size and the boxes of the damaged page.
+def moved_page(page: dict, corrupted: Corrupted) -> dict:
+    """A data set dict with the size and the boxes of the corrupted page.
 
     The box of an object whose polygon has the same extent follows from the polygon, else from the
     box itself. An object of which nothing is left on the page is left out.
     """
     annotations = []
-    for annotation in page["annotations"] if damaged.moves else ():
-        box = moved_box(damaged, outline_of(annotation))
+    for annotation in page["annotations"] if corrupted.moves else ():
+        box = moved_box(corrupted, outline_of(annotation))
         if box is not None:
-            # A stated area would be that of the undamaged page.
+            # A stated area would be that of the clean page.
             kept = {k: v for k, v in annotation.items() if k not in ("area", "segmentation")}
             annotations.append({**kept, "bbox": list(box), "bbox_mode": BoxMode.XYXY_ABS})
-    height, width = damaged.image.shape[:2]
-    moved = annotations if damaged.moves else page["annotations"]
+    height, width = corrupted.image.shape[:2]
+    moved = annotations if corrupted.moves else page["annotations"]
     return {**page, "height": height, "width": width, "annotations": moved}
 
 
@@ -213,25 +209,6 @@ def outline_of(annotation: dict) -> np.ndarray:
         if np.abs(np.subtract(extent, box)).max() <= _SAME:
             return points
     return np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], dtype=np.float64)
-
-
-def _detect(contender: Contender, image: np.ndarray, image_id: object) -> list[dict]:
-    height, width = image.shape[:2]
-    page = {"image": _as_input(contender.mapper, image), "height": height, "width": width}
-    with torch.no_grad():
-        found = contender.model([page])[0]["instances"]
-    return coco_results(image_id, found)
-
-
-def _as_input(mapper: PageMapper, image: np.ndarray) -> Tensor:
-    """An RGB page as the mapper would give it to the model, had it read it from a file."""
-    if mapper.image_format == "L":
-        image = np.asarray(Image.fromarray(image).convert("L"))[:, :, None]
-    elif mapper.image_format == "BGR":
-        image = image[:, :, ::-1]
-    augmented = T.AugInput(image)
-    mapper.augmentations(augmented)
-    return torch.as_tensor(np.ascontiguousarray(augmented.image.transpose(2, 0, 1)))
 
 
 def _named(text: str) -> tuple[str, Path]:

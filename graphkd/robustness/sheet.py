@@ -1,11 +1,11 @@
-"""A contact sheet of one page under every damage, with its boxes; no detector."""
+"""A contact sheet: one page under every corruption, with its boxes."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from graphkd.robustness.damages import KINDS, STRENGTHS, damage, moved_box
+from graphkd.robustness.corruptions import KINDS, SEVERITIES, corrupt, moved_box
 
 _PAD = 8
 _LINE = 22
@@ -16,27 +16,27 @@ def contact_sheet(
     outlines: Sequence[np.ndarray],
     *,
     kinds: Sequence[str] = KINDS,
-    strengths: Sequence[int] = STRENGTHS,
+    severities: Sequence[int] = SEVERITIES,
     seed: int = 0,
     cell: int = 380,
 ) -> Image.Image:
-    """One page damaged in every way, two kinds a row; the undamaged page comes last.
+    """One page corrupted in every way, two kinds a row; the clean page comes last.
 
     Args:
         image: uint8 (H, W, 3) RGB.
-        outlines: corners (N, 2) of each object in pixels; drawn where the damage moves them.
+        outlines: corners (N, 2) of each object in pixels; drawn where the corruption moves them.
         kinds: from `KINDS`.
-        strengths: from `STRENGTHS`.
-        seed: of the damage.
+        severities: from `SEVERITIES`.
+        seed: of the random draws.
         cell: pixels of a picture's longer side.
     """
     pictures = [
-        (f"{kind} {strength}", _picture(image, outlines, kind, strength, seed, cell))
+        (f"{kind} {severity}", _picture(image, outlines, kind, severity, seed, cell))
         for kind in kinds
-        for strength in strengths
+        for severity in severities
     ]
-    pictures.append(("undamaged", _shrunk(Image.fromarray(image), cell)))
-    columns = min(2 * len(strengths), len(pictures))
+    pictures.append(("clean", _shrunk(Image.fromarray(image), cell)))
+    columns = min(2 * len(severities), len(pictures))
     rows = -(-len(pictures) // columns)
     width = max(picture.width for _, picture in pictures) + _PAD
     height = max(picture.height for _, picture in pictures) + _PAD + _LINE
@@ -49,13 +49,13 @@ def contact_sheet(
     return sheet
 
 
-def _picture(image, outlines, kind: str, strength: int, seed: int, cell: int) -> Image.Image:
-    damaged = damage(image, kind=kind, strength=strength, seed=seed)
-    picture = _shrunk(Image.fromarray(damaged.image), cell)
-    scale = picture.width / damaged.image.shape[1], picture.height / damaged.image.shape[0]
+def _picture(image, outlines, kind: str, severity: int, seed: int, cell: int) -> Image.Image:
+    corrupted = corrupt(image, kind=kind, severity=severity, seed=seed)
+    picture = _shrunk(Image.fromarray(corrupted.image), cell)
+    scale = picture.width / corrupted.image.shape[1], picture.height / corrupted.image.shape[0]
     pen = ImageDraw.Draw(picture)
     for outline in outlines:
-        box = moved_box(damaged, outline)
+        box = moved_box(corrupted, outline)
         if box is not None:
             pen.rectangle([v * scale[i % 2] for i, v in enumerate(box)], outline="#e6194b")
     return picture

@@ -1,4 +1,4 @@
-"""A drawn page for tests of damage: lines of print, a grey picture and paper round them."""
+"""A drawn page for tests of corruption: lines of print, a grey picture and paper round them."""
 
 import cv2
 import numpy as np

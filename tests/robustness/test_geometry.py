@@ -1,25 +1,25 @@
 import numpy as np
 import pytest
 
-from graphkd.robustness import STRENGTHS, damage, moved_box
+from graphkd.robustness import SEVERITIES, corrupt, moved_box
 from graphkd.robustness.geometry import keystoning, rotation, warping
 from tests.robustness.pages import corners
 
 KINDS = {"rotation": rotation, "warping": warping, "keystoning": keystoning}
-CASES = [(kind, strength) for kind in KINDS for strength in STRENGTHS]
+CASES = [(kind, severity) for kind in KINDS for severity in SEVERITIES]
 
 
-@pytest.mark.parametrize(("kind", "strength"), CASES)
+@pytest.mark.parametrize(("kind", "severity"), CASES)
 @pytest.mark.parametrize("size", [(320, 240), (240, 320), (300, 100)])
-def test_a_drawn_rectangles_moved_box_encloses_its_pixels(kind, strength, size):
+def test_a_drawn_rectangles_moved_box_encloses_its_pixels(kind, severity, size):
     height, width = size
     for seed in range(3):
         x0, y0, x1, y1 = width // 5, height // 4, width // 2, 3 * height // 4
         page = np.full((height, width, 3), 255, np.uint8)
         page[y0:y1, x0:x1] = 0
-        damaged = damage(page, kind=kind, strength=strength, seed=seed)
-        box = moved_box(damaged, corners((x0, y0, x1, y1)))
-        rows, columns = np.nonzero(damaged.image.mean(axis=2) < 128)
+        corrupted = corrupt(page, kind=kind, severity=severity, seed=seed)
+        box = moved_box(corrupted, corners((x0, y0, x1, y1)))
+        rows, columns = np.nonzero(corrupted.image.mean(axis=2) < 128)
         found = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
         # A pixel that is half covered counts as ink and reaches half a pixel further.
         assert box[0] - 0.75 <= found[0] and box[1] - 0.75 <= found[1]
@@ -28,11 +28,11 @@ def test_a_drawn_rectangles_moved_box_encloses_its_pixels(kind, strength, size):
         assert np.abs(np.subtract(found, box)).max() < 2.5
 
 
-@pytest.mark.parametrize(("kind", "strength"), CASES)
+@pytest.mark.parametrize(("kind", "severity"), CASES)
 @pytest.mark.parametrize("size", [(320, 240), (90, 700), (1, 50)])
-def test_no_part_of_a_page_is_pushed_off(kind, strength, size):
+def test_no_part_of_a_page_is_pushed_off(kind, severity, size):
     for seed in range(5):
-        move = KINDS[kind](size, np.random.default_rng(seed), strength)
+        move = KINDS[kind](size, np.random.default_rng(seed), severity)
         share = np.linspace(0, 1, 41)
         rim = np.concatenate(
             [np.stack([s, np.full(41, e)], 1) for e in (0, 1) for s in (share,)]
@@ -43,10 +43,10 @@ def test_no_part_of_a_page_is_pushed_off(kind, strength, size):
         assert (moved <= np.array(move.size[::-1]) + 0.01).all()
 
 
-@pytest.mark.parametrize("strength", STRENGTHS)
-def test_waves_are_solved_exactly_and_never_fold(strength):
+@pytest.mark.parametrize("severity", SEVERITIES)
+def test_waves_are_solved_exactly_and_never_fold(severity):
     for seed in range(10):
-        waves = warping((700, 500), np.random.default_rng(seed), strength)
+        waves = warping((700, 500), np.random.default_rng(seed), severity)
         y, x = np.mgrid[0:700:20, 0:500:20]
         page = np.stack([x.ravel(), y.ravel()], axis=1).astype(float)
         assert np.allclose(waves.source(waves.points(page)), page, atol=1e-6)
@@ -55,11 +55,11 @@ def test_waves_are_solved_exactly_and_never_fold(strength):
         assert (np.diff(moved[..., 1], axis=0) > 0).all()
 
 
-@pytest.mark.parametrize(("kind", "strength"), CASES)
-def test_pixels_go_where_points_go(kind, strength):
+@pytest.mark.parametrize(("kind", "severity"), CASES)
+def test_pixels_go_where_points_go(kind, severity):
     page = np.full((300, 220, 3), 255, np.uint8)
     page[100:105, 60:65] = 0
-    move = KINDS[kind](page.shape[:2], np.random.default_rng(1), strength)
+    move = KINDS[kind](page.shape[:2], np.random.default_rng(1), severity)
     ink = 255.0 - move.image(page).mean(axis=2)
     y, x = np.mgrid[: ink.shape[0], : ink.shape[1]] + 0.5
     found = np.array([(x * ink).sum(), (y * ink).sum()]) / ink.sum()
@@ -81,5 +81,5 @@ def test_a_turn_by_hand():
 def test_what_lies_outside_the_page_has_the_colour_of_its_border():
     page = np.full((200, 150, 3), (250, 240, 200), np.uint8)
     page[60:140, 40:110] = 20
-    turned = damage(page, kind="rotation", strength=3).image
+    turned = corrupt(page, kind="rotation", severity=3).image
     assert (turned[0, 0] == (250, 240, 200)).all()

@@ -2,8 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from graphkd.robustness import STRENGTHS, damage
-from graphkd.robustness.fields import noise
+from graphkd.robustness import SEVERITIES, corrupt
+from graphkd.robustness.paint import noise
 from tests.robustness.pages import drawn_page
 
 WHITE = np.full((600, 450, 3), 255, np.uint8)
@@ -13,20 +13,20 @@ def rng():
     return np.random.default_rng(0)
 
 
-@pytest.mark.parametrize("strength", STRENGTHS)
-def test_ink_bleeds_only_into_paper_and_holdout_only_takes_away(strength):
+@pytest.mark.parametrize("severity", SEVERITIES)
+def test_ink_bleeds_only_into_paper_and_holdout_only_takes_away(severity):
     page = drawn_page()
-    assert (damage(page, kind="ink-bleeding", strength=strength).image <= page).all()
-    assert (damage(page, kind="ink-holdout", strength=strength).image >= page).all()
+    assert (corrupt(page, kind="ink-bleeding", severity=severity).image <= page).all()
+    assert (corrupt(page, kind="ink-holdout", severity=severity).image >= page).all()
     for kind in ("ink-bleeding", "ink-holdout"):
-        assert (damage(WHITE, kind=kind, strength=strength).image == 255).all()
+        assert (corrupt(WHITE, kind=kind, severity=severity).image == 255).all()
 
 
-def test_print_is_still_there_at_full_strength():
+def test_print_is_still_there_at_full_severity():
     """Whatever is annotated must leave a trace, or the score measures nothing."""
     page = drawn_page()
     for kind in ("ink-holdout", "defocus", "vibration", "illumination", "background", "texture"):
-        image = damage(page, kind=kind, strength=3).image.astype(float).mean(axis=2)
+        image = corrupt(page, kind=kind, severity=3).image.astype(float).mean(axis=2)
         lines, gaps = image[40:200, 36:255].std(), image[345:395, 36:255].std()
         assert lines > 6, kind
         assert kind in ("illumination", "background") or lines > gaps, kind
@@ -36,10 +36,10 @@ def test_print_is_still_there_at_full_strength():
 def test_blur_keeps_the_light(kind):
     spot = np.zeros((201, 201, 3), np.uint8)
     spot[96:105, 96:105] = 255
-    for strength in STRENGTHS:
-        blurred = damage(spot, kind=kind, strength=strength).image
+    for severity in SEVERITIES:
+        blurred = corrupt(spot, kind=kind, severity=severity).image
         assert float(blurred.sum()) == pytest.approx(float(spot.sum()), rel=0.03)
-        assert (damage(WHITE, kind=kind, strength=strength).image == 255).all()
+        assert (corrupt(WHITE, kind=kind, severity=severity).image == 255).all()
 
 
 def test_vibration_smears_in_one_direction_and_defocus_in_all():
@@ -47,7 +47,7 @@ def test_vibration_smears_in_one_direction_and_defocus_in_all():
     spot[299:302, 299:302] = 255
 
     def spreads(kind):
-        light = damage(spot, kind=kind, strength=3).image[..., 0].astype(float)
+        light = corrupt(spot, kind=kind, severity=3).image[..., 0].astype(float)
         y, x = np.nonzero(light)
         return np.sqrt(np.linalg.eigvalsh(np.cov(np.stack([x, y]), aweights=light[y, x])))
 
@@ -61,21 +61,21 @@ def test_vibration_smears_in_one_direction_and_defocus_in_all():
     assert around[1] == pytest.approx(601 * 0.006 / 2, rel=0.25)
 
 
-@pytest.mark.parametrize(("strength", "cover"), [(1, 0.006), (2, 0.02), (3, 0.055)])
-def test_specks_cover_as_much_as_they_should(strength, cover):
-    page = damage(np.full((1024, 1024, 3), 255, np.uint8), kind="speckle", strength=strength).image
+@pytest.mark.parametrize(("severity", "cover"), [(1, 0.006), (2, 0.02), (3, 0.055)])
+def test_specks_cover_as_much_as_they_should(severity, cover):
+    page = corrupt(np.full((1024, 1024, 3), 255, np.uint8), kind="speckle", severity=severity).image
     assert (page.mean(axis=2) < 140).mean() == pytest.approx(cover, rel=0.25)
 
 
 def test_light_specks_show_on_ink():
     black = np.zeros((500, 400, 3), np.uint8)
-    assert (damage(black, kind="speckle", strength=3).image.mean(axis=2) > 120).mean() > 0.015
+    assert (corrupt(black, kind="speckle", severity=3).image.mean(axis=2) > 120).mean() > 0.015
 
 
-def test_a_watermark_is_denser_and_wider_with_strength():
+def test_a_watermark_is_denser_and_wider_with_severity():
     covers, tones = [], []
-    for strength in STRENGTHS:
-        changed = damage(WHITE, kind="watermark", strength=strength).image
+    for severity in SEVERITIES:
+        changed = corrupt(WHITE, kind="watermark", severity=severity).image
         covers.append((changed < 250).mean())
         tones.append(int(changed.min()))
     assert covers[0] < covers[1] < covers[2] and covers[0] > 0.01
@@ -84,19 +84,19 @@ def test_a_watermark_is_denser_and_wider_with_strength():
 
 def test_pictures_lie_behind_the_print():
     page = drawn_page()
-    for strength in STRENGTHS:
-        changed = damage(page, kind="background", strength=strength).image
+    for severity in SEVERITIES:
+        changed = corrupt(page, kind="background", severity=severity).image
         # One picture hides at most 0.55 x 0.55 of the page, four at most all of it.
         share = (np.abs(changed.astype(int) - page).max(axis=2) > 3).mean()
-        assert 0.05 < share < (0.35, 0.65, 1.0)[strength - 1]
+        assert 0.05 < share < (0.35, 0.65, 1.0)[severity - 1]
         assert (changed <= page).all()
 
 
 def test_light_has_a_shadow_and_a_reflection():
     grey = np.full((500, 400, 3), 128, np.uint8)
     darkest, brightest = [], []
-    for strength in STRENGTHS:
-        lit = cv2.blur(damage(grey, kind="illumination", strength=strength).image, (9, 9))
+    for severity in SEVERITIES:
+        lit = cv2.blur(corrupt(grey, kind="illumination", severity=severity).image, (9, 9))
         darkest.append(int(lit.min()))
         brightest.append(int(lit.max()))
     assert 100 > darkest[0] > darkest[1] > darkest[2]

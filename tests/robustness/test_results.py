@@ -3,7 +3,7 @@ import json
 import pytest
 
 from graphkd.errors import UserError
-from graphkd.robustness.record import Record
+from graphkd.robustness.results import Record, RobustSummary, cell_name, summarise, table
 
 SETTINGS = {"data": "pages", "seed": 0, "pages": 4}
 
@@ -62,3 +62,48 @@ def test_another_file_is_not_overwritten(tmp_path, text):
     with pytest.raises(UserError, match="name another --json"):
         Record(path, SETTINGS, {"a": "11"})
     assert path.read_text() == text
+
+
+CELLS = {
+    "clean": 40.0,
+    "rotation 1": 30.0,
+    "rotation 3": 10.0,
+    "speckle 1": 44.0,
+    "speckle 3": 20.0,
+}
+
+
+def test_a_hand_worked_summary():
+    # 1 - 30/40, 1 - 10/40, 1 - 44/40, 1 - 20/40 = 0.25, 0.75, -0.1, 0.5; their mean is 0.35.
+    found = summarise(CELLS)
+    assert (found.clean, found.mean_ap) == (40.0, 26.0)
+    assert found.mean_loss == pytest.approx(35.0)
+
+
+def test_what_could_not_be_measured_is_left_out():
+    assert summarise({**CELLS, "warping 1": None}) == summarise(CELLS)
+    assert summarise({"clean": 40.0}) == RobustSummary(40.0, None, None)
+    assert summarise({}) == RobustSummary(None, None, None)
+    # Without a clean AP there is nothing to lose.
+    assert summarise({"clean": 0.0, "rotation 1": 1.0}) == RobustSummary(0.0, 1.0, None)
+
+
+def test_the_table():
+    other = {"clean": None, "rotation 1": 2.04}
+    text = table(
+        {"big": CELLS, "small": other},
+        kinds=["rotation", "speckle"],
+        severities=[1, 3],
+        form="github",
+    )
+    rows = [[field.strip() for field in line.strip("|").split("|")] for line in text.splitlines()]
+    assert rows[0] == ["AP, corruption at severity 1 / 3", "big", "small"]
+    assert rows[2] == ["none (clean)", "40.0", "–"]
+    assert rows[3] == ["rotation", "30.0 / 10.0", "2.0 / –"]
+    assert rows[4] == ["speckle", "44.0 / 20.0", "– / –"]
+    assert rows[5] == ["mean AP over corruptions", "26.0", "2.0"]
+    assert rows[6] == ["mean loss (%)", "35.0", "–"]
+
+
+def test_cell_names():
+    assert cell_name("ink-holdout", 2) == "ink-holdout 2"

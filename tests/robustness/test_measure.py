@@ -13,9 +13,9 @@ from graphkd.data.mapper import PageMapper
 from graphkd.engine.run import evaluate_weights
 from graphkd.errors import COMMAND, UserError
 from graphkd.modelfile import inference_config
-from graphkd.robustness import damage
+from graphkd.robustness import corrupt
 from graphkd.robustness.measure import (
-    Pages,
+    PageSet,
     load_contenders,
     load_pages,
     measure,
@@ -23,7 +23,7 @@ from graphkd.robustness.measure import (
     outline_of,
     settings_of,
 )
-from graphkd.robustness.record import Record
+from graphkd.robustness.results import Record
 from tests.own_data import CLASSES, write_coco
 from tests.small import small_cfg, small_model
 
@@ -79,12 +79,12 @@ def weights(data):
     return cfgs
 
 
-def numbers(weights, kinds, strengths, path=None, limit=None, seed=0):
+def numbers(weights, kinds, severities, path=None, limit=None, seed=0):
     pages = load_pages(NAME).thinned(limit)
     found = load_contenders([str(w) for w in weights], classes=pages.classes, data=NAME)
     names = {contender.name: contender.checksum for contender in found}
     record = Record(path, settings_of(pages, seed=seed), names)
-    measure(found, pages, kinds=kinds, strengths=strengths, seed=seed, record=record)
+    measure(found, pages, kinds=kinds, severities=severities, seed=seed, record=record)
     return record.cells
 
 
@@ -100,7 +100,7 @@ def test_the_clean_ap_is_that_of_eval(weights, tmp_path):
         assert cells[path.stem]["clean"] == expected
 
 
-def test_damage_is_shown_to_all_and_numbers_repeat(weights):
+def test_corruptions_are_shown_to_all_and_numbers_repeat(weights):
     once = numbers(weights, ["rotation", "illumination"], [3])
     assert list(once["one"]) == ["clean", "rotation 3", "illumination 3"]
     # A detector's numbers do not depend on who else is measured.
@@ -117,10 +117,10 @@ def test_a_stopped_run_goes_on(weights, tmp_path, monkeypatch):
     shown = []
 
     def watched(image, **options):
-        shown.append(options["strength"])
-        return damage(image, **options)
+        shown.append(options["severity"])
+        return corrupt(image, **options)
 
-    monkeypatch.setattr("graphkd.robustness.measure.damage", watched)
+    monkeypatch.setattr("graphkd.robustness.measure.corrupt", watched)
     again = numbers(list(weights)[:1], ["ink-holdout"], [1, 2], path, limit=2)
     assert again["one"] == whole["one"]
     assert set(shown) == {2}, "finished cells are not measured again"
@@ -144,9 +144,9 @@ def test_moved_pages_keep_their_objects():
         ],
     }
     image = np.full((200, 100, 3), 255, np.uint8)
-    still = moved_page(page, damage(image, kind="defocus", strength=1))
+    still = moved_page(page, corrupt(image, kind="defocus", severity=1))
     assert still == page
-    turned = damage(image, kind="rotation", strength=3)
+    turned = corrupt(image, kind="rotation", severity=3)
     moved = moved_page(page, turned)
     assert (moved["height"], moved["width"]) == turned.image.shape[:2]
     box = moved["annotations"][0]
@@ -168,7 +168,7 @@ def test_the_outline_is_the_polygon_if_it_fills_the_box():
 
 
 def test_every_kth_page():
-    pages = Pages("p", ("a",), [{"image_id": i} for i in range(10)])
+    pages = PageSet("p", ("a",), [{"image_id": i} for i in range(10)])
     assert [p["image_id"] for p in pages.thinned(4).dicts] == [0, 2, 5, 7]
     assert pages.thinned(None) is pages and pages.thinned(99) is pages
 

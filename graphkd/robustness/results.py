@@ -1,28 +1,33 @@
-"""What a robustness run has measured so far, kept in a json so that it can go on; measures
-nothing.
-"""
+"""Results of `graphkd robust`: the json that a stopped run continues from, the means, the table."""
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from tabulate import tabulate
 
 from graphkd.errors import UserError
 from graphkd.io import write_json
-from graphkd.robustness.score import CLEAN, cell_name, summarise
 
 FORMAT = 1
+CLEAN = "clean"
+DASH = "–"
+
+Cells = Mapping[str, float | None]
 
 
 class Record:
     """AP by detector and cell, with the settings that they hold for.
+
+    A cell is `clean` or one kind of corruption at one severity, see `cell_name`.
 
     Attributes:
         cells: detector's name -> cell -> AP in 0..100, or None where nothing could be measured.
     """
 
     def __init__(self, path: Path | None, settings: Mapping, weights: Mapping[str, str]):
-        """Opens a record, with what an earlier run with the same settings left in it.
+        """Opens a record and reads what an earlier run with the same settings wrote.
 
         Args:
             path: json to read, if it exists, and to write; None keeps nothing.
@@ -38,28 +43,27 @@ class Record:
         if path is not None and path.exists():
             self._read(path)
 
-    def add(self, cell: str, aps: Mapping[str, float | None]) -> None:
+    def add(self, cell: str, aps: Cells) -> None:
         """Keeps the AP of some detectors in one cell, and writes the json."""
         for name, ap in aps.items():
             self.cells[name][cell] = ap
-        self.save()
+        self._save()
 
     def missing(self, cell: str) -> list[str]:
         """The detectors without a number in this cell."""
         return [name for name, cells in self.cells.items() if cell not in cells]
 
     def chosen(
-        self, kinds: Sequence[str], strengths: Sequence[int]
+        self, kinds: Sequence[str], severities: Sequence[int]
     ) -> dict[str, dict[str, float | None]]:
-        """The clean AP and the cells of some kinds and strengths, by detector."""
-        wanted = {CLEAN, *(cell_name(kind, s) for kind in kinds for s in strengths)}
+        """The clean AP and the cells of some kinds and severities, by detector."""
+        wanted = {CLEAN, *(cell_name(kind, s) for kind in kinds for s in severities)}
         return {
             name: {cell: ap for cell, ap in cells.items() if cell in wanted}
             for name, cells in self.cells.items()
         }
 
-    def save(self) -> None:
-        """Writes the json, if there is one."""
+    def _save(self) -> None:
         if self.path is None:
             return
         models = dict(self._others)
@@ -97,3 +101,77 @@ class Record:
                 )
             else:
                 self.cells[name] = dict(model["ap"])
+
+
+@dataclass(frozen=True)
+class RobustSummary:
+    """One detector over all corruptions; None where nothing could be measured.
+
+    Attributes:
+        clean: AP on the clean pages, 0..100.
+        mean_ap: mean AP over the corruptions.
+        mean_loss: mean over the corruptions of 100 (1 - AP corrupted / AP clean), in percent; below
+            0 where the corruption helps.
+    """
+
+    clean: float | None
+    mean_ap: float | None
+    mean_loss: float | None
+
+
+def cell_name(kind: str, severity: int) -> str:
+    """The key of one corruption in a record: `rotation 1`."""
+    return f"{kind} {severity}"
+
+
+def summarise(cells: Cells) -> RobustSummary:
+    """The summary of one detector's AP by cell.
+
+    Args:
+        cells: AP in 0..100 by `cell_name()`, and under `clean`. Cells with None are left out.
+    """
+    clean = cells.get(CLEAN)
+    corrupted = [ap for name, ap in cells.items() if name != CLEAN and ap is not None]
+    if not corrupted:
+        return RobustSummary(clean, None, None)
+    mean_ap = sum(corrupted) / len(corrupted)
+    # The mean of the ratios, since all have the same denominator.
+    mean_loss = 100 * (1 - mean_ap / clean) if clean else None
+    return RobustSummary(clean, mean_ap, mean_loss)
+
+
+def table(
+    models: Mapping[str, Cells],
+    *,
+    kinds: Sequence[str],
+    severities: Sequence[int],
+    form: str = "simple",
+) -> str:
+    """AP by corruption as text: a row a kind, a column a detector, severities side by side.
+
+    Args:
+        models: column name -> AP by cell.
+        kinds: rows, in order.
+        severities: shown in each field, in order.
+        form: "simple" for a terminal, "github" for markdown.
+    """
+    summaries = [summarise(cells) for cells in models.values()]
+    rows = [["none (clean)", *(_tenths(each.clean) for each in summaries)]]
+    for kind in kinds:
+        names = [cell_name(kind, severity) for severity in severities]
+        fields = (" / ".join(_tenths(cells.get(n)) for n in names) for cells in models.values())
+        rows.append([kind, *fields])
+    rows.append(["mean AP over corruptions", *(_tenths(each.mean_ap) for each in summaries)])
+    rows.append(["mean loss (%)", *(_tenths(each.mean_loss) for each in summaries)])
+    heading = f"AP, corruption at severity {' / '.join(map(str, severities))}"
+    return tabulate(
+        rows,
+        headers=[heading, *models],
+        tablefmt=form,
+        disable_numparse=True,
+        colalign=("left", *["right"] * len(models)),
+    )
+
+
+def _tenths(value: float | None) -> str:
+    return DASH if value is None else f"{value:.1f}"

@@ -2,24 +2,24 @@ import cv2
 import numpy as np
 import pytest
 
-from graphkd.robustness import KINDS, STRENGTHS, damage, moved_box
-from graphkd.robustness.damages import LONGEST
+from graphkd.robustness import KINDS, SEVERITIES, corrupt, moved_box
+from graphkd.robustness.corruptions import LONGEST
 from tests.robustness.pages import corners, drawn_page, picture_box
 
 MOVING = ("rotation", "warping", "keystoning")
 PAINTING = tuple(kind for kind in KINDS if kind not in MOVING)
-EVERY = [(kind, strength) for kind in KINDS for strength in STRENGTHS]
+EVERY = [(kind, severity) for kind in KINDS for severity in SEVERITIES]
 
 
-def distance(page, kind, strength, seed=0):
+def distance(page, kind, severity, seed=0):
     """Root mean square change of the pixels; of the picture's corners where they move."""
-    damaged = damage(page, kind=kind, strength=strength, seed=seed)
+    corrupted = corrupt(page, kind=kind, severity=severity, seed=seed)
     if kind in MOVING:
         before = corners(picture_box(*page.shape[:2]))
-        middle = np.array(damaged.image.shape[1::-1]) / 2 - np.array(page.shape[1::-1]) / 2
-        moved = damaged.points(before) - middle - before
+        middle = np.array(corrupted.image.shape[1::-1]) / 2 - np.array(page.shape[1::-1]) / 2
+        moved = corrupted.points(before) - middle - before
         return np.sqrt((moved**2).sum(axis=1).mean()) / max(page.shape[:2])
-    change = damaged.image.astype(np.float64) - page
+    change = corrupted.image.astype(np.float64) - page
     return np.sqrt((change**2).mean())
 
 
@@ -27,12 +27,12 @@ def test_the_twelve_kinds():
     assert len(KINDS) == 12 and len(set(KINDS)) == 12
 
 
-@pytest.mark.parametrize(("kind", "strength"), EVERY)
-def test_the_same_page_and_seed_give_the_same_damage(kind, strength):
+@pytest.mark.parametrize(("kind", "severity"), EVERY)
+def test_the_same_page_and_seed_give_the_same_corruption(kind, severity):
     page = drawn_page(200, 150)
     kept = page.copy()
-    once = damage(page, kind=kind, strength=strength, seed=4)
-    again = damage(page.copy(), kind=kind, strength=strength, seed=4)
+    once = corrupt(page, kind=kind, severity=severity, seed=4)
+    again = corrupt(page.copy(), kind=kind, severity=severity, seed=4)
     assert np.array_equal(once.image, again.image)
     assert np.array_equal(page, kept), "the page itself is left as it was"
     assert once.image.dtype == np.uint8
@@ -40,14 +40,14 @@ def test_the_same_page_and_seed_give_the_same_damage(kind, strength):
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "defocus"])
-def test_another_seed_or_page_gives_another_damage(kind):
+def test_another_seed_or_page_gives_another_corruption(kind):
     page = drawn_page(200, 150)
-    one = damage(page, kind=kind, strength=2, seed=1)
-    assert not np.array_equal(one.image, damage(page, kind=kind, strength=2, seed=2).image)
-    # Another page is damaged in another place: turned by another angle, stained elsewhere.
+    one = corrupt(page, kind=kind, severity=2, seed=1)
+    assert not np.array_equal(one.image, corrupt(page, kind=kind, severity=2, seed=2).image)
+    # Another page is corrupted in another place: turned by another angle, stained elsewhere.
     other = page.copy()
     other[:3] = 0
-    two = damage(other, kind=kind, strength=2, seed=1)
+    two = corrupt(other, kind=kind, severity=2, seed=1)
     if kind in MOVING:
         assert not np.allclose(one.points(np.eye(2)), two.points(np.eye(2)))
     else:
@@ -56,24 +56,24 @@ def test_another_seed_or_page_gives_another_damage(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("size", [(400, 300), (300, 400), (700, 500)])
-def test_strength_grows(kind, size):
+def test_severity_grows(kind, size):
     page = drawn_page(*size)
     for seed in (0, 1):
-        first, second, third = (distance(page, kind, s, seed) for s in STRENGTHS)
+        first, second, third = (distance(page, kind, s, seed) for s in SEVERITIES)
         assert 0 < first and 1.15 * first < second and 1.15 * second < third
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_strength_is_relative_to_the_page(kind, monkeypatch):
-    """A scan at another resolution is damaged alike: its shrunk damage is the small scan's."""
+def test_severity_is_relative_to_the_page(kind, monkeypatch):
+    """A scan at another resolution is corrupted alike: shrunk, it is the small one corrupted."""
     # The two scans differ in their pixels, hence in their draws; here they draw the same.
     monkeypatch.setattr(
-        "graphkd.robustness.damages._generator", lambda *_: np.random.default_rng(5)
+        "graphkd.robustness.corruptions._generator", lambda *_: np.random.default_rng(5)
     )
     small, large = drawn_page(400, 300), drawn_page(1200, 900)
-    for strength in STRENGTHS:
-        one = damage(small, kind=kind, strength=strength)
-        two = damage(large, kind=kind, strength=strength)
+    for severity in SEVERITIES:
+        one = corrupt(small, kind=kind, severity=severity)
+        two = corrupt(large, kind=kind, severity=severity)
         shrunk = cv2.resize(two.image, one.image.shape[1::-1], interpolation=cv2.INTER_AREA)
         apart = np.abs(cv2.blur(one.image, (5, 5)).astype(float) - cv2.blur(shrunk, (5, 5))).mean()
         assert apart < 6
@@ -92,44 +92,44 @@ def test_strength_is_relative_to_the_page(kind, monkeypatch):
 )
 def test_tiny_and_grey_pages(kind, shape):
     page = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    for strength in STRENGTHS:
-        damaged = damage(page, kind=kind, strength=strength)
-        assert damaged.image.ndim == page.ndim
-        assert damaged.image.shape[2:] == page.shape[2:]
+    for severity in SEVERITIES:
+        corrupted = corrupt(page, kind=kind, severity=severity)
+        assert corrupted.image.ndim == page.ndim
+        assert corrupted.image.shape[2:] == page.shape[2:]
         if kind in PAINTING:
-            assert damaged.image.shape == page.shape
-        assert np.isfinite(damaged.points(np.array([[0.5, 0.5]]))).all()
+            assert corrupted.image.shape == page.shape
+        assert np.isfinite(corrupted.points(np.array([[0.5, 0.5]]))).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", [(40000, 12, 3), (6, 40000, 3), (3600, 300, 3)])
 def test_huge_pages_are_shrunk_with_their_boxes(kind, shape):
     page = np.full(shape, 250, np.uint8)
-    damaged = damage(page, kind=kind, strength=3)
+    corrupted = corrupt(page, kind=kind, severity=3)
     # Turning and the like come after the shrinking.
-    assert max(damaged.image.shape) <= 1.1 * LONGEST
-    whole = moved_box(damaged, corners((0, 0, shape[1], shape[0])))
+    assert max(corrupted.image.shape) <= 1.1 * LONGEST
+    whole = moved_box(corrupted, corners((0, 0, shape[1], shape[0])))
     width, height = whole[2] - whole[0], whole[3] - whole[1]
-    longest = max(damaged.image.shape[:2])
+    longest = max(corrupted.image.shape[:2])
     assert max(width, height) > 0.75 * longest
 
 
 @pytest.mark.parametrize("kind", PAINTING)
 def test_boxes_stay_where_nothing_moves(kind):
     page = drawn_page(120, 90)
-    damaged = damage(page, kind=kind, strength=3)
-    assert damaged.moves == ()
-    assert moved_box(damaged, corners((10, 20, 60, 80))) == (10, 20, 60, 80)
+    corrupted = corrupt(page, kind=kind, severity=3)
+    assert corrupted.moves == ()
+    assert moved_box(corrupted, corners((10, 20, 60, 80))) == (10, 20, 60, 80)
 
 
 def test_a_box_off_the_page_is_none():
-    damaged = damage(drawn_page(120, 90), kind="speckle", strength=1)
-    assert moved_box(damaged, corners((90, 10, 99, 20))) is None
-    assert moved_box(damaged, corners((80, 10, 99, 20))) == (80, 10, 90, 20)
+    corrupted = corrupt(drawn_page(120, 90), kind="speckle", severity=1)
+    assert moved_box(corrupted, corners((90, 10, 99, 20))) is None
+    assert moved_box(corrupted, corners((80, 10, 99, 20))) == (80, 10, 90, 20)
 
 
 @pytest.mark.parametrize(
-    ("kind", "strength", "page"),
+    ("kind", "severity", "page"),
     [
         ("fire", 1, np.zeros((4, 4), np.uint8)),
         ("rotation", 0, np.zeros((4, 4), np.uint8)),
@@ -138,6 +138,6 @@ def test_a_box_off_the_page_is_none():
         ("rotation", 1, np.zeros((0, 4, 3), np.uint8)),
     ],
 )
-def test_what_is_no_damage_or_no_page_is_refused(kind, strength, page):
-    with pytest.raises(ValueError, match="damage|page"):
-        damage(page, kind=kind, strength=strength)
+def test_what_is_no_corruption_or_no_page_is_refused(kind, severity, page):
+    with pytest.raises(ValueError, match="corruption|page"):
+        corrupt(page, kind=kind, severity=severity)
