@@ -11,7 +11,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
 from graphkd.errors import GO_ON, UserError
-from graphkd.weights import PICKLES, read_weights, require_trust
+from graphkd.modelfile import PICKLES, read_weights, require_trust
 
 logger = logging.getLogger(__name__)
 

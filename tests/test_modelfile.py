@@ -1,6 +1,7 @@
 """Models as files: what is written is read back, and what cannot be used is refused in a line."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,8 +11,10 @@ from safetensors.torch import save_file
 from graphkd.checkpoint import load_weights
 from graphkd.errors import UserError
 from graphkd.modelfile import (
+    Header,
     build_detector,
     inference_config,
+    read_header,
     read_model,
     write_safetensors,
 )
@@ -38,8 +41,13 @@ def tensors_file(checkpoint, tmp_path_factory):
     path = tmp_path_factory.mktemp("export") / "model.safetensors"
     thresholds = {name: 0.25 for name in CLASSES}
     stored = read_model(checkpoint)
-    write_safetensors(path, stored, thresholds=thresholds, card={"trained": "never"}, half=False)
+    facts = {"calibration": {"thresholds": thresholds}, "card": {"trained": "never"}}
+    write_safetensors(path, stored, header=replace(stored.header, **facts), half=False)
     return path
+
+
+def scores(thresholds):
+    return {"calibration": {"thresholds": thresholds}}
 
 
 def changed_header(source, path, **changes):
@@ -67,9 +75,55 @@ def test_both_kinds_build_the_model_that_was_stored(model, checkpoint, tensors_f
 
 def test_thresholds_and_card_come_back(checkpoint, tensors_file):
     stored = read_model(tensors_file)
-    assert stored.thresholds == {name: 0.25 for name in CLASSES}
-    assert stored.card == {"trained": "never"}
-    assert read_model(checkpoint).thresholds == {}
+    assert stored.header.thresholds == {name: 0.25 for name in CLASSES}
+    assert stored.header.card == {"trained": "never"}
+    assert read_model(checkpoint).header.thresholds == {}
+
+
+def test_a_header_as_text_and_back():
+    header = Header(CLASSES, calibration=scores({"text": 0.2})["calibration"], card={"seed": "0"})
+    assert read_header(header.text()) == header and '"format": 2' in header.text()
+    for text in ("", "null", "[]", "{}", '{"format": 2}', '{"format": 1}', "[" * 100_000):
+        with pytest.raises(ValueError, match="names no classes"):
+            read_header(text)
+
+
+def test_files_of_format_1_are_read(tensors_file, tmp_path):
+    """As version 0.1 wrote them: thresholds beside the classes, no task."""
+    path = tmp_path / "old.safetensors"
+    with safe_open(tensors_file, framework="pt") as file:
+        new = json.loads(file.metadata()["graphkd"])
+        state = {key: file.get_tensor(key) for key in file.keys()}
+    old = {key: new[key] for key in ("classes", "config", "card")}
+    old.update(format=1, thresholds={"text": 0.3})
+    save_file(state, path, metadata={"graphkd": json.dumps(old)})
+    header = read_model(path).header
+    assert (header.task, header.classes) == ("layout", CLASSES)
+    assert header.calibration == {"thresholds": {"text": 0.3}}
+    assert (header.metrics, header.primary, header.card) == ({}, None, {"trained": "never"})
+    old.update(thresholds={"text": 3})
+    save_file(state, path, metadata={"graphkd": json.dumps(old)})
+    with pytest.raises(UserError, match="threshold of 'text' is 3, no score in 0..1"):
+        read_model(path)
+
+
+def test_a_checkpoint_may_hold_task_metrics_and_calibration(checkpoint, tmp_path):
+    stored = torch.load(checkpoint, weights_only=True)
+    said = {
+        "task": "layout",
+        "calibration": {"thresholds": {"text": 0.3}, "temperature": 1.5},
+        "metrics": {"AP": 40.5, "AP50": None},
+        "primary": "AP",
+    }
+    torch.save({**stored, **said}, tmp_path / "a.pth")
+    header = read_model(tmp_path / "a.pth").header
+    assert {key: getattr(header, key) for key in said} == said
+    write_safetensors(tmp_path / "a.safetensors", read_model(tmp_path / "a.pth"))
+    again = read_model(tmp_path / "a.safetensors").header
+    assert {key: getattr(again, key) for key in said} == said and again.precision == "float16"
+    torch.save({**stored, "calibration": {"thresholds": {"text": 3}}}, tmp_path / "b.pth")
+    with pytest.raises(UserError, match="b.pth: its threshold of 'text' is 3"):
+        read_model(tmp_path / "b.pth")
 
 
 def test_half_is_half_the_size_and_nearly_the_same(model, checkpoint, tensors_file, tmp_path):
@@ -97,19 +151,26 @@ def test_an_exported_model_is_weights_for_training_and_scoring(tensors_file):
     [
         ({"classes": 5}, "class list is damaged"),
         ({"classes": ["text", 3]}, "class list is damaged"),
-        ({"format": 99}, "format 99, this version reads 1; update"),
+        ({"format": 99}, "format 99, this version reads 1 and 2; update"),
         ({"config": "MODEL: {NO_SUCH_KEY: 1}"}, "not a config of this project"),
         ({"config": "MODEL: ["}, "not a config of this project"),
         ({"config": 7}, "not a config of this project"),
         ({"classes": []}, "it names no classes"),
         ({"classes": [*CLASSES[:-1], "text"]}, "it names the class 'text' twice"),
-        ({"classes": CLASSES[:3]}, "it names 3 classes, its network has 5"),
+        ({"classes": CLASSES[:3], **scores({})}, "it names 3 classes, its network has 5"),
         ({"classes": [*CLASSES, "more"]}, "it names 6 classes, its network has 5"),
-        ({"thresholds": [1, 2]}, "thresholds are damaged"),
-        ({"thresholds": {"text": "high"}}, "threshold of 'text' is 'high', no score"),
-        ({"thresholds": {"text": 7.0}}, "threshold of 'text' is 7.0, no score"),
-        ({"thresholds": {"text": float("nan")}}, "threshold of 'text' is nan, no score"),
-        ({"thresholds": {"nosuch": 0.2}}, "threshold for 'nosuch', which is no class"),
+        (scores([1, 2]), "thresholds are damaged"),
+        (scores({"text": "high"}), "threshold of 'text' is 'high', no score"),
+        (scores({"text": 7.0}), "threshold of 'text' is 7.0, no score"),
+        (scores({"text": float("nan")}), "threshold of 'text' is nan, no score"),
+        (scores({"nosuch": 0.2}), "threshold for 'nosuch', which is no class"),
+        ({"calibration": 3}, "calibration is damaged"),
+        ({"calibration": {"unclip": "wide"}}, "calibration is damaged"),
+        ({"calibration": {"temperature": {"text": None}}}, "calibration is damaged"),
+        ({"metrics": ["AP"]}, "metrics are damaged"),
+        ({"metrics": {"AP": "high"}}, "metrics are damaged"),
+        ({"metrics": {"AP": 1.0}, "primary": "hmean"}, "metrics are damaged"),
+        ({"task": None}, "does not name its task"),
         ({"card": None}, "card is damaged"),
     ],
 )
@@ -159,10 +220,10 @@ def test_a_flipped_bit_of_a_checkpoint_is_noticed(model, checkpoint, tmp_path):
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ({"optimizer": {}}, "holds no detector"),
-        ([1, 2], "holds no detector"),
+        ({"optimizer": {}}, "holds no model"),
+        ([1, 2], "holds no model"),
         ({"model": {"a": torch.ones(1)}}, "names no classes"),
-        ({"model": {"a": "text"}, "classes": ["a"]}, "holds no detector"),
+        ({"model": {"a": "text"}, "classes": ["a"]}, "holds no model"),
         ({"model": {"a": torch.ones(1)}, "classes": ["a"]}, "no config inside or beside it"),
     ],
 )

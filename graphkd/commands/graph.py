@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     elif out.suffix == ".svg":
         write_text(out, f"{graph_svg(view, strongest=args.edges)}\n")
     else:
-        score = args.score if args.score is not None else stored.thresholds or SHOWN_SCORE
+        score = args.score if args.score is not None else stored.header.thresholds or SHOWN_SCORE
         about = {
             "page": args.image,
             "detector": str(stored.path),

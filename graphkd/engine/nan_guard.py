@@ -10,7 +10,7 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
 from graphkd.errors import UserError
-from graphkd.weights import load_pickle
+from graphkd.modelfile import load_pickle
 
 
 class DivergedError(UserError):

@@ -163,7 +163,9 @@ def detected_graph(
     mapped = PageMapper(stored.cfg, is_train=False)(page)
     found = model([mapped])[0]["instances"]
     names = [stored.classes[k] for k in found.pred_classes.tolist()]
-    limits = [stored.thresholds.get(n, SHOWN_SCORE) if score is None else score for n in names]
+    limits = [
+        stored.header.thresholds.get(n, SHOWN_SCORE) if score is None else score for n in names
+    ]
     kept = found.scores.cpu() >= torch.tensor(limits)
     if not kept.any():
         return None

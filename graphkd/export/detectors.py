@@ -8,7 +8,7 @@ import torch
 import torchvision  # noqa: F401  (a TorchScript file calls its operators)
 
 from graphkd.errors import UserError
-from graphkd.header import KEY, Header, read_header
+from graphkd.modelfile import KEY, Header, read_header
 from graphkd.predict.detector import Found, Prepared
 
 Outputs = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]

@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -24,8 +24,7 @@ from graphkd.export.pages import (
 from graphkd.export.parity import Parity, compare, faults
 from graphkd.export.quantise import quantise
 from graphkd.export.writers import write_onnx, write_openvino, write_torchscript
-from graphkd.header import Header
-from graphkd.modelfile import ModelFile, build_detector, read_model, write_safetensors
+from graphkd.modelfile import Header, ModelFile, build_detector, read_model, write_safetensors
 from graphkd.predict.detector import Detector
 from graphkd.predict.onnx_detector import load_onnx
 from graphkd.predict.thresholds import choose_thresholds
@@ -75,16 +74,19 @@ def export(options: Options, *, progress: bool = True) -> Result:
     check_options(options)
     stored = read_model(options.weights, config=options.config, trust=options.trust)
     thresholds = choose_thresholds(
-        stored.classes, stored=stored.thresholds, score=options.score, by_class=options.by_class
+        stored.classes,
+        stored=stored.header.thresholds,
+        score=options.score,
+        by_class=options.by_class,
     )
     trained = TorchDetector(stored, device="cpu")
     _check_thresholds(options, thresholds, trained.floor)
-    header = Header(
-        classes=stored.classes,
-        thresholds=thresholds,
+    header = replace(
+        stored.header,
+        calibration={**stored.header.calibration, "thresholds": thresholds},
         score_floor=trained.floor,
         precision="int8" if options.int8 else "float32",
-        card=dict(stored.card),
+        config="",
     )
     pages = _pages(options.pages, stored, count=_GENERATED, seed=PARITY_SEED, most=options.most)
     target = options.target
@@ -122,7 +124,7 @@ def _write(
 ) -> None:
     if options.to == "safetensors":
         half = options.half is not False
-        write_safetensors(path, stored, thresholds=header.thresholds, half=half)
+        write_safetensors(path, stored, header=header, half=half)
         return
     network = ExportNetwork(build_detector(stored), stored.cfg).eval()
     if options.to == "torchscript":

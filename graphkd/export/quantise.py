@@ -11,7 +11,7 @@ from tqdm import tqdm
 from graphkd.errors import UserError
 from graphkd.export.pages import Pages
 from graphkd.export.writers import INPUT, set_header
-from graphkd.header import Header
+from graphkd.modelfile import Header
 
 # Resizing, and what decides scores and the last pixels of a box, stay float32.
 _EXACT = ("cls_score", "bbox_pred", "objectness_logits", "anchor_deltas", "/preprocess/")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from graphkd.errors import UserError
 from graphkd.export.network import ExportNetwork
-from graphkd.header import KEY, Header
+from graphkd.modelfile import KEY, Header
 
 INPUT = "images"
 OUTPUTS = ("boxes", "scores", "classes", "image_index")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphkd.errors import UserError
-from graphkd.header import KEY, Header, read_header
+from graphkd.modelfile import KEY, Header, read_header
 from graphkd.predict.detector import Found, Prepared
 
 _INPUT = "images"

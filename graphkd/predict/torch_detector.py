@@ -25,8 +25,8 @@ class TorchDetector:
     def __init__(self, stored: ModelFile, *, device: str):
         self.name = stored.path.name
         self.classes = stored.classes
-        self.thresholds = stored.thresholds
-        self.card = stored.card
+        self.thresholds = stored.header.thresholds
+        self.card = stored.header.card
         self.floor = _floor(stored.cfg)
         self._model = build_detector(stored, device=device)
         mapper = PageMapper(stored.cfg, is_train=False)

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from graphkd.header import Header
-from graphkd.modelfile import ModelFile
+from graphkd.modelfile import Header, ModelFile
 from tests.small import CLASSES, small_cfg, small_model
 
 SIZE = ("INPUT.MIN_SIZE_TEST", "96", "INPUT.MAX_SIZE_TEST", "128")
@@ -33,13 +32,21 @@ def stored(name: str = "rcnn_tiny_R18", *overrides: str) -> ModelFile:
             if key.endswith(part):
                 state[key] = state[key] * factor
     cfg = small_cfg(name, *overrides)
-    return ModelFile(Path("tiny.pth"), cfg, CLASSES, state, {"title": 0.25}, {"seed": "0"})
+    calibration = {"thresholds": {"title": 0.25}}
+    header = Header(CLASSES, calibration=calibration, card={"seed": "0"})
+    return ModelFile(Path("tiny.pth"), cfg, state, header)
 
 
 def header(floor: float, precision: str = "float32") -> Header:
     """A header with one threshold that is not the usual one."""
     thresholds = {name: 0.25 if name == "title" else 0.5 for name in CLASSES}
-    return Header(CLASSES, thresholds, floor, precision, {"seed": "0"})
+    return Header(
+        CLASSES,
+        calibration={"thresholds": thresholds},
+        score_floor=floor,
+        precision=precision,
+        card={"seed": "0"},
+    )
 
 
 def page(height: int = 128, width: int = 96, *, seed: int = 0) -> np.ndarray:

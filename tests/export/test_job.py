@@ -42,8 +42,8 @@ def test_safetensors_with_thresholds(weights, pages, tmp_path):
     assert result.faults == () and result.bytes == out.stat().st_size
     assert result.parity.box_error_max == 0 and result.parity.unmatched_share == 0
     again = read_model(out)
-    assert again.thresholds == {**dict.fromkeys(again.classes, 0.4), "title": 0.3}
-    assert again.card == {"seed": "0"}
+    assert again.header.thresholds == {**dict.fromkeys(again.classes, 0.4), "title": 0.3}
+    assert again.header.card == {"seed": "0"}
     said = json.loads(json.dumps(report(options, result), allow_nan=False))
     assert said["kept"] and said["parity"]["pages"] == 2
 

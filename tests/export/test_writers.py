@@ -13,7 +13,7 @@ from graphkd.errors import UserError
 from graphkd.export.detectors import load_openvino, load_torchscript
 from graphkd.export.parity import match
 from graphkd.export.writers import OUTPUTS, write_onnx, write_openvino
-from graphkd.header import KEY
+from graphkd.modelfile import KEY
 from graphkd.predict.detector import Found
 from graphkd.predict.onnx_detector import load_onnx
 from tests.export.conftest import network_of

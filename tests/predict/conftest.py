@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from graphkd.modelfile import ModelFile, write_safetensors
+from graphkd.modelfile import Header, ModelFile, write_safetensors
 from graphkd.predict.model import Model, load_model
 from tests.predict.files import write_onnx
 from tests.small import CLASSES, small_cfg, small_model
@@ -46,6 +46,6 @@ def random_weights() -> dict:
 
 def write_torch(path: Path, *overrides: str, thresholds: dict | None = None) -> Path:
     cfg = small_cfg("rcnn_tiny_MNv4s", *SIZE, *overrides)
-    stored = ModelFile(path, cfg, CLASSES, random_weights(), {}, {})
-    write_safetensors(path, stored, half=False, thresholds=thresholds)
+    header = Header(CLASSES, calibration={"thresholds": thresholds or {}})
+    write_safetensors(path, ModelFile(path, cfg, random_weights(), header), half=False)
     return path
