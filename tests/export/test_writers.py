@@ -67,7 +67,8 @@ def test_onnx_keeps_the_contract(onnx_file, network):
     assert kinds == list(zip(OUTPUTS, (real, real, whole, whole), strict=True))
     (said,) = [json.loads(p.value) for p in model.metadata_props if p.key == KEY]
     assert said["classes"] == list(header(0.05).classes) and said["precision"] == "float32"
-    assert said["thresholds"]["title"] == 0.25 and said["thresholds"]["text"] == 0.5
+    thresholds = said["calibration"]["thresholds"]
+    assert thresholds["title"] == 0.25 and thresholds["text"] == 0.5
     assert said["score_floor"] == network.score_floor == 0.05 and said["card"] == {"seed": "0"}
 
 
