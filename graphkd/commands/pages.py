@@ -1,4 +1,4 @@
-"""The command `graphkd pages`: make generated pages or look at some; data.synthesis makes them."""
+"""The command `graphkd pages`: makes generated pages, or a contact sheet of some."""
 
 import argparse
 from pathlib import Path
@@ -77,7 +77,7 @@ def _make(args: argparse.Namespace) -> int:
 
 def _sheet(args: argparse.Namespace) -> int:
     from graphkd.errors import UserError
-    from graphkd.synthesis.contact import contact_sheet
+    from graphkd.synthesis.folders import contact_sheet
 
     if args.pages < 1:
         raise UserError("--pages must be at least 1")

@@ -1,9 +1,8 @@
-"""Generated document pages with exact boxes, for training and tests without any download; real
-data sets live elsewhere.
+"""Generated document pages with exact boxes, for training and tests without any download.
 
-Pages are typeset as documents are made (a PDF, rasterised), and some are then spoiled as scanners
-do. They carry the
-11 classes of DocLayNet; `five_classes` translates them to the 5 classes of PubLayNet:
+Pages are typeset as documents are made (a PDF, rendered to pixels); some then get the marks of a
+scanner. They carry the 11 classes of DocLayNet; `five_classes` translates them to the 5 of
+PubLayNet:
 
 * text: Text, Caption, Footnote, Formula
 * title: Title, Section-header
@@ -14,16 +13,13 @@ do. They carry the
 """
 
 from graphkd.synthesis.folders import SPLITS, VERSION, Split, ensure, generate
-from graphkd.synthesis.page import make_page
-from graphkd.synthesis.regions import CLASSES_5, CLASSES_11, Page, Region, five_classes
+from graphkd.synthesis.page import CLASSES_5, CLASSES_11, five_classes, make_page
 
 __all__ = [
     "CLASSES_11",
     "CLASSES_5",
     "SPLITS",
     "VERSION",
-    "Page",
-    "Region",
     "Split",
     "ensure",
     "five_classes",

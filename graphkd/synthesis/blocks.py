@@ -1,24 +1,18 @@
-"""Things that stand in a column (text, lists, rules, stacks) and how they break; what they say is
-not decided here.
-"""
+"""What stands in a column (text, lists, rules, stacks), how it breaks, how columns are filled."""
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from graphkd.synthesis.regions import Box
-from graphkd.synthesis.sheet import Sheet
+from graphkd.synthesis.sheet import ASCENT, DESCENT, SLANT, Box, Sheet
 from graphkd.synthesis.styles import Color, Type, unit_width
 
 Words = list[tuple[str, str]]
 
-ASCENT, DESCENT = 0.80, 0.26  # share of the type size above and below the baseline, generous
-
 
 @dataclass(frozen=True)
-class Line:
-    """One broken line: its words with their fonts, natural width, left shift, and whether it ends
-    a paragraph.
-    """
+class BrokenLine:
+    """One line of a paragraph: words with fonts, natural width, left shift, whether it is last."""
 
     words: Words
     width: float
@@ -31,10 +25,10 @@ def in_font(words: list[str], font: str) -> Words:
     return [(word, font) for word in words]
 
 
-def break_lines(words: Words, *, type_: Type, width: float) -> list[Line]:
+def break_lines(words: Words, *, type_: Type, width: float) -> list[BrokenLine]:
     """Break words greedily into lines no wider than `width` (a single longer word stands alone)."""
     scale = type_.size * type_.stretch
-    lines: list[Line] = []
+    lines: list[BrokenLine] = []
     current: Words = []
     shift = type_.indent
     used = 0.0
@@ -42,20 +36,18 @@ def break_lines(words: Words, *, type_: Type, width: float) -> list[Line]:
         wide = unit_width(word, font) * scale
         space = unit_width(" ", font) * scale
         if current and used + space + wide > width - shift:
-            lines.append(Line(current, used, shift, False))
+            lines.append(BrokenLine(current, used, shift, False))
             current, used, shift = [], 0.0, 0.0
         used += wide + (space if current else 0.0)
         current.append((word, font))
     if current:
-        lines.append(Line(current, used, shift, True))
+        lines.append(BrokenLine(current, used, shift, True))
     return lines
 
 
 @dataclass(frozen=True)
 class Block:
-    """Something of a fixed width and height; `gap` is the room wanted above it, `keep` ties it to
-    the next.
-    """
+    """Something of fixed size; `gap` is the room above it, `keep` ties it to the next block."""
 
     width: float
     height: float
@@ -72,11 +64,12 @@ class Block:
 
 @dataclass(frozen=True)
 class TextBlock(Block):
-    """Lines of text that form one region (or none, where `name` is None); `hang` is the left
-    indent, `marker` hangs in it.
+    """Lines of text that form one region (none where `name` is None).
+
+    `hang` is the indent of all lines; `marker` (a bullet, a number) stands in it.
     """
 
-    lines: tuple[Line, ...] = ()
+    lines: tuple[BrokenLine, ...] = ()
     type_: Type | None = None
     name: str | None = None
     group: int | None = None
@@ -98,13 +91,9 @@ class TextBlock(Block):
                 start += slack / 2
             elif type_.align == "right":
                 start += slack
-            elif (
-                type_.align == "justify"
-                and not line.last
-                and len(line.words) > 1
-                and slack < inner * 0.3
-            ):
-                extra = slack / (len(line.words) - 1)
+            elif type_.align == "justify" and not line.last and len(line.words) > 1:
+                # A line that is far too short would get ugly gaps.
+                extra = slack / (len(line.words) - 1) if slack < inner * 0.3 else 0.0
             sheet.text(start, baseline, line.words, type_, extra=extra)
             end = start + line.width + extra * (len(line.words) - 1)
             left, right = min(left, start), max(right, end)
@@ -114,8 +103,7 @@ class TextBlock(Block):
             left = min(left, x + self.marker_at)
         if self.name:
             bottom = y + (len(self.lines) - 1) * type_.leading + (ASCENT + DESCENT) * type_.size
-            # Slanted letters reach a little over their width.
-            over = 0.12 * type_.size
+            over = SLANT * type_.size
             sheet.mark(self.name, (left - over, y, right + over, bottom), group=self.group)
 
     def split(self, room: float) -> "tuple[Block, Block] | None":
@@ -128,16 +116,12 @@ class TextBlock(Block):
             return None
         first = replace(self, lines=self.lines[:fits], height=text_height(fits, self.type_))
         rest = self.lines[fits:]
-        second = replace(
-            self, lines=rest, height=text_height(len(rest), self.type_), marker="", gap=0.0
-        )
-        return first, second
+        height = text_height(len(rest), self.type_)
+        return first, replace(self, lines=rest, height=height, marker="", gap=0.0)
 
 
 def text_height(lines: int, type_: Type) -> float:
-    """Height of that many lines; at least the leading each, so that blocks without a gap stay in
-    step.
-    """
+    """Height of that many lines; each takes its leading, so blocks without a gap stay in step."""
     return (lines - 1) * type_.leading + max(type_.leading, 1.06 * type_.size) if lines else 0.0
 
 
@@ -156,19 +140,8 @@ def text_block(
 ) -> TextBlock:
     """Break the words to the width and make a block of them."""
     lines = tuple(break_lines(words, type_=type_, width=width - hang))
-    return TextBlock(
-        width,
-        text_height(len(lines), type_),
-        gap,
-        keep,
-        lines,
-        type_,
-        name,
-        group,
-        hang,
-        marker,
-        marker_at,
-    )
+    height = text_height(len(lines), type_)
+    return TextBlock(width, height, gap, keep, lines, type_, name, group, hang, marker, marker_at)
 
 
 @dataclass(frozen=True)
@@ -224,3 +197,63 @@ def stack(
     """Tie blocks together (they should be `width` less twice the padding wide)."""
     height = sum(part.height for part in parts) + sum(part.gap for part in parts[1:]) + 2 * padding
     return Stack(width, height, gap, False, tuple(parts), padding, fill, frame, stripe)
+
+
+Source = Callable[[float, float], list[Block]]
+"""A function of (column width, room left): the next blocks, or an empty list at the end."""
+
+
+def pour(sheet: Sheet, columns: list[Box], source: Source) -> None:
+    """Fill the columns one after the other until they are full or the source runs dry.
+
+    A block that does not fit and cannot be broken waits for the next column, while the text behind
+    it moves up (as figures float). What is left after the last column is dropped.
+    """
+    queue: deque[Block] = deque()
+    waiting: deque[Block] = deque()
+    for column in columns:
+        sheet.column += 1
+        x0, top, x1, bottom = column
+        y = top
+        queue.extendleft(reversed(waiting))
+        waiting.clear()
+        failures, below = 0, 0.0
+        while failures < 4:
+            if not queue:
+                queue.extend(source(x1 - x0, bottom - y))
+                if not queue:
+                    return
+            block = queue.popleft()
+            gap = max(block.gap, below) if y > top else 0.0
+            room = bottom - y - gap
+            need = block.height
+            if block.keep:
+                if not queue:
+                    queue.extend(source(x1 - x0, max(room - block.height, 0.0)))
+                need += _least(queue[0]) if queue else 0.0
+            if need <= room:
+                block.draw(sheet, x0, y + gap)
+                y += gap + block.height
+                # Figures, tables, formulas and panels keep off the text below them too, ruled
+                # headings a little.
+                loose = not isinstance(block, TextBlock)
+                below = (3.0 if block.keep else 0.8 * block.gap) if loose else 0.0
+                continue
+            parts = None if block.keep else block.split(room)
+            if parts is not None:
+                parts[0].draw(sheet, x0, y + gap)
+                queue.appendleft(parts[1])
+                break
+            failures += 1
+            if block.keep or isinstance(block, TextBlock):
+                queue.appendleft(block)
+                break
+            waiting.append(block)
+            if bottom - y < 30:
+                break
+
+
+def _least(block: Block) -> float:
+    """Room that the follower of a heading needs at least: all of it, or a few lines of a text."""
+    parts = block.split(80.0)
+    return block.gap + (parts[0].height if parts else block.height)

@@ -1,6 +1,4 @@
-"""Drawn figures: bars, lines, scatter, pie, heat map, flow diagram, and how photographs are set;
-no captions.
-"""
+"""Figures: drawn bars, curves, scatter, pie, heat map and flow diagram, and photographs."""
 
 from collections.abc import Callable
 
@@ -8,36 +6,23 @@ import numpy as np
 
 from graphkd.synthesis.blocks import Painted
 from graphkd.synthesis.photos import photograph
-from graphkd.synthesis.regions import Box, union
-from graphkd.synthesis.sheet import Sheet
-from graphkd.synthesis.styles import (
-    Color,
-    Style,
-    between,
-    chance,
-    mix,
-    pick,
-    unit_width,
-    weighted,
-)
+from graphkd.synthesis.sheet import Box, Sheet, union
+from graphkd.synthesis.styles import Color, Style, between, chance, mix, pick, unit_width, weighted
 from graphkd.synthesis.words import Writer
 
 PALETTES: tuple[tuple[Color, ...], ...] = (
-    (
-        (0.12, 0.47, 0.71),
-        (1.0, 0.5, 0.05),
-        (0.17, 0.63, 0.17),
-        (0.84, 0.15, 0.16),
-        (0.58, 0.4, 0.74),
-    ),
+    ((0.12, 0.47, 0.71), (1, 0.5, 0.05), (0.17, 0.63, 0.17), (0.84, 0.15, 0.16), (0.58, 0.4, 0.74)),
     ((0.1, 0.1, 0.1), (0.4, 0.4, 0.4), (0.62, 0.62, 0.62), (0.25, 0.25, 0.25), (0.78, 0.78, 0.78)),
     ((0.11, 0.2, 0.4), (0.25, 0.45, 0.65), (0.5, 0.7, 0.8), (0.9, 0.6, 0.25), (0.6, 0.2, 0.2)),
     ((0.2, 0.35, 0.2), (0.5, 0.6, 0.25), (0.85, 0.7, 0.3), (0.55, 0.35, 0.2), (0.3, 0.3, 0.3)),
 )
 
 
-class Chart:
-    """One drawn figure inside a box; every method draws from the generator it was given."""
+DARK: Color = (0.1, 0.1, 0.1)
+
+
+class FigurePainter:
+    """One drawn figure inside a box; all methods draw from one generator."""
 
     def __init__(self, rng: np.random.Generator, writer: Writer, style: Style, size: float) -> None:
         self.rng, self.writer, self.style, self.size = rng, writer, style, size
@@ -45,19 +30,11 @@ class Chart:
         self.font = pick(rng, "Helvetica", "Helvetica", style.body_family.regular)
 
     def label(
-        self,
-        sheet: Sheet,
-        x: float,
-        y: float,
-        text: str,
-        *,
-        align: str = "center",
-        scale: float = 1.0,
+        self, sheet: Sheet, x: float, y: float, text: str, align: str = "center", scale: float = 1.0
     ) -> None:
         """A small dark string."""
-        sheet.string(
-            x, y, text, font=self.font, size=self.size * scale, color=(0.1, 0.1, 0.1), align=align
-        )
+        look = {"font": self.font, "size": self.size * scale, "color": DARK}
+        sheet.string(x, y, text, align=align, **look)
 
     def axes(self, sheet: Sheet, box: Box, *, names: list[str]) -> Box:
         """Axes, ticks, tick labels, a grid now and then; returns the plotting area."""
@@ -66,10 +43,9 @@ class Chart:
         left, bottom = x0 + 4.2 * size, y1 - 2.9 * size
         top = y0 + (1.9 * size if chance(rng, 0.4) else 0.7 * size)
         right = x1 - 0.8 * size
+        middle = (left + right) / 2
         if top > y0 + size:
-            self.label(
-                sheet, (left + right) / 2, y0 + size, " ".join(self.writer.heading(3)), scale=1.1
-            )
+            self.label(sheet, middle, y0 + size, " ".join(self.writer.heading(3)), scale=1.1)
         steps, unit = int(rng.integers(3, 7)), pick(rng, 0.2, 1, 5, 10, 25, 100)
         grid = chance(rng, 0.5)
         for step in range(steps + 1):
@@ -82,9 +58,7 @@ class Chart:
             x = left + (right - left) * (number + 0.5) / len(names)
             sheet.line(x, bottom, x, bottom + 2.5)
             self.label(sheet, x, bottom + 1.25 * size, name)
-        self.label(
-            sheet, (left + right) / 2, bottom + 2.55 * size, " ".join(self.writer.heading(2))
-        )
+        self.label(sheet, middle, bottom + 2.55 * size, " ".join(self.writer.heading(2)))
         sheet.line(left, bottom, right, bottom, width=0.8)
         sheet.line(left, bottom, left, top, width=0.8)
         if chance(rng, 0.4):
@@ -93,25 +67,20 @@ class Chart:
 
     def legend(self, sheet: Sheet, x: float, y: float, count: int) -> None:
         """Colour swatches with names, downwards from (x, y)."""
+        size = self.size
         for number in range(count):
-            at = y + number * 1.35 * self.size
-            sheet.rect((x, at, x + 1.2 * self.size, at + 0.8 * self.size), fill=self.colors[number])
-            self.label(
-                sheet,
-                x + 1.6 * self.size,
-                at + 0.75 * self.size,
-                self.writer.content(1)[0],
-                align="left",
-            )
+            at = y + number * 1.35 * size
+            sheet.rect((x, at, x + 1.2 * size, at + 0.8 * size), fill=self.colors[number])
+            name = self.writer.content(1)[0]
+            self.label(sheet, x + 1.6 * size, at + 0.75 * size, name, align="left")
 
     def bars(self, sheet: Sheet, box: Box) -> None:
         """Grouped bars."""
         rng = self.rng
         groups, series = int(rng.integers(3, 9)), int(rng.integers(1, 4))
         first = int(rng.integers(1950, 2012))
-        left, top, right, bottom = self.axes(
-            sheet, box, names=[str(first + i) for i in range(groups)]
-        )
+        names = [str(first + i) for i in range(groups)]
+        left, top, right, bottom = self.axes(sheet, box, names=names)
         pitch = (right - left) / groups
         wide = pitch * between(rng, 0.5, 0.85) / series
         for group in range(groups):
@@ -140,11 +109,10 @@ class Chart:
             sheet.path(line, stroke=self.colors[number], line=1.0, dash=chance(rng, 0.2))
             if points < 14:
                 for x, y in line:
-                    sheet.circle(x, y, 1.6, fill=self.colors[number])
+                    sheet.disc(x, y, 1.6, fill=self.colors[number])
         if count > 1:
-            self.legend(
-                sheet, right - 7 * self.size, bottom - (count + 0.3) * 1.35 * self.size, count
-            )
+            high = (count + 0.3) * 1.35 * self.size
+            self.legend(sheet, right - 7 * self.size, bottom - high, count)
 
     def scatter(self, sheet: Sheet, box: Box) -> None:
         """Two or three clouds of points, now and then a fitted line."""
@@ -155,21 +123,11 @@ class Chart:
             cloud = mean + rng.standard_normal((int(rng.integers(20, 60)), 2)) * spread
             cloud[:, 1] += (cloud[:, 0] - mean[0]) * between(rng, -0.8, 0.8)
             for u, v in np.clip(cloud, 0.02, 0.98):
-                sheet.circle(
-                    left + (right - left) * u,
-                    bottom - (bottom - top) * v,
-                    1.3,
-                    fill=self.colors[number],
-                )
+                x, y = left + (right - left) * u, bottom - (bottom - top) * v
+                sheet.disc(x, y, 1.3, fill=self.colors[number])
         if chance(rng, 0.4):
-            sheet.line(
-                left,
-                bottom - 0.2 * (bottom - top),
-                right,
-                top + 0.2 * (bottom - top),
-                color=(0.7, 0.1, 0.1),
-                width=0.9,
-            )
+            rise, red = 0.2 * (bottom - top), (0.7, 0.1, 0.1)
+            sheet.line(left, bottom - rise, right, top + rise, color=red, width=0.9)
 
     def pie(self, sheet: Sheet, box: Box) -> None:
         """A pie or ring with a legend beside it."""
@@ -184,10 +142,9 @@ class Chart:
             rim = [(cx + radius * float(np.cos(a)), cy + radius * float(np.sin(a))) for a in arc]
             sheet.path([(cx, cy), *rim], fill=self.colors[number], stroke=sheet.ground, line=0.8)
         if chance(rng, 0.35):
-            sheet.circle(cx, cy, radius * 0.5, fill=sheet.ground)
-        self.legend(
-            sheet, cx + radius + self.size, cy - len(shares) * 0.65 * self.size, len(shares)
-        )
+            sheet.disc(cx, cy, radius * 0.5, fill=sheet.ground)
+        top = cy - len(shares) * 0.65 * self.size
+        self.legend(sheet, cx + radius + self.size, top, len(shares))
 
     def heat(self, sheet: Sheet, box: Box) -> None:
         """A matrix of coloured cells with row and column names and a scale."""
@@ -197,32 +154,21 @@ class Chart:
         left, right, bottom = x0 + 4.5 * self.size, x1 - 3 * self.size, y1 - 1.6 * self.size
         values = rng.random((rows, columns)) * 0.6 + 0.4 * np.linspace(0, 1, columns)
         wide, high = (right - left) / columns, (bottom - y0) / rows
-        tone = self.colors[0]
+        tone, pale = self.colors[0], (1.0, 0.98, 0.85)
         for i in range(rows):
-            self.label(
-                sheet,
-                left - 3,
-                y0 + (i + 0.65) * high,
-                self.writer.content(1)[0][:6],
-                align="right",
-                scale=0.9,
-            )
+            top, name = y0 + i * high, self.writer.content(1)[0][:6]
+            self.label(sheet, left - 3, y0 + (i + 0.65) * high, name, align="right", scale=0.9)
             for j in range(columns):
-                fill = mix((1.0, 0.98, 0.85), tone, float(values[i, j]))
-                sheet.rect(
-                    (left + j * wide, y0 + i * high, left + (j + 1) * wide, y0 + (i + 1) * high),
-                    fill=fill,
-                )
+                cell = (left + j * wide, top, left + (j + 1) * wide, y0 + (i + 1) * high)
+                sheet.rect(cell, fill=mix(pale, tone, float(values[i, j])))
         for j in range(columns):
-            self.label(
-                sheet, left + (j + 0.5) * wide, bottom + 1.2 * self.size, "ABCDEFGHJKLMNP"[j]
-            )
+            x, y = left + (j + 0.5) * wide, bottom + 1.2 * self.size
+            self.label(sheet, x, y, "ABCDEFGHJKLMNP"[j])
+        x0, x1 = right + self.size, right + 2 * self.size
         for step in range(12):
             y = y0 + (bottom - y0) * step / 12
-            fill = mix(tone, (1.0, 0.98, 0.85), step / 11)
-            sheet.rect(
-                (right + self.size, y, right + 2 * self.size, y + (bottom - y0) / 12), fill=fill
-            )
+            fill = mix(tone, pale, step / 11)
+            sheet.rect((x0, y, x1, y + (bottom - y0) / 12), fill=fill)
 
     def diagram(self, sheet: Sheet, box: Box) -> None:
         """Named boxes in rows with arrows between them."""
@@ -232,7 +178,7 @@ class Chart:
         rows = max(1, min(4, int((y1 - y0) / (4.2 * self.size))))
         cell_w, cell_h = (x1 - x0) / columns, (y1 - y0) / rows
         fills = [mix((1, 1, 1), color, 0.3) for color in self.colors]
-        round_ = chance(rng, 0.5)
+        radius = 4 if chance(rng, 0.5) else 0
         skip = int(rng.integers(rows * columns)) if rows * columns > 4 else -1
         for i in range(rows):
             for j in range(columns):
@@ -240,26 +186,17 @@ class Chart:
                     continue
                 left, top = x0 + (j + 0.1) * cell_w, y0 + (i + 0.18) * cell_h
                 right, bottom = left + 0.72 * cell_w, top + 0.6 * cell_h
+                look = {"stroke": DARK, "line": 0.7, "radius": radius}
                 fill = fills[int(rng.integers(len(fills)))]
-                sheet.rect(
-                    (left, top, right, bottom),
-                    fill=fill,
-                    stroke=(0.1, 0.1, 0.1),
-                    line=0.7,
-                    radius=4 if round_ else 0,
-                )
+                sheet.rect((left, top, right, bottom), fill=fill, **look)
                 name = self.writer.content(1)[0]
+                x, y = (left + right) / 2, (top + bottom) / 2
                 if unit_width(name, self.font) * self.size < right - left:
-                    self.label(
-                        sheet, (left + right) / 2, (top + bottom) / 2 + 0.35 * self.size, name
-                    )
-                middle = (top + bottom) / 2
+                    self.label(sheet, x, y + 0.35 * self.size, name)
                 if j + 1 < columns:
-                    self.arrow(sheet, right, middle, right + 0.28 * cell_w, middle)
+                    self.arrow(sheet, right, y, right + 0.28 * cell_w, y)
                 if i + 1 < rows and chance(rng, 0.6):
-                    self.arrow(
-                        sheet, (left + right) / 2, bottom, (left + right) / 2, bottom + 0.4 * cell_h
-                    )
+                    self.arrow(sheet, x, bottom, x, bottom + 0.4 * cell_h)
 
     def arrow(self, sheet: Sheet, x0: float, y0: float, x1: float, y1: float) -> None:
         """A horizontal or vertical arrow."""
@@ -287,13 +224,13 @@ def photo_painter(
             part = (left, box[1], left + wide, box[3])
             sheet.picture(part, image)
             if frame:
-                sheet.rect(
-                    (part[0] + 0.3, part[1] + 0.3, part[2] - 0.3, part[3] - 0.3),
-                    stroke=(0, 0, 0),
-                    line=0.6,
-                )
+                sheet.rect(_inside(part, 0.3), stroke=(0, 0, 0), line=0.6)
 
     return paint
+
+
+def _inside(box: Box, by: float) -> Box:
+    return box[0] + by, box[1] + by, box[2] - by, box[3] - by
 
 
 def picture_block(
@@ -306,9 +243,7 @@ def picture_block(
     gap: float = 0.0,
     photo: float = 0.45,
 ) -> Painted:
-    """A figure of the given outer size: a photograph with probability `photo`, else a drawn chart
-    or diagram.
-    """
+    """A figure of the given outer size: a photograph with probability `photo`, else a drawing."""
     if chance(rng, photo):
         paint_photo = photo_painter(rng, width=width, height=height)
 
@@ -319,19 +254,15 @@ def picture_block(
 
         return Painted(width, height, gap, False, paint)
 
-    chart = Chart(rng, writer, style, max(5.0, style.body.size * between(rng, 0.62, 0.82)))
+    chart = FigurePainter(rng, writer, style, max(5.0, style.body.size * between(rng, 0.62, 0.82)))
     kind = weighted(rng, {"bars": 3, "lines": 3, "scatter": 2, "pie": 1.3, "heat": 1, "diagram": 2})
     framed = chance(rng, 0.2)
 
     def paint_chart(sheet: Sheet, x: float, y: float) -> None:
         box = (x, y, x + width, y + height)
         if framed:
-            sheet.rect(
-                (x + 0.3, y + 0.3, x + width - 0.3, y + height - 0.3),
-                stroke=(0.3, 0.3, 0.3),
-                line=0.6,
-            )
-            box = (x + 5, y + 5, x + width - 5, y + height - 5)
+            sheet.rect(_inside(box, 0.3), stroke=(0.3, 0.3, 0.3), line=0.6)
+            box = _inside(box, 5)
         with sheet.measured() as extent:
             getattr(chart, kind)(sheet, box)
         if framed:

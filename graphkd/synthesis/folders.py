@@ -1,11 +1,9 @@
-"""Generated pages as COCO folders: splits, atomic writing, reuse; how a page is made is not
-decided here.
-"""
+"""Generated pages as COCO folders (splits, reuse), and contact sheets to look at."""
 
 import contextlib
-import fcntl
 import json
 import logging
+import math
 import multiprocessing
 import os
 import shutil
@@ -17,11 +15,19 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from filelock import FileLock
+from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
 from graphkd.errors import UserError
-from graphkd.synthesis.page import make_page
-from graphkd.synthesis.regions import CLASSES_5, CLASSES_11, Region, five_classes
+from graphkd.synthesis.page import (
+    CLASSES_5,
+    CLASSES_11,
+    MadePage,
+    MadeRegion,
+    five_classes,
+    make_page,
+)
 
 GENERATOR = "graphkd pages"
 VERSION = 4  # raise it whenever the same seed gives other pages
@@ -69,8 +75,8 @@ def generate(
 
     The folder holds `images/000000.jpg ...`, `annotations_11.json` (classes of DocLayNet) and
     `annotations_5.json` (classes of PubLayNet, see `five_classes`) in COCO form; image ids count
-    from 1.
-    Everything is written to a hidden folder beside it, which gets its name only when complete.
+    from 1. Everything is written to a hidden folder beside it, which gets its name only when
+    complete.
 
     Args:
         folder: must not exist, or be empty.
@@ -116,8 +122,7 @@ def generate(
 
 
 def ensure(root: Path, name: str, split: str) -> Path:
-    """The folder of a split, generated first where it is missing or was made by another generator
-    or other arguments.
+    """The folder of a split, generated where it is missing or was made with other arguments.
 
     Safe when several processes ask at once: one makes it, the others wait.
 
@@ -141,16 +146,14 @@ def ensure(root: Path, name: str, split: str) -> Path:
     if _made_as(folder) == wanted:
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(folder.with_name(f".{split}.lock")):
+    with FileLock(folder.with_name(f".{split}.lock")):
         found = _made_as(folder)
         if found == wanted:
             return folder
         for left in folder.parent.glob(f".{split}.making-*"):
-            shutil.rmtree(left)  # of a killed run: whoever holds the lock is alone
+            shutil.rmtree(left)  # left by a killed run; nobody else works here under the lock
         if found is not None:
-            logger.info(
-                "%s was made as %s, now wanted as %s: generating it anew", folder, found, wanted
-            )
+            logger.info("%s: made as %s, generating it anew as %s", folder, found, wanted)
             shutil.rmtree(folder)
         else:
             logger.info("generating %d pages into %s", plan.pages, folder)
@@ -168,9 +171,7 @@ def _info(**arguments: float) -> dict:
 
 
 def _made_as(folder: Path) -> dict | None:
-    """The info block of a generated folder; None where there is nothing. Raises UserError on
-    anything else.
-    """
+    """The info block of a generated folder, None where there is nothing, UserError for the rest."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return None
     try:
@@ -180,14 +181,6 @@ def _made_as(folder: Path) -> dict | None:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     raise UserError(f"{folder} holds something else than generated pages: move it away")
-
-
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock; the system frees it even if the process is killed."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 @contextlib.contextmanager
@@ -209,7 +202,7 @@ def _mapper(pages: int, workers: int | None) -> Iterator:
 
 def _write_page(
     images: Path, index: int, *, seed: int, long_side: int, scan: float
-) -> tuple[str, int, int, tuple[Region, ...]]:
+) -> tuple[str, int, int, tuple[MadeRegion, ...]]:
     """Make and store one page; returns file name, width, height and regions."""
     page = make_page(seed, index, long_side=long_side, scan=scan)
     name = f"{index:06d}.jpg"
@@ -241,3 +234,58 @@ def _coco(info: dict, classes: tuple[str, ...], records: list, translate) -> dic
         for i, name in enumerate(classes, start=1)
     ]
     return {"info": info, "categories": categories, "images": images, "annotations": annotations}
+
+
+COLORS = (
+    "#e6194b", "#9a6324", "#f032e6", "#3cb44b", "#808080", "#4d4d4d",
+    "#f58231", "#4363d8", "#911eb4", "#0a9396", "#c9a400",
+)  # fmt: skip
+
+
+def draw_boxes(page: MadePage, *, classes: int = 11) -> Image.Image:
+    """The page image with every region outlined in the colour of its class (of 11 or 5)."""
+    names = CLASSES_5 if classes == 5 else CLASSES_11
+    regions = five_classes(page.regions) if classes == 5 else page.regions
+    image = page.image.copy()
+    draw = ImageDraw.Draw(image)
+    for region in regions:
+        color = COLORS[names.index(region.name)]
+        x0, y0, x1, y1 = region.box
+        # One pixel outside the box, so that the ink at its border stays visible.
+        draw.rectangle((x0 - 1, y0 - 1, x1, y1), outline=color, width=max(1, image.height // 800))
+    return image
+
+
+def contact_sheet(
+    *, pages: int, seed: int, classes: int = 11, cell: int = 620, columns: int = 4
+) -> Image.Image:
+    """Pages 0, 1, ... of a series side by side with their boxes, and a legend below.
+
+    Args:
+        pages: how many, at least 1.
+        seed: the series.
+        classes: 11 or 5.
+        cell: pixels of a page's longer side.
+        columns: pages a row.
+    """
+    names = CLASSES_5 if classes == 5 else CLASSES_11
+    columns = min(columns, pages)
+    rows = math.ceil(pages / columns)
+    pad, line = 12, 30
+    # Below each column of pages is room for three names.
+    a_line = min(len(names), 3 * columns)
+    legend = math.ceil(len(names) / a_line) * line + pad
+    size = (columns * (cell + pad) + pad, rows * (cell + pad) + pad + legend)
+    sheet = Image.new("RGB", size, "#d0d0d0")
+    for number in range(pages):
+        image = draw_boxes(make_page(seed, number, long_side=cell), classes=classes)
+        x = pad + number % columns * (cell + pad) + (cell - image.width) // 2
+        y = pad + number // columns * (cell + pad) + (cell - image.height) // 2
+        sheet.paste(image, (x, y))
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=18)
+    for number, (name, color) in enumerate(zip(names, COLORS, strict=False)):
+        x = pad + number % a_line * (sheet.width - pad) // a_line
+        y = sheet.height - legend + number // a_line * line
+        draw.rectangle((x, y + 3, x + 18, y + 19), outline=color, width=4)
+        draw.text((x + 25, y), name, fill="black", font=font)
+    return sheet

@@ -1,6 +1,4 @@
-"""Displayed formulas: small expression trees set with fractions, scripts and sums; no page
-layout.
-"""
+"""Displayed formulas, made of small pieces: fractions, scripts and sums."""
 
 from dataclasses import dataclass
 
@@ -11,12 +9,14 @@ from graphkd.synthesis.sheet import Sheet
 from graphkd.synthesis.styles import Color, between, chance, pick, unit_width
 
 ROMAN, ITALIC, SYMBOL = "Times-Roman", "Times-Italic", "Symbol"
+GREEK = "\u03b1\u03b2\u03b3\u03b4\u03b5\u03b8\u03bb\u03bc\u03c0\u03c1\u03c3\u03c6\u03c9"
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A set expression: its width, reach above and below the baseline, and glyphs and rules
-    relative to its origin.
+    """A set expression: width, reach above and below the baseline, and what is painted.
+
+    `glyphs` are (x, y, text, font, size), `rules` (x, y, length), from the origin on the baseline.
     """
 
     width: float
@@ -28,9 +28,8 @@ class Piece:
 
 def glyph(text: str, font: str, size: float) -> Piece:
     """A single run of characters."""
-    return Piece(
-        unit_width(text, font) * size, 0.72 * size, 0.24 * size, ((0.0, 0.0, text, font, size),)
-    )
+    width = unit_width(text, font) * size
+    return Piece(width, 0.72 * size, 0.24 * size, ((0.0, 0.0, text, font, size),))
 
 
 def shift(piece: Piece, x: float, y: float) -> tuple[tuple, tuple]:
@@ -99,43 +98,26 @@ class Formulist:
         if kind < 0.5:
             return glyph(pick(self.rng, *"abcdfghiknmpqrstuvwxyzEFGHLNPTX"), ITALIC, size)
         if kind < 0.78:
-            return glyph(
-                pick(
-                    self.rng,
-                    *"\u03b1\u03b2\u03b3\u03b4\u03b5\u03b8\u03bb\u03bc\u03c0\u03c1\u03c3\u03c6\u03c9",
-                ),
-                SYMBOL,
-                size,
-            )
+            return glyph(pick(self.rng, *GREEK), SYMBOL, size)
         return glyph(str(int(self.rng.integers(1, 20))), ROMAN, size)
 
     def term(self, size: float, depth: int) -> Piece:
-        """An atom with scripts, a function of something, a bracket, a fraction or a large
-        operator.
-        """
+        """An atom with scripts, a function of something, a fraction or a large operator."""
         rng = self.rng
         kind = rng.random()
         small = size * 0.68
         if depth > 0 and kind < 0.22:
-            return fraction(
-                self.sum(size * 0.95, depth - 1), self.sum(size * 0.95, depth - 1), size
-            )
+            over = self.sum(size * 0.95, depth - 1)
+            return fraction(over, self.sum(size * 0.95, depth - 1), size)
         if depth > 0 and kind < 0.38:
-            low = row(
-                [glyph("i", ITALIC, small), glyph(" = ", ROMAN, small), glyph("1", ROMAN, small)]
-            )
-            symbol = pick(rng, "\u2211", "\u2211", "\u220f")
-            return row(
-                [big(symbol, size, above=self.atom(small), below=low), self.term(size, 0)],
-                space=0.12 * size,
-            )
+            low = row([glyph("i", ITALIC, small), *(glyph(t, ROMAN, small) for t in (" = ", "1"))])
+            sign = big(pick(rng, *"\u2211\u2211\u220f"), size, above=self.atom(small), below=low)
+            return row([sign, self.term(size, 0)], space=0.12 * size)
         if depth > 0 and kind < 0.55:
             name = pick(rng, "log", "exp", "max", "sin", "f", "g")
             font = ITALIC if len(name) == 1 else ROMAN
-            inner = self.sum(size, 0)
-            return row(
-                [glyph(f"{name}(", font, size), inner, glyph(")", ROMAN, size)], space=0.04 * size
-            )
+            parts = [glyph(f"{name}(", font, size), self.sum(size, 0), glyph(")", ROMAN, size)]
+            return row(parts, space=0.04 * size)
         base = self.atom(size)
         above = self.atom(small) if chance(rng, 0.3) else None
         below = self.atom(small) if chance(rng, 0.45) else None
@@ -144,9 +126,8 @@ class Formulist:
     def sum(self, size: float, depth: int) -> Piece:
         """Two or three terms with signs between them."""
         pieces = [self.term(size, depth)]
-        for _ in range(
-            int(self.rng.integers(1, 3 if depth else 2)) if chance(self.rng, 0.75) else 0
-        ):
+        more = int(self.rng.integers(1, 3 if depth else 2)) if chance(self.rng, 0.75) else 0
+        for _ in range(more):
             pieces.append(glyph(pick(self.rng, "+", "-", "+"), ROMAN, size))
             pieces.append(self.term(size, depth))
         return row(pieces, space=0.22 * size)
@@ -186,10 +167,8 @@ def formula_block(
     """
     maker = Formulist(rng, size)
     room = width * (0.86 if number else 0.96)
-    lines = [
-        maker.equation(room - 2 * size)
-        for _ in range(1 if chance(rng, 0.75) else int(rng.integers(2, 4)))
-    ]
+    count = 1 if chance(rng, 0.75) else int(rng.integers(2, 4))
+    lines = [maker.equation(room - 2 * size) for _ in range(count)]
     centred = chance(rng, 0.8)
     between_lines = 0.5 * size
     height = sum(line.up + line.down for line in lines) + between_lines * (len(lines) - 1)
@@ -210,14 +189,8 @@ def formula_block(
             for gx, gy, text, font, points in line.glyphs:
                 sheet.string(start + gx, baseline + gy, text, font=font, size=points, color=color)
             for rx, ry, length in line.rules:
-                sheet.line(
-                    start + rx,
-                    baseline + ry,
-                    start + rx + length,
-                    baseline + ry,
-                    width=0.045 * size,
-                    color=color,
-                )
+                left, level = start + rx, baseline + ry
+                sheet.line(left, level, left + length, level, width=0.045 * size, color=color)
             at += line.up + line.down + between_lines
         if tag:
             middle = y + height / 2 + 0.25 * size

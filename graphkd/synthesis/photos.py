@@ -1,6 +1,4 @@
-"""Photograph-like pixel images made by numpy: landscapes, portraits, buildings, micrographs;
-nothing of the page.
-"""
+"""Pictures like photographs, made by numpy: landscapes, portraits, buildings, micrographs."""
 
 import numpy as np
 from PIL import Image
@@ -11,20 +9,14 @@ from graphkd.synthesis.styles import between, chance, pick
 def smooth_noise(
     rng: np.random.Generator, height: int, width: int, *, cells: int, octaves: int
 ) -> np.ndarray:
-    """Fractal noise: float32 (H, W), zero mean, about unit spread, `cells` blobs along the shorter
-    side.
-    """
+    """Fractal noise: float32 (H, W), about unit spread, `cells` blobs along the shorter side."""
     field = np.zeros((height, width), np.float32)
     ratio = max(height, width) / min(height, width)
     for octave in range(octaves):
-        few = cells * 2**octave
-        shape = (
-            (few + 1, int(few * ratio) + 1) if width >= height else (int(few * ratio) + 1, few + 1)
-        )
-        coarse = rng.standard_normal(shape, dtype=np.float32)
-        field += (
-            np.asarray(Image.fromarray(coarse).resize((width, height), Image.BICUBIC)) / 1.8**octave
-        )
+        few, many = cells * 2**octave + 1, int(cells * 2**octave * ratio) + 1
+        shape = (few, many) if width >= height else (many, few)
+        coarse = Image.fromarray(rng.standard_normal(shape, dtype=np.float32))
+        field += np.asarray(coarse.resize((width, height), Image.BICUBIC)) / 1.8**octave
     return field / max(float(field.std()), 1e-6)
 
 
@@ -46,18 +38,13 @@ def landscape(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     zenith = np.array([0.25, 0.45, 0.75], np.float32) * between(rng, 0.7, 1.2)
     image = _blend(zenith, np.array([0.88, 0.9, 0.9], np.float32), y * 1.6)
     clouds = smooth_noise(rng, height, width, cells=3, octaves=4)
-    image = _blend(
-        image, np.float32(0.97) * np.ones(3, np.float32), (clouds - 0.3) * 0.6 * (y < 0.6)
-    )
+    image = _blend(image, np.full(3, 0.97, np.float32), (clouds - 0.3) * 0.6 * (y < 0.6))
     ridges = int(rng.integers(2, 5))
     grain = smooth_noise(rng, height, width, cells=12, octaves=3)
     for number in range(ridges):
         knots = rng.standard_normal(int(4 + 3 * number)).astype(np.float32)
-        line = (
-            np.interp(x[0], np.linspace(0, 1, len(knots)), knots) * 0.05
-            + 0.42
-            + 0.45 * number / ridges
-        )
+        wave = np.interp(x[0], np.linspace(0, 1, len(knots)), knots) * 0.05
+        line = wave + 0.42 + 0.45 * number / ridges
         far = np.array([0.45, 0.52, 0.58], np.float32)
         near = np.array([0.16, 0.25, 0.12], np.float32) * between(rng, 0.7, 1.5)
         tone = far + (near - far) * (number + 1) / ridges
@@ -69,10 +56,8 @@ def portrait(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """A head and shoulders before a soft background."""
     y, x = _grid(height, width)
     image = _blend(_color(rng, 0.2, 0.8), _color(rng, 0.3, 0.9), y * 0.7 + 0.3 * x)
-    middle, skin = (
-        0.5 + between(rng, -0.06, 0.06),
-        np.array([0.85, 0.66, 0.54], np.float32) * between(rng, 0.55, 1.1),
-    )
+    middle = 0.5 + between(rng, -0.06, 0.06)
+    skin = np.array([0.85, 0.66, 0.54], np.float32) * between(rng, 0.55, 1.1)
     aspect = width / height
     body = ((x - middle) * aspect / 0.42) ** 2 + ((y - 1.1) / 0.42) ** 2 < 1
     image = np.where(body[..., None], _color(rng, 0.05, 0.6) * (1 - 0.3 * x[..., None]), image)
@@ -117,11 +102,8 @@ def micrograph(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     image = base + 0.05 * texture[..., None]
     y, x = _grid(height, width)
     x = x * (width / height)
-    tone, core = (
-        (_color(rng, 0.3, 0.9), _color(rng, 0.6, 1.0))
-        if dark
-        else (_color(rng, 0.4, 0.8), _color(rng, 0.1, 0.4))
-    )
+    tone = _color(rng, 0.3, 0.9) if dark else _color(rng, 0.4, 0.8)
+    core = _color(rng, 0.6, 1.0) if dark else _color(rng, 0.1, 0.4)
     for _ in range(int(rng.integers(8, 22))):
         cx, cy, radius = rng.random() * width / height, rng.random(), between(rng, 0.03, 0.11)
         stretch = between(rng, 0.7, 1.4)
@@ -137,16 +119,12 @@ def surface(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     dy, dx = np.gradient(field)
     angle = between(rng, 0, 6.28)
     light = 0.5 + 3.0 * (dx * np.cos(angle) + dy * np.sin(angle))
-    image = _blend(
-        _color(rng, 0.05, 0.4), _color(rng, 0.6, 0.95), 0.5 * light + 0.25 + 0.12 * field
-    )
-    return image
+    low, high = _color(rng, 0.05, 0.4), _color(rng, 0.6, 0.95)
+    return _blend(low, high, 0.5 * light + 0.25 + 0.12 * field)
 
 
 def still_life(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Shaded round objects with shadows on a table before a wall: a product or laboratory
-    picture.
-    """
+    """Shaded round objects with shadows on a table before a wall."""
     y, x = _grid(height, width)
     aspect = width / height
     horizon = between(rng, 0.45, 0.65)
@@ -157,9 +135,8 @@ def still_life(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     for number in range(int(rng.integers(2, 6))):
         radius = between(rng, 0.08, 0.2)
         cx, cy = between(rng, 0.1, 0.9) * aspect, horizon + 0.05 + 0.06 * number - 0.3 * radius
-        shadow = ((x - cx - 0.6 * radius) / (1.3 * radius)) ** 2 + (
-            (y - cy - 0.85 * radius) / (0.3 * radius)
-        ) ** 2
+        across = ((x - cx - 0.6 * radius) / (1.3 * radius)) ** 2
+        shadow = across + ((y - cy - 0.85 * radius) / (0.3 * radius)) ** 2
         image = image * (1 - 0.5 * np.clip(1.2 - shadow, 0, 1))[..., None]
         tone = _color(rng, 0.15, 0.9)
         if chance(rng, 0.5):
@@ -180,16 +157,14 @@ def photograph(rng: np.random.Generator, *, aspect: float) -> np.ndarray:
         aspect: width over height.
 
     Returns:
-        uint8 (H, W, 3), about 48,000 pixels; its border is kept off white, so that it has an edge
-        on paper.
+        uint8 (H, W, 3), about 48,000 pixels, never white, so that it has an edge on paper.
     """
     area = 48_000
     height = max(24, int((area / aspect) ** 0.5))
     width = max(24, int(height * aspect))
     scene = pick(rng, landscape, portrait, buildings, micrograph, surface, still_life)
-    image = (
-        scene(rng, height, width) + rng.standard_normal((height, width, 1), dtype=np.float32) * 0.02
-    )
+    image = scene(rng, height, width)
+    image = image + rng.standard_normal((height, width, 1), dtype=np.float32) * 0.02
     if chance(rng, 0.45):
         image = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)
         if chance(rng, 0.3):

@@ -1,4 +1,4 @@
-"""Makes the running text of a page: headings, paragraphs, lists, notes; places nothing."""
+"""The running text of a page: headings, paragraphs, lists, notes."""
 
 from dataclasses import replace
 
@@ -63,9 +63,7 @@ class Prose:
         return text_block(words, type_=type_, width=width, name="Text", gap=self.style.gap)
 
     def heading(self, width: float, *, level: int = 1, words: list[str] | None = None) -> Block:
-        """A section heading of level 1 or 2, numbered if the style says so, with or without a
-        rule.
-        """
+        """A section heading of level 1 or 2, with a number and a rule where the style has them."""
         style, rng = self.style, self.rng
         caps = style.heading_caps if level == 1 else "sentence"
         text = words or self.writer.heading(int(rng.integers(1, 7)), caps=caps)
@@ -74,9 +72,8 @@ class Prose:
         family = style.head_family
         bold = family.bold if level == 1 or chance(rng, 0.5) else family.italic
         font = family.bold_italic if style.heading_italic else bold
-        size = style.body.size * (
-            style.heading_scale if level == 1 else 1 + (style.heading_scale - 1) * 0.4
-        )
+        scale = style.heading_scale
+        size = style.body.size * (scale if level == 1 else 1 + (scale - 1) * 0.4)
         color = style.heading_color
         type_ = Type(font, size, size * 1.18, style.heading_align, color)
         gap = max(style.gap, 0.4 * style.body.size) + size * between(rng, 0.45, 0.9)
@@ -86,9 +83,8 @@ class Prose:
         )
         if level == 1 and style.heading_rule:
             rule = self.rule(width, color=color, gap=2.0)
-            parts = (
-                [block, rule] if style.heading_rule == "under" else [rule, replace(block, gap=3.0)]
-            )
+            under = style.heading_rule == "under"
+            parts = [block, rule] if under else [rule, replace(block, gap=3.0)]
             return replace(stack(parts, width=width, gap=gap), keep=True)
         return block
 
@@ -108,15 +104,13 @@ class Prose:
         size = style.body.size * 1.1
         font = style.head_family.bold
         type_ = Type(font, size, size * 1.2, style.heading_align, WHITE)
-        words = in_font(
-            self.writer.heading(int(self.rng.integers(1, 5)), caps=style.heading_caps), font
+        words = self.writer.heading(int(self.rng.integers(1, 5)), caps=style.heading_caps)
+        block = text_block(
+            in_font(words, font), type_=type_, width=width - 8, name="Section-header"
         )
-        block = text_block(words, type_=type_, width=width - 8, name="Section-header")
         self.after_heading = True
-        return replace(
-            stack([block], width=width, gap=style.gap + 0.8 * size, padding=4.0, fill=fill),
-            keep=True,
-        )
+        gap = style.gap + 0.8 * size
+        return replace(stack([block], width=width, gap=gap, padding=4.0, fill=fill), keep=True)
 
     def rule(
         self, width: float, *, color: Color = BLACK, weight: float = 0.6, gap: float = 0.0
@@ -142,12 +136,12 @@ class Prose:
         mark = pick(rng, "{}.", "({})", "{})") if kind != "bullet" else ""
         longest = int(rng.integers(4, 34))
         tight = self.style.gap * between(rng, 0.0, 0.7)
+        font = self.style.body_family.regular
         blocks = []
         for number in range(count):
             name = str(number + 1) if kind == "number" else "abcdefghij"[number % 10]
             marker = self.style.bullet if kind == "bullet" else mark.format(name)
             words = self.writer.sentence(max(2, int(longest * between(rng, 0.5, 1.3))))
-            font = self.style.body_family.regular
             block = text_block(
                 in_font(words, font),
                 type_=type_,
@@ -168,17 +162,15 @@ class Prose:
         rng, style = self.rng, self.style
         type_ = replace(style.small(0.86), indent=0.0)
         group, numbered, first = self.sheet.new_group(), chance(rng, 0.65), int(rng.integers(1, 40))
-        blocks = []
+        family, blocks = style.body_family, []
         for number in range(count):
             authors = ", ".join(self.writer.name() for _ in range(int(rng.integers(1, 4))))
             title = " ".join(self.writer.heading(int(rng.integers(4, 10)), caps="sentence"))
             volume, year = int(rng.integers(1, 90)), int(rng.integers(1965, 2024))
             span = f"{int(rng.integers(1, 400))}-{int(rng.integers(400, 900))}"
-            words = in_font(f"{authors}. {title}.".split(), style.body_family.regular)
-            words += in_font(
-                [w.capitalize() for w in self.writer.content(3)], style.body_family.italic
-            )
-            words += in_font([f"{volume}:", f"{span},", f"{year}."], style.body_family.regular)
+            words = in_font(f"{authors}. {title}.".split(), family.regular)
+            words += in_font([w.capitalize() for w in self.writer.content(3)], family.italic)
+            words += in_font([f"{volume}:", f"{span},", f"{year}."], family.regular)
             hang = type_.size * (2.2 if numbered else 1.2)
             if not numbered:
                 type_ = replace(type_, indent=-type_.size * 1.2)
@@ -202,49 +194,30 @@ class Prose:
         type_ = replace(style.small(between(rng, 0.74, 0.86)), indent=0.0)
         parts: list[Block] = []
         if chance(rng, 0.85):
-            parts.append(self.rule(width * pick(rng, 0.25, 0.35, 1.0), weight=0.5))
-            parts[0] = _left(parts[0], width)
+            rule = self.rule(width * pick(rng, 0.25, 0.35, 1.0), weight=0.5)
+            # A stack centres its parts; this one stands at the left.
+            parts.append(Painted(width, rule.height, rule.gap, False, rule.draw))
         mark = pick(rng, "{}", "{}.", "*")
         for _ in range(count):
             words = [mark.format(self.note), *self.writer.paragraph(int(rng.integers(1, 3)))]
+            words = in_font(words, style.body_family.regular)
             self.note += 1
-            parts.append(
-                text_block(
-                    in_font(words, style.body_family.regular),
-                    type_=type_,
-                    width=width,
-                    name="Footnote",
-                    gap=2.5,
-                )
-            )
+            parts.append(text_block(words, type_=type_, width=width, name="Footnote", gap=2.5))
         return stack(parts, width=width, gap=style.body.size)
 
     def title(self, width: float, *, scale: float, align: str, words: int, color: Color) -> Block:
         """The title of a document."""
         size = self.style.body.size * scale
-        font = (
-            self.style.head_family.bold
-            if chance(self.rng, 0.75)
-            else self.style.head_family.regular
-        )
+        family = self.style.head_family
+        font = family.bold if chance(self.rng, 0.75) else family.regular
         caps = weighted(self.rng, {"title": 6, "sentence": 3, "upper": 1})
         type_ = Type(font, size, size * 1.18, align, color)
-        return text_block(
-            in_font(self.writer.heading(words, caps=caps), font),
-            type_=type_,
-            width=width,
-            name="Title",
-        )
+        text = in_font(self.writer.heading(words, caps=caps), font)
+        return text_block(text, type_=type_, width=width, name="Title")
 
     def line(
         self, text: str, width: float, *, type_: Type, name: str | None = "Text", gap: float = 0.0
     ) -> Block:
         """Short text (authors, addresses, dates) as one region."""
-        return text_block(
-            in_font(text.split(), type_.font), type_=type_, width=width, name=name, gap=gap
-        )
-
-
-def _left(block: Block, width: float) -> Block:
-    """Set a narrow block at the left of a wider one."""
-    return Painted(width, block.height, block.gap, False, block.draw)
+        words = in_font(text.split(), type_.font)
+        return text_block(words, type_=type_, width=width, name=name, gap=gap)

@@ -1,9 +1,7 @@
-"""The sheet one page is painted on (a one-page PDF), its marks, and its raster; no layout
-decisions here.
-"""
+"""One page as a PDF with regions marked on it, and its rendering to pixels."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -13,17 +11,27 @@ from PIL import Image
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
 
-from graphkd.synthesis.regions import Box
 from graphkd.synthesis.styles import BLACK, Color, Type, unit_width
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom; y points downwards."""
+
+ASCENT, DESCENT = 0.80, 0.26  # share of the type size above and below the baseline, generous
+SLANT = 0.12  # share of the type size by which slanted letters reach over their width
+
+
+def union(boxes: Iterable[Box]) -> Box:
+    """The smallest box around all boxes (at least one)."""
+    left, top, right, bottom = zip(*boxes, strict=True)
+    return min(left), min(top), max(right), max(bottom)
 
 
 @dataclass(frozen=True)
-class Mark:
-    """One region as laid out: box in points from the top left corner of the sheet.
+class SheetMark:
+    """A region as it was laid out, in points from the top left corner of the sheet.
 
-    `exact` boxes (photographs, ruled tables) are taken as they are; the others are shrunk to the
-    ink that
-    differs from `ground`, the colour behind them.
+    `exact` boxes (photographs, ruled tables) are kept as they are; the others are shrunk to the ink
+    that differs from `ground`, the colour behind them.
     """
 
     name: str
@@ -34,11 +42,15 @@ class Mark:
 
 
 class Sheet:
-    """A one-page PDF with its origin at the top left and y downwards, all lengths in points."""
+    """A one-page PDF with its origin at the top left and y downwards, all lengths in points.
+
+    All text passes through `text` and `string`, which know its place and words: the place to note
+    lines.
+    """
 
     def __init__(self, *, width: float, height: float, ground: Color) -> None:
         self.width, self.height, self.ground = width, height, ground
-        self.marks: list[Mark] = []
+        self.marks: list[SheetMark] = []
         self.column = 0
         self._made_groups = 0
         self._groups: dict[tuple[int, int], int] = {}
@@ -54,14 +66,14 @@ class Sheet:
         self.rect((0, 0, width, height), fill=ground)
 
     def mark(self, name: str, box: Box, *, group: int | None = None, exact: bool = False) -> None:
-        """Note a region of that class; a list going on in the next column is a list of its own."""
+        """Note a region of that class; a list that goes on in the next column counts as two."""
         if group is not None:
             group = self._groups.setdefault((group, self.column), len(self._groups) + 1)
-        self.marks.append(Mark(name, box, self.ground, group, exact))
+        self.marks.append(SheetMark(name, box, self.ground, group, exact))
 
     @contextmanager
     def measured(self) -> Iterator[list[float]]:
-        """Yield [x0, y0, x1, y1], which grows round everything painted inside the `with` block."""
+        """Yield [x0, y0, x1, y1], which grows around all painted inside the `with` block."""
         outer, self._extent = self._extent, [np.inf, np.inf, -np.inf, -np.inf]
         try:
             yield self._extent
@@ -74,10 +86,8 @@ class Sheet:
             e[:] = min(e[0], x0), min(e[1], y0), max(e[2], x1), max(e[3], y1)
 
     def _touch_text(self, x0: float, baseline: float, x1: float, size: float) -> None:
-        # Slanted letters reach a little over their width.
-        self._touch(
-            x0 - 0.12 * size, baseline - 0.8 * size, x1 + 0.12 * size, baseline + 0.26 * size
-        )
+        over = SLANT * size
+        self._touch(x0 - over, baseline - ASCENT * size, x1 + over, baseline + DESCENT * size)
 
     def new_group(self) -> int:
         """A fresh number for a list."""
@@ -113,7 +123,7 @@ class Sheet:
             run.append(word)
         out.setFont(font, type_.size)
         out.textOut(" ".join(run))
-        # Word space and scaling outlive a text object in PDF.
+        # In PDF, word space and scaling stay set after the text object ends.
         if extra:
             out.setWordSpace(0)
         if type_.stretch != 1.0:
@@ -131,7 +141,7 @@ class Sheet:
         color: Color = BLACK,
         align: str = "left",
     ) -> float:
-        """Set a short string at, centred on, or ending at x; returns its width."""
+        """Set a short string that begins, is centred or ends at x; returns its width."""
         width = unit_width(text, font) * size
         x -= {"left": 0.0, "center": width / 2, "right": width}[align]
         self._touch_text(x, baseline, x + width, size)
@@ -139,6 +149,15 @@ class Sheet:
         self.canvas.setFont(font, size)
         self.canvas.drawString(x, self.height - baseline, text)
         return width
+
+    def _paint(self, fill: Color | None, stroke: Color | None, line: float) -> dict[str, int]:
+        """Set the colours; returns which of the two the canvas is to use."""
+        if fill is not None:
+            self.canvas.setFillColorRGB(*fill)
+        if stroke is not None:
+            self.canvas.setStrokeColorRGB(*stroke)
+            self.canvas.setLineWidth(line)
+        return {"stroke": int(stroke is not None), "fill": int(fill is not None)}
 
     def rect(
         self,
@@ -150,21 +169,15 @@ class Sheet:
         radius: float = 0,
     ) -> None:
         """A filled and/or outlined rectangle, with round corners where `radius` is positive."""
-        if fill is not None:
-            self.canvas.setFillColorRGB(*fill)
-        if stroke is not None:
-            self.canvas.setStrokeColorRGB(*stroke)
-            self.canvas.setLineWidth(line)
+        paint = self._paint(fill, stroke, line)
         x0, y0, x1, y1 = box
         half = line / 2 if stroke is not None else 0.0
         self._touch(x0 - half, y0 - half, x1 + half, y1 + half)
         size = (x0, self.height - y1, x1 - x0, y1 - y0)
         if radius:
-            self.canvas.roundRect(
-                *size, radius, stroke=int(stroke is not None), fill=int(fill is not None)
-            )
+            self.canvas.roundRect(*size, radius, **paint)
         else:
-            self.canvas.rect(*size, stroke=int(stroke is not None), fill=int(fill is not None))
+            self.canvas.rect(*size, **paint)
 
     def line(
         self,
@@ -179,8 +192,7 @@ class Sheet:
         """A straight line."""
         half = width / 2
         self._touch(min(x0, x1) - half, min(y0, y1) - half, max(x0, x1) + half, max(y0, y1) + half)
-        self.canvas.setStrokeColorRGB(*color)
-        self.canvas.setLineWidth(width)
+        self._paint(None, color, width)
         self.canvas.line(x0, self.height - y0, x1, self.height - y1)
 
     def path(
@@ -202,35 +214,17 @@ class Sheet:
             path.lineTo(x, self.height - y)
         if fill is not None:
             path.close()
-            self.canvas.setFillColorRGB(*fill)
-        if stroke is not None:
-            self.canvas.setStrokeColorRGB(*stroke)
-            self.canvas.setLineWidth(line)
+        paint = self._paint(fill, stroke, line)
         if dash:
             self.canvas.setDash(3, 2)
-        self.canvas.drawPath(path, stroke=int(stroke is not None), fill=int(fill is not None))
+        self.canvas.drawPath(path, **paint)
         if dash:
             self.canvas.setDash()
 
-    def circle(
-        self,
-        x: float,
-        y: float,
-        radius: float,
-        *,
-        fill: Color | None = None,
-        stroke: Color | None = None,
-    ) -> None:
-        """A disc and/or a thin circle."""
+    def disc(self, x: float, y: float, radius: float, *, fill: Color) -> None:
+        """A filled circle."""
         self._touch(x - radius - 0.4, y - radius - 0.4, x + radius + 0.4, y + radius + 0.4)
-        if fill is not None:
-            self.canvas.setFillColorRGB(*fill)
-        if stroke is not None:
-            self.canvas.setStrokeColorRGB(*stroke)
-            self.canvas.setLineWidth(0.7)
-        self.canvas.circle(
-            x, self.height - y, radius, stroke=int(stroke is not None), fill=int(fill is not None)
-        )
+        self.canvas.circle(x, self.height - y, radius, **self._paint(fill, None, 0.0))
 
     def picture(self, box: Box, pixels: np.ndarray) -> None:
         """Place a uint8 (H, W, 3) image into the box."""
@@ -248,8 +242,7 @@ class Sheet:
         self.canvas.save()
         document = pdfium.PdfDocument(self._buffer.getvalue())
         try:
-            # The renderer rounds up; the small step down keeps the longer side from gaining a
-            # pixel.
+            # The renderer rounds up; without the small step down the page would gain a pixel.
             scale = (long_side - 0.01) / max(self.width, self.height)
             bitmap = document[0].render(scale=scale, rev_byteorder=True)
             pixels = bitmap.to_numpy()[..., :3].copy()

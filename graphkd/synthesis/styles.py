@@ -1,6 +1,4 @@
-"""How one page looks: fonts, sizes, colours, spacing, heading manner; drawn at random, nothing is
-painted.
-"""
+"""How one page looks (fonts, sizes, colours, spacing), and the functions that draw at random."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -140,25 +138,14 @@ class Style:
     bullet: str
     table_rules: str
 
-    def small(self, scale: float, *, font: str | None = None, align: str | None = None) -> Type:
-        """The body type at another size."""
-        return Type(
-            font or self.body.font,
-            self.body.size * scale,
-            self.body.size * scale * min(self.body.leading / self.body.size, 1.25),
-            align or self.body.align,
-            self.body.color,
-            0.0,
-            self.body.stretch,
-        )
+    def small(self, scale: float, *, font: str | None = None) -> Type:
+        """The body type at another size, without an indent."""
+        body, size = self.body, self.body.size * scale
+        leading = size * min(body.leading / body.size, 1.25)
+        return Type(font or body.font, size, leading, body.align, body.color, 0.0, body.stretch)
 
 
-SIZES = {
-    "a4": (595.0, 842.0),
-    "letter": (612.0, 792.0),
-    "b5": (499.0, 709.0),
-    "quarto": (540.0, 666.0),
-}
+A4, LETTER, B5, QUARTO = (595.0, 842.0), (612.0, 792.0), (499.0, 709.0), (540.0, 666.0)
 
 
 def draw_style(
@@ -178,7 +165,7 @@ def draw_style(
         columns: how many columns the page will have (more columns: smaller type, narrow gutters).
         landscape: turn the sheet.
     """
-    width, height = SIZES[weighted(rng, {"a4": 5, "letter": 4, "b5": 1, "quarto": 0.7})]
+    width, height = weighted(rng, {A4: 5, LETTER: 4, B5: 1, QUARTO: 0.7})
     if landscape:
         width, height = height, width * between(rng, 0.75, 1.0)
     body_name = weighted(rng, families)
@@ -193,17 +180,14 @@ def draw_style(
     justify = chance(rng, 0.7 if columns > 1 or body_name == "serif" else 0.35)
     indented = chance(rng, 0.5)
     side = width * between(rng, 0.07, 0.15 if columns == 1 else 0.11)
-    body = Type(
-        body_family.regular,
-        points,
-        points * between(rng, 1.14, 1.25 if columns > 1 else 1.5),
-        "justify" if justify and body_name != "mono" else "left",
-        (ink, ink, ink),
-        points * between(rng, 1.0, 2.0) if indented else 0.0,
-        between(rng, 0.84, 0.96)
-        if body_name == "humanist"
-        else pick(rng, 1.0, 1.0, between(rng, 0.92, 1.06)),
-    )
+    leading = points * between(rng, 1.14, 1.25 if columns > 1 else 1.5)
+    align = "justify" if justify and body_name != "mono" else "left"
+    indent = points * between(rng, 1.0, 2.0) if indented else 0.0
+    if body_name == "humanist":  # Vera is wide
+        stretch = between(rng, 0.84, 0.96)
+    else:
+        stretch = pick(rng, 1.0, 1.0, between(rng, 0.92, 1.06))
+    body = Type(body_family.regular, points, leading, align, (ink, ink, ink), indent, stretch)
     return Style(
         width=width,
         height=height,

@@ -1,10 +1,10 @@
-"""Tables of several manners, forms and contents lists; no captions and no page layout."""
+"""Tables with several manners of rules, forms, and tables of contents."""
 
 import numpy as np
 
-from graphkd.synthesis.blocks import ASCENT, Painted, break_lines, in_font, text_height
-from graphkd.synthesis.sheet import Sheet
-from graphkd.synthesis.styles import WHITE, Style, Type, between, chance, mix, pick
+from graphkd.synthesis.blocks import Painted, break_lines, in_font, text_height
+from graphkd.synthesis.sheet import ASCENT, Sheet
+from graphkd.synthesis.styles import BLACK, WHITE, Style, Type, between, chance, mix, pick
 from graphkd.synthesis.words import Writer
 
 
@@ -37,16 +37,11 @@ def _column_widths(
     type_: Type,
     pad: float,
 ) -> tuple[np.ndarray, int]:
-    """Widen columns to their longest word; drop columns at the right (in `cells` too) until all
-    fit the width.
-    """
-    longest = np.array(
-        [
-            max(type_.width(word, bold) for row in cells for word in row[c]) + 2 * pad + 2
-            for c in range(len(wanted))
-        ]
-    )
-    widths = np.maximum(wanted, longest)
+    """Widen columns to their longest word; drop the last ones (in `cells` too) until all fit."""
+    longest = [
+        max(type_.width(word, bold) for row in cells for word in row[c]) for c in range(len(wanted))
+    ]
+    widths = np.maximum(wanted, np.array(longest) + 2 * pad + 2)
     count = len(widths)
     while count > 2 and widths[:count].sum() > width:
         count -= 1
@@ -60,14 +55,8 @@ def _rules(
     sheet: Sheet, manner: str, xs: list[float], ys: list[float], color: tuple, weight: float
 ) -> None:
     """Draw the ruling of a table whose column and row borders are given."""
-    across = {
-        "grid": ys,
-        "rows": ys,
-        "booktabs": [ys[0], ys[1], ys[-1]],
-        "zebra": [ys[0], ys[-1]],
-        "none": [],
-    }
-    for y in across[manner]:
+    some = {"booktabs": [ys[0], ys[1], ys[-1]], "zebra": [ys[0], ys[-1]], "none": []}
+    for y in some.get(manner, ys):
         heavy = manner == "booktabs" and y in (ys[0], ys[-1])
         sheet.line(xs[0], y, xs[-1], y, color=color, width=weight * (1.8 if heavy else 1))
     for x in xs if manner == "grid" else []:
@@ -82,21 +71,17 @@ def table_block(
     width: float,
     room: float,
     gap: float = 0.0,
-    manner: str | None = None,
 ) -> Painted:
     """A data table of 2 to 8 columns and 3 or more rows that fits into width and room."""
-    manner = manner or (
-        style.table_rules
-        if chance(rng, 0.7)
-        else pick(rng, "grid", "rows", "booktabs", "none", "zebra")
-    )
+    manner = style.table_rules
+    if not chance(rng, 0.7):
+        manner = pick(rng, "grid", "rows", "booktabs", "none", "zebra")
     columns = int(rng.integers(2, max(4, min(9, int(width / 55) + 1))))
     rows = int(rng.integers(3, 16))
     scale = between(rng, 0.78, 1.0)
     size = style.body.size * scale
-    type_ = Type(
-        style.body.font, size, size * 1.15, color=style.body.color, stretch=style.body.stretch
-    )
+    body = style.body
+    type_ = Type(body.font, size, size * 1.15, color=body.color, stretch=body.stretch)
     bold = style.body_family.bold
     pad = size * between(rng, 0.2, 0.55)
     shares = np.array([1.8 if i == 0 else between(rng, 0.8, 1.3) for i in range(columns)])
@@ -104,9 +89,8 @@ def table_block(
     cells = _cells(rng, writer, rows, columns)
     widths, columns = _column_widths(cells, shares / shares.sum() * full, width, bold, type_, pad)
     full = float(widths.sum())
-    head_fill = chance(
-        rng, 0.5 if manner in ("grid", "rows") else 0.0 if manner in ("booktabs", "none") else 0.6
-    )
+    filled = {"grid": 0.5, "rows": 0.5, "zebra": 0.6}
+    head_fill = chance(rng, filled.get(manner, 0.0))
     dark = head_fill and chance(rng, 0.4)
     lines, heights = [], []
     for number, cell_row in enumerate(cells):
@@ -125,11 +109,9 @@ def table_block(
         common if chance(rng, 0.85) else pick(rng, "center", "right", "left")
         for _ in range(columns - 1)
     ]
-    fill = (
-        style.accent
-        if dark and style.accent != (0, 0, 0)
-        else mix(style.ground, style.accent, 0.82 if dark else 0.14)
-    )
+    fill = mix(style.ground, style.accent, 0.82 if dark else 0.14)
+    if dark and style.accent != BLACK:
+        fill = style.accent
     band = mix(style.ground, style.accent, 0.09)
     rule_color = pick(rng, (0.0, 0.0, 0.0), (0.35, 0.35, 0.35), style.accent)
     weight = between(rng, 0.4, 0.9)
@@ -149,20 +131,15 @@ def table_block(
             for column, part in enumerate(broken):
                 for at, line in enumerate(part):
                     slack = float(widths[column]) - 2 * pad - line.width
-                    start = (
-                        xs[column]
-                        + pad
-                        + {"left": 0, "center": slack / 2, "right": slack}[aligns[column]]
-                    )
+                    shift = {"left": 0, "center": slack / 2, "right": slack}[aligns[column]]
                     baseline = ys[number] + pad + at * type_.leading + ASCENT * size
-                    sheet.text(start, baseline, line.words, cell_type)
+                    sheet.text(xs[column] + pad + shift, baseline, line.words, cell_type)
         _rules(sheet, manner, xs, ys, rule_color, weight)
         half = 0.0 if manner == "none" else weight / 2
-        sheet.mark(
-            "Table",
-            (xs[0] - half, ys[0] - half, xs[-1] + half, ys[-1] + half),
-            exact=manner != "none" and not (manner == "zebra" and len(heights) < 2),
-        )
+        box = (xs[0] - half, ys[0] - half, xs[-1] + half, ys[-1] + half)
+        # A striped table of its heading alone may have nothing painted at its rim.
+        bare = manner == "none" or (manner == "zebra" and len(heights) < 2)
+        sheet.mark("Table", box, exact=not bare)
 
     return Painted(width, sum(heights), gap, False, paint)
 
@@ -192,65 +169,38 @@ def form_block(
     shade = mix(style.ground, style.accent, 0.1) if chance(rng, 0.4) else None
     weight = between(rng, 0.4, 0.9)
     hand = pick(rng, "Courier", "Times-Italic", style.body.font)
+    small = {"font": style.body.font, "size": size * 0.8}
 
     def paint(sheet: Sheet, x: float, y: float) -> None:
         for number, shares in enumerate(layout):
-            at = x
-            for share, label, kind, entry in zip(
-                shares, labels[number], kinds[number], entries[number], strict=True
-            ):
+            at, top = x, y + number * high
+            row = zip(shares, labels[number], kinds[number], entries[number], strict=True)
+            for share, label, kind, entry in row:
                 wide = width * share / sum(shares)
-                top = y + number * high
-                sheet.rect(
-                    (at, top, at + wide, top + high),
-                    fill=shade if kind < 0.25 else None,
-                    stroke=(0, 0, 0),
-                    line=weight,
-                )
-                sheet.string(
-                    at + 3, top + size * 0.95, label, font=style.body.font, size=size * 0.8
-                )
+                fill = shade if kind < 0.25 else None
+                sheet.rect((at, top, at + wide, top + high), fill=fill, stroke=BLACK, line=weight)
+                sheet.string(at + 3, top + size * 0.95, label, **small)
                 if kind > 0.8:
                     for tick in range(max(1, min(3, int(wide / 60)))):
                         left = at + 5 + tick * 45
-                        sheet.rect(
-                            (
-                                left,
-                                top + high - size * 1.1,
-                                left + size * 0.8,
-                                top + high - size * 0.3,
-                            ),
-                            stroke=(0, 0, 0),
-                            line=0.5,
+                        square = (
+                            left,
+                            top + high - size * 1.1,
+                            left + size * 0.8,
+                            top + high - size * 0.3,
                         )
-                        sheet.string(
-                            left + size * 1.1,
-                            top + high - size * 0.35,
-                            pick_short(entry),
-                            font=style.body.font,
-                            size=size * 0.8,
-                        )
+                        sheet.rect(square, stroke=BLACK, line=0.5)
+                        name = entry.split()[0][:5]
+                        sheet.string(left + size * 1.1, top + high - size * 0.35, name, **small)
                 elif kind > 0.4 and len(entry) * size * 0.6 < wide:
-                    sheet.string(
-                        at + 8,
-                        top + high - size * 0.4,
-                        entry,
-                        font=hand,
-                        size=size * 1.05,
-                        color=(0.1, 0.1, 0.35),
-                    )
+                    ink = {"font": hand, "size": size * 1.05, "color": (0.1, 0.1, 0.35)}
+                    sheet.string(at + 8, top + high - size * 0.4, entry, **ink)
                 at += wide
         half = weight / 2
-        sheet.mark(
-            "Table", (x - half, y - half, x + width + half, y + rows * high + half), exact=True
-        )
+        box = (x - half, y - half, x + width + half, y + rows * high + half)
+        sheet.mark("Table", box, exact=True)
 
     return Painted(width, rows * high, gap, False, paint)
-
-
-def pick_short(text: str) -> str:
-    """The first five letters, a label that fits beside a tick box."""
-    return text.split()[0][:5]
 
 
 def contents_block(
@@ -271,18 +221,12 @@ def contents_block(
         page += int(rng.integers(1, 9))
         if chapter == 0 or chance(rng, 0.3):
             chapter, section = chapter + 1, 0
-            entries.append(
-                (0, f"{chapter}  " + " ".join(writer.heading(int(rng.integers(1, 5)))), page)
-            )
+            name = " ".join(writer.heading(int(rng.integers(1, 5))))
+            entries.append((0, f"{chapter}  {name}", page))
         else:
             section += 1
-            entries.append(
-                (
-                    1,
-                    f"{chapter}.{section}  " + " ".join(writer.heading(int(rng.integers(2, 6)))),
-                    page,
-                )
-            )
+            name = " ".join(writer.heading(int(rng.integers(2, 6))))
+            entries.append((1, f"{chapter}.{section}  {name}", page))
     leaders = chance(rng, 0.75)
 
     def paint(sheet: Sheet, x: float, y: float) -> None:
@@ -290,29 +234,15 @@ def contents_block(
         for number, (level, text, at_page) in enumerate(entries):
             baseline = y + number * step + ASCENT * size
             font = style.body_family.bold if level == 0 else style.body_family.regular
-            left = x + level * 1.6 * size
-            used = sheet.string(left, baseline, text, font=font, size=size, color=style.body.color)
+            left, look = x + level * 1.6 * size, {"size": size, "color": style.body.color}
+            used = sheet.string(left, baseline, text, font=font, **look)
             number_wide = sheet.string(
-                x + width,
-                baseline,
-                str(at_page),
-                font=font,
-                size=size,
-                align="right",
-                color=style.body.color,
+                x + width, baseline, str(at_page), font=font, align="right", **look
             )
             dots = int((width - number_wide - (left - x) - used - 1.5 * size) / dot)
             if leaders and dots > 2:
                 end = x + width - number_wide - 0.5 * size
-                sheet.string(
-                    end,
-                    baseline,
-                    ". " * dots,
-                    font="Times-Roman",
-                    size=size,
-                    align="right",
-                    color=style.body.color,
-                )
+                sheet.string(end, baseline, ". " * dots, font="Times-Roman", align="right", **look)
         sheet.mark("Table", (x, y, x + width, y + (rows - 1) * step + size * 1.1))
 
     return Painted(width, rows * step, gap, False, paint)

@@ -1,4 +1,4 @@
-"""Words, sentences, names and numbers for generated pages; knows nothing of fonts or pages."""
+"""Words, sentences, names and numbers for generated pages."""
 
 from functools import lru_cache
 
@@ -31,21 +31,7 @@ _CONTENT = (
 _ONSETS = "b c d f g l m n p r s t v br cl cr dr fl gr pl pr st tr sp".split()
 _VOWELS = "a e i o u a e i o ea ou".split()
 _CODAS = ["", "", "n", "r", "l", "s", "t", "m", "nd", "st", "x"]
-_ENDINGS = [
-    "",
-    "tion",
-    "ment",
-    "al",
-    "ic",
-    "ity",
-    "ous",
-    "ive",
-    "ance",
-    "or",
-    "al",
-    "ed",
-    "ing",
-] + ["ate", "ary", "ism"]
+_ENDINGS = ["", *"tion ment al ic ity ous ive ance or al ed ing ate ary ism".split()]
 _SURNAME_ENDINGS = "son er man ard ini ova ski berg well ton ez aki".split()
 
 
@@ -75,7 +61,7 @@ def _syllable(rng: np.random.Generator) -> str:
 
 
 class Writer:
-    """Writes text from one random generator; every method draws from it and returns plain words."""
+    """Makes up text from one random generator, which every method draws from."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng
@@ -125,9 +111,8 @@ class Writer:
         if caps == "upper":
             return [word.upper() for word in words]
         if caps == "title":
-            return [
-                word if word in _COMMON and i else word.capitalize() for i, word in enumerate(words)
-            ]
+            small = [i > 0 and word in _COMMON for i, word in enumerate(words)]
+            return [w if low else w.capitalize() for w, low in zip(words, small, strict=True)]
         return [words[0].capitalize(), *words[1:]]
 
     def number(self) -> str:
@@ -136,13 +121,10 @@ class Writer:
         form = int(rng.integers(5))
         if form == 0:
             return str(int(rng.integers(1, 999)))
-        if form == 1:
-            return f"{rng.random() * 10:.2f}"
         if form == 2:
             return f"{int(rng.integers(1000, 99999)):,}"
-        if form == 3:
-            return f"{rng.random() * 100:.1f}%"
-        return f"{rng.random():.3f}"
+        share = rng.random()
+        return {1: f"{share * 10:.2f}", 3: f"{share * 100:.1f}%", 4: f"{share:.3f}"}[form]
 
     def surname(self) -> str:
         """An invented family name."""

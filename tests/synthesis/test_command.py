@@ -1,14 +1,16 @@
-"""The command `graphkd pages`: arguments in, folders and pictures out; pages have own tests."""
+"""The command `graphkd pages`: folders, contact sheets and wrong arguments."""
 
 import argparse
 from pathlib import Path
 
+import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor
 
 from graphkd.commands import pages
 from graphkd.errors import UserError
-from graphkd.synthesis import SPLITS, Split
+from graphkd.synthesis import CLASSES_5, CLASSES_11, SPLITS, Split, five_classes, make_page
+from graphkd.synthesis.folders import COLORS
 
 
 def run(*words: str) -> int:
@@ -30,11 +32,29 @@ def test_make_a_named_split_below_the_datasets_folder(tmp_path, monkeypatch, cap
     assert Path(capsys.readouterr().out.strip()) == tmp_path / "pages_tiny" / "val"
 
 
-def test_sheet_is_a_picture_with_a_legend(tmp_path):
+@pytest.mark.parametrize("classes", ["5", "11"])
+def test_sheet_shows_the_pages_with_their_boxes_and_a_legend(tmp_path, classes):
     file = tmp_path / "sheet.png"
-    assert run("sheet", "--pages", "2", "--classes", "5", "--out", str(file)) == 0
+    words = ["--pages", "2", "--seed", "3", "--classes", classes, "--out", str(file)]
+    assert run("sheet", *words) == 0
     with Image.open(file) as picture:
         assert picture.width > picture.height > 620
+        pixels = np.asarray(picture.convert("RGB"))
+    height = 12 + 620 + 12
+    legend, pages = pixels[height:], pixels[:height]
+    colors = [ImageColor.getrgb(name) for name in COLORS[: int(classes)]]
+    shown = [color for color in colors if (legend == color).all(axis=2).any()]
+    assert shown == colors
+    made = [make_page(3, index, long_side=620) for index in range(2)]
+    names = CLASSES_5 if classes == "5" else CLASSES_11
+    regions = [five_classes(page.regions) if classes == "5" else page.regions for page in made]
+    # Both pages of this series are upright, so the first one begins at the margins of its cell.
+    left, top = 12 + (620 - made[0].image.width) // 2, 12 + (620 - made[0].image.height) // 2
+    for region in regions[0]:
+        x0, y0, x1, y1 = (int(v) for v in region.box)
+        outline = pages[top + y0 - 1 : top + y1 + 1, left + x0 - 1]
+        color = ImageColor.getrgb(COLORS[names.index(region.name)])
+        assert (outline == color).all(axis=1).mean() > 0.8
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,4 @@
-"""Folders of generated pages: COCO files, workers, atomicity, reuse; single pages are tested in
-test_synthesis.
-"""
+"""Folders of generated pages: COCO files, worker processes, interrupted runs, reuse."""
 
 import json
 import logging
