@@ -1,1 +1,1 @@
-"""Measurements of speed and memory; no numbers of any machine here."""
+"""`graphkd bench`: speed and memory of trained models and of training steps."""

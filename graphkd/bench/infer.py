@@ -1,8 +1,6 @@
-"""How fast trained detectors answer: model files and ONNX files side by side; no accuracy, no
-training.
-"""
+"""`graphkd bench infer`: how fast trained detectors answer, model files and ONNX files together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -10,17 +8,17 @@ import numpy as np
 import torch
 from PIL import Image
 
-from graphkd.bench.machine import describe_machine, set_threads
+from graphkd.bench.machine import describe_machine, machine_line, milliseconds, set_threads, table
 from graphkd.errors import UserError
 from graphkd.evaluation.timing import Times, alternate
-from graphkd.modeling.network import require_device
+from graphkd.modelfile import read_model
+from graphkd.modeling.network import is_untrained, require_device
 from graphkd.predict.detector import Detector
 from graphkd.predict.onnx_detector import load_onnx
-from graphkd.predict.torch_detector import load_torch
+from graphkd.predict.torch_detector import TorchDetector
 from graphkd.synthesis import make_page
 
 SEED = 7
-Detect = Callable[[Sequence[np.ndarray]], int]
 
 
 def measure_inference(
@@ -48,7 +46,8 @@ def measure_inference(
 
     Returns:
         `models`: one dict a file and batch with `file`, `batch`, `median_s`, `p95_s`,
-        `pages_per_s`, `boxes_per_page`. `settings`, `machine`.
+        `pages_per_s`, `boxes_per_page`. `untrained`: names of the files whose weights are random.
+        `settings`, `machine`.
 
     Raises:
         UserError: a file that is no model, a batch or size below 1, or a device that is not there.
@@ -59,22 +58,23 @@ def measure_inference(
         raise UserError("--batch: name numbers of 1 or more, such as 1,8")
     if min(size) < 32:
         raise UserError(f"--size {size[0]} {size[1]}: give 32 or more")
-    names = _short_names(files)
-    detectors = {
+    loaded = {
         name: load(file, device=device, threads=threads, trust=trust)
-        for name, file in zip(names, files, strict=True)
+        for name, file in zip(_short_names(files), files, strict=True)
     }
     pages = [generated_page(index, size) for index in range(max(batches))]
     rows = []
     wait = torch.cuda.synchronize if device.startswith("cuda") else lambda: None
     for batch in batches:
-        shown = pages[:batch]
-        found = {name: detect(shown) for name, detect in detectors.items()}
-        parts = {name: partial(detect, shown) for name, detect in detectors.items()}
+        parts = {
+            name: partial(count_boxes, detector, pages[:batch])
+            for name, (detector, _) in loaded.items()
+        }
+        found = {name: part() for name, part in parts.items()}
         times = alternate(
             parts, rounds=rounds, warm_ups=1, wait=wait, clock=clock, title=f"batch {batch}"
         )
-        rows += [_row(name, batch, times[name], found[name]) for name in names]
+        rows += [_row(name, batch, times[name], found[name]) for name in loaded]
     settings = {
         "size": list(size),
         "batches": list(batches),
@@ -83,35 +83,63 @@ def measure_inference(
         "clock": clock,
         "threads": torch.get_num_threads(),
     }
-    return {"models": rows, "settings": settings, "machine": describe_machine(device)}
+    return {
+        "models": rows,
+        "untrained": [name for name, (_, untrained) in loaded.items() if untrained],
+        "settings": settings,
+        "machine": describe_machine(device),
+    }
 
 
 def load(
     file: Path | str, *, device: str = "cpu", threads: int | None = None, trust: bool = False
-) -> Detect:
-    """A function from RGB pages (H, W, 3) uint8 of one size to the number of boxes it found, with
-    the detectors of `graphkd predict`.
+) -> tuple[Detector, bool]:
+    """A detector of `graphkd predict`, and whether its weights are untrained.
 
     Raises:
         UserError: the file is no detector of this project.
     """
     path = Path(file)
     if path.suffix == ".onnx":
-        detector: Detector = load_onnx(path, device=device, threads=threads)
-    else:
-        detector = load_torch(path, config=None, trust=trust, device=device)
+        detector = load_onnx(path, device=device, threads=threads)
+        return detector, detector.card.get("untrained") == "yes"
+    stored = read_model(path, trust=trust)
+    return TorchDetector(stored, device=device), is_untrained(stored.state)
 
-    def detect(pages: Sequence[np.ndarray]) -> int:
-        found = detector.detect([detector.prepare(page) for page in pages])
-        return sum(len(each.scores) for each in found)
 
-    return detect
+def count_boxes(detector: Detector, pages: Sequence[np.ndarray]) -> int:
+    """Runs RGB pages (H, W, 3) uint8 of one size; the number of boxes on all of them."""
+    found = detector.detect([detector.prepare(page) for page in pages])
+    return sum(len(each.scores) for each in found)
 
 
 def generated_page(index: int, size: tuple[int, int]) -> np.ndarray:
     """A generated document page (H, W, 3) uint8 RGB, stretched to `size`."""
     image = make_page(SEED, index, long_side=max(size)).image.convert("RGB")
     return np.asarray(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+
+
+def inference_table(result: dict) -> str:
+    """The table of `graphkd bench infer`, and a line about models without training."""
+    rows = [
+        [
+            row["file"],
+            row["batch"],
+            milliseconds(row["median_s"]),
+            milliseconds(row["p95_s"]),
+            f"{row['pages_per_s']:.2f}",
+            f"{row['boxes_per_page']:.1f}",
+        ]
+        for row in result["models"]
+    ]
+    headings = ("model", "batch", "median ms", "p95 ms", "pages/s", "boxes/page")
+    lines = [table(rows, headings)]
+    if result["untrained"]:
+        lines.append(
+            f"untrained: {', '.join(result['untrained'])} (random weights find another number of "
+            "boxes than trained ones, so the time differs, too)"
+        )
+    return "\n".join([*lines, machine_line(result["machine"])])
 
 
 def _short_names(files: Sequence[Path | str]) -> list[str]:

@@ -1,19 +1,24 @@
-"""What a measurement ran on, in words for a table and for JSON; measures nothing itself."""
+"""What a measurement ran on, and numbers as text for a terminal."""
 
 import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from tabulate import tabulate
 
 from graphkd.errors import UserError
+
+DASH = "–"
 
 
 def describe_machine(device: str = "cpu") -> dict:
     """Processor, cores this process may use, torch and its threads, and the GPU if it is used."""
+    usable = getattr(os, "sched_getaffinity", None)
     about = {
         "processor": _processor(),
-        "cores": _cores(),
+        "cores": len(usable(0)) if usable else os.cpu_count(),
         "all_cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "system": platform.platform(),
@@ -39,11 +44,28 @@ def set_threads(threads: int | None) -> None:
     torch.set_num_threads(threads)
 
 
-def _cores() -> int | None:
-    """Cores that this process may use, where the system tells them apart from all there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count()
+def table(rows: Sequence[Sequence], headings: Sequence[str]) -> str:
+    """A table for a terminal, the first column of words, the others of numbers."""
+    align = ("left", *["right"] * (len(headings) - 1))
+    return tabulate(
+        rows, headers=headings, tablefmt="simple", disable_numparse=True, colalign=align
+    )
+
+
+def milliseconds(seconds: float) -> str:
+    """Seconds as milliseconds with one decimal."""
+    return f"{1000 * seconds:.1f}"
+
+
+def machine_line(machine: dict) -> str:
+    """The last line of every table: processor or GPU, threads, and a warning if it was busy."""
+    place = machine.get("gpu") or machine["processor"]
+    line = f"on {place}, {machine['threads']} threads, torch {machine['torch']}"
+    load, cores = machine["load"], machine["all_cores"]
+    # A measurement alone keeps about as many cores busy as there are.
+    if load is not None and load > cores + 0.5:
+        line += f"; load {load} on {cores} cores: other processes disturb these times"
+    return line
 
 
 def _processor() -> str:

@@ -1,22 +1,37 @@
-"""What distillation adds to a training step: plain step, teacher and distilled step side by side;
-no data set.
-"""
+"""`graphkd bench step`: time and peak memory of plain step, teacher and distilled step."""
 
+import contextlib
+import multiprocessing
 import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
+from tqdm.auto import tqdm
 
-from graphkd.bench import pair
-from graphkd.bench.machine import describe_machine, set_threads
-from graphkd.bench.memory import Peaks, peaks
+from graphkd.bench import parts
+from graphkd.bench.machine import (
+    DASH,
+    describe_machine,
+    machine_line,
+    milliseconds,
+    set_threads,
+    table,
+)
 from graphkd.distill.teacher import load_teacher_cfg, teacher_weights
 from graphkd.evaluation.timing import Times, alternate, waiter
 
+MEMORY_STEPS = 3
+MEBIBYTE = 2**20
+LABELS = {"plain": "plain step", "teacher": "teacher forward", "distilled": "distilled step"}
+
 
 def measure_step(
-    options: pair.StepOptions, *, steps: int = 10, clock: str = "wall", memory: bool = True
+    options: parts.StepOptions, *, steps: int = 10, clock: str = "wall", memory: bool = True
 ) -> dict:
     """Measures the three parts of a training step in alternating rounds.
 
@@ -29,77 +44,149 @@ def measure_step(
     Returns:
         `plain_s`, `teacher_s`, `distilled_s`: median seconds. `overhead`: distilled over the sum of
         the other two. `spread`: first and third quartile of each, of the overhead round by round.
-        `peak_mb`: see `Peaks`. `memory_bound_mb`, `memory_ok`: the bound on the distilled peak and
-        whether it is kept. `random_teacher`, `log` (the losses' own diagnostics), `settings`,
-        `machine`.
+        `peak_mb`: MiB of each part above what the process held before any model was built (on a
+        GPU: what torch allocated), None where the system does not tell. `memory_bound_mb`,
+        `memory_ok`: see `memory_bound`. `random_teacher`, `log` (the losses' own diagnostics),
+        `settings`, `machine`.
 
     Raises:
         UserError: a wrong config or option, or a device that is not there.
     """
     set_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
-        prepared = pair.prepare(options, Path(folder))
-        distiller = pair.fresh_distiller(prepared)
-        student = pair.fresh_student(prepared)
+        prepared = parts.prepare(options, Path(folder))
+        distiller = parts.fresh_distiller(prepared)
+        student = parts.fresh_student(prepared)
         boxes = None
         if distiller.needs & {"region_features", "region_predictions"}:
-            boxes = pair.student_boxes(prepared, pair.fresh_student(prepared))
-        parts = {
-            "plain": pair.training_step(prepared, student),
-            "teacher": pair.teacher_forward(prepared, distiller.teacher, distiller.needs, boxes),
-            "distilled": pair.training_step(prepared, distiller),
+            boxes = parts.student_boxes(prepared, parts.fresh_student(prepared))
+        calls = {
+            "plain": parts.training_step(prepared, student),
+            "teacher": parts.teacher_forward(prepared, distiller.teacher, distiller.needs, boxes),
+            "distilled": parts.training_step(prepared, distiller),
         }
         times = alternate(
-            parts, rounds=steps, wait=waiter(student), clock=clock, title="training steps"
+            calls, rounds=steps, wait=waiter(student), clock=clock, title="training steps"
         )
-        found = None
+        found = {"peak_mb": None, "teacher_weights_mb": None, "memory_bound_mb": None}
         if memory:
-            weights = teacher_weights(
-                prepared.cfg, load_teacher_cfg(prepared.cfg, source=prepared.source)
-            )
-            found = peaks(options, weights=weights, needs=distiller.needs, boxes=boxes)
-        about = describe_machine(prepared.cfg.MODEL.DEVICE)
-        diagnostics = {
-            name: float(value) for name, value in distiller.log.items() if name.startswith("kd/")
-        }
+            found = _memory(options, prepared, needs=distiller.needs, boxes=boxes)
         return {
             **_seconds(times),
-            **_memory(found),
+            **found,
             "random_teacher": prepared.random_teacher,
             "regions": None if boxes is None else [len(each) for each in boxes],
-            "log": diagnostics,
+            "log": {k: float(v) for k, v in distiller.log.items() if k.startswith("kd/")},
             "settings": _settings(options, prepared, steps=steps, clock=clock),
-            "machine": about,
+            "machine": describe_machine(prepared.cfg.MODEL.DEVICE),
         }
 
 
-def _seconds(times: dict[str, Times]) -> dict:
-    whole = times["plain"].median + times["teacher"].median
-    rounds = zip(*(times[part].seconds for part in pair.PARTS), strict=True)
-    ratios = [distilled / (plain + teacher) for plain, teacher, distilled in rounds]
-    spread = {part: list(times[part].quartiles) for part in pair.PARTS}
-    spread["overhead"] = [float(value) for value in np.percentile(ratios, [25, 75])]
-    return {
-        **{f"{part}_s": times[part].median for part in pair.PARTS},
-        "overhead": times["distilled"].median / whole,
-        "spread": spread,
-    }
+def memory_bound(plain: float | None, teacher: float) -> float | None:
+    """1.25 times the sum of the plain step's peak and the teacher's weights: the target for the
+    peak of the distilled step.
+    """
+    return None if plain is None else 1.25 * (plain + teacher)
 
 
-def _memory(found: Peaks | None) -> dict:
-    if found is None:
-        return {"peak_mb": None, "teacher_weights_mb": None, "memory_bound_mb": None}
-    peak, bound = found.parts["distilled"], found.bound
+def _memory(
+    options: parts.StepOptions,
+    prepared: parts.ReadyStep,
+    *,
+    needs: frozenset[str],
+    boxes: Sequence[Tensor] | None,
+) -> dict:
+    """Peak memory of every part, each over three steps in a process of its own.
+
+    Args:
+        options: what to measure.
+        prepared: of the same options; its teacher's weights are still on the disk.
+        needs: the teacher's parts that the losses read.
+        boxes: per page (R_i, 4), where the teacher pools; None where no loss reads regions.
+    """
+    weights = teacher_weights(prepared.cfg, load_teacher_cfg(prepared.cfg, source=prepared.source))
+    same_teacher = ("DISTILL.TEACHER.WEIGHTS", str(weights))
+    options = replace(options, overrides=(*options.overrides, *same_teacher))
+    places = None if boxes is None else [each.cpu().numpy() for each in boxes]
+    peaks: dict[str, float | None] = {}
+    teacher = 0.0
+    for part in tqdm(parts.PARTS, desc="memory", leave=False):
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
+            peaks[part], own = pool.submit(_peak_of, part, options, needs, places).result()
+        teacher = max(teacher, own)
+    bound, peak = memory_bound(peaks["plain"], teacher), peaks["distilled"]
     return {
-        "peak_mb": found.parts,
-        "teacher_weights_mb": found.teacher_weights,
+        "peak_mb": peaks,
+        "teacher_weights_mb": teacher,
         "memory_bound_mb": bound,
         "memory_ok": None if peak is None or bound is None else peak <= bound,
     }
 
 
+def _peak_of(
+    part: str, options: parts.StepOptions, needs: frozenset[str], places: list | None
+) -> tuple[float | None, float]:
+    """Runs in the fresh process: peak MiB of `part`, and MiB of the teacher's weights if any."""
+    set_threads(options.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = parts.prepare(options, Path(folder))
+        device = torch.device(prepared.cfg.MODEL.DEVICE)
+        before, weights = process_memory("VmRSS"), 0.0
+        if part == "plain":
+            step = parts.training_step(prepared, parts.fresh_student(prepared))
+        elif part == "teacher":
+            teacher = parts.fresh_teacher(prepared)
+            boxes = None
+            if places is not None:
+                boxes = tuple(torch.from_numpy(each).to(device) for each in places)
+            step = parts.teacher_forward(prepared, teacher, needs, boxes)
+            weights = megabytes(teacher.model)
+        else:
+            step = parts.training_step(prepared, parts.fresh_distiller(prepared))
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        with contextlib.suppress(OSError):  # starts the peak anew, where the system allows it
+            Path("/proc/self/clear_refs").write_text("5")
+        for _ in range(MEMORY_STEPS):
+            step()
+        if device.type == "cuda":
+            return torch.cuda.max_memory_allocated(device) / MEBIBYTE, weights
+        peak = process_memory("VmHWM")
+    return (None if peak is None or before is None else peak - before), weights
+
+
+def process_memory(field: str) -> float | None:
+    """MiB that this process holds (`VmRSS`) or held at most (`VmHWM`); None where the system does
+    not tell.
+    """
+    # Not getrusage: a new process inherits the peak of the one that started it.
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.is_file() else []
+    return next((int(x.split()[1]) / 1024 for x in lines if x.startswith(f"{field}:")), None)
+
+
+def megabytes(model: torch.nn.Module) -> float:
+    """MiB of a model's parameters and buffers."""
+    tensors = {id(each): each for each in (*model.parameters(), *model.buffers())}
+    return sum(each.numel() * each.element_size() for each in tensors.values()) / MEBIBYTE
+
+
+def _seconds(times: Mapping[str, Times]) -> dict:
+    whole = times["plain"].median + times["teacher"].median
+    rounds = zip(*(times[part].seconds for part in parts.PARTS), strict=True)
+    ratios = [distilled / (plain + teacher) for plain, teacher, distilled in rounds]
+    spread = {part: list(times[part].quartiles) for part in parts.PARTS}
+    spread["overhead"] = [float(value) for value in np.percentile(ratios, [25, 75])]
+    return {
+        **{f"{part}_s": times[part].median for part in parts.PARTS},
+        "overhead": times["distilled"].median / whole,
+        "spread": spread,
+    }
+
+
 def _settings(
-    options: pair.StepOptions, prepared: pair.Prepared, *, steps: int, clock: str
+    options: parts.StepOptions, prepared: parts.ReadyStep, *, steps: int, clock: str
 ) -> dict:
     cfg = prepared.cfg
     return {
@@ -110,9 +197,54 @@ def _settings(
         "size": list(options.size),
         "batch": options.batch,
         "device": cfg.MODEL.DEVICE,
-        "amp": str(pair.autocast_format(cfg, torch.device(cfg.MODEL.DEVICE))),
+        "amp": str(parts.autocast_format(cfg, torch.device(cfg.MODEL.DEVICE))),
         "steps": steps,
         "clock": clock,
         "threads": torch.get_num_threads(),
         "compile": cfg.DISTILL.TEACHER.COMPILE,
     }
+
+
+def step_table(result: dict) -> str:
+    """The table of `graphkd bench step` and the sentences below it."""
+    peaks = result["peak_mb"] or {}
+    rows = [
+        [
+            label,
+            milliseconds(result[f"{part}_s"]),
+            " to ".join(map(milliseconds, result["spread"][part])),
+            _whole(peaks.get(part)),
+        ]
+        for part, label in LABELS.items()
+    ]
+    low, high = result["spread"]["overhead"]
+    lines = [
+        table(rows, ("part", "median ms", "quartiles ms", "peak MiB")),
+        "",
+        f"overhead: {result['overhead']:.3f} = distilled / (plain + teacher), quartiles of the "
+        f"rounds {low:.3f} to {high:.3f}",
+    ]
+    bound = result["memory_bound_mb"]
+    if peaks and bound is None:
+        lines.append("memory: this system does not tell the peak of a process")
+    elif peaks:
+        verdict = "kept" if result["memory_ok"] else "MISSED"
+        lines.append(
+            f"memory target {verdict}: distilled {_whole(peaks['distilled'])} MiB, bound "
+            f"{_whole(bound)} MiB = 1.25 x (plain peak + teacher weights "
+            f"{_whole(result['teacher_weights_mb'])} MiB)"
+        )
+    if result["random_teacher"]:
+        lines.append(
+            "the teacher has no weights yet: random ones, which find all background hard, so "
+            "graphs are as large as their limits allow"
+        )
+    nodes = {name: value for name, value in result["log"].items() if name.endswith("/nodes")}
+    if nodes:
+        counts = ", ".join(f"{name.split('/')[1]} {value:.0f}" for name, value in nodes.items())
+        lines.append(f"nodes a page: {counts}; regions a page: {result['regions']}")
+    return "\n".join([*lines, machine_line(result["machine"])])
+
+
+def _whole(value: float | None) -> str:
+    return DASH if value is None else f"{value:.0f}"

@@ -1,17 +1,13 @@
-"""`graphkd bench`: speed and memory of training steps, graphs, inference and data; measured in
-graphkd.bench.
-"""
+"""`graphkd bench`: speed of trained models, speed and memory of training steps."""
 
 import argparse
 from pathlib import Path
 
-HELP = "measure speed and memory: training steps, graphs, inference, data"
+HELP = "measure the speed of trained models, and what distillation adds to a training step"
 
 _EPILOG = """examples:
-  graphkd bench step configs/R50-R18.yaml             what distillation adds to a step
-  graphkd bench graph                                 how graph losses grow with nodes
   graphkd bench infer student.pth student.onnx        latency side by side
-  graphkd bench data configs/tiny/R18-MNv4s.yaml      loader, synthesis, evaluation
+  graphkd bench step configs/R50-R18.yaml             what distillation adds to a step
   graphkd bench step --help                           options and examples of one of them
 
 Close other programs first: every table says how busy the machine was."""
@@ -25,23 +21,15 @@ examples:
   graphkd bench step configs/R50-R18.yaml MODEL.DEVICE cuda --size 800 608 --batch 4
   graphkd bench step configs/R50-R18.yaml --clock cpu --json step.json"""
 
-_GRAPH_EPILOG = """examples:
-  graphkd bench graph --nodes 16,64,256,1024 --threads 1
-  graphkd bench graph --config configs/R50-R18.yaml   also its share of a distilled step"""
-
 _INFER_EPILOG = """examples:
   graphkd bench infer teacher.pth student.safetensors student.onnx
   graphkd bench infer output/demo/*/model_final.pth --batch 1 --size 320 240 --threads 1"""
 
-_DATA_EPILOG = """examples:
-  graphkd bench data pages_tiny_train --workers 0,2
-  graphkd bench data configs/R50-R18.yaml --workers 0,1,2,4 --json data.json"""
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare `step`, `graph`, `infer` and `data`."""
+    """Declares `infer` and `step`."""
     parser.epilog = _EPILOG
-    actions = parser.add_subparsers(dest="action", required=True, metavar="{step,graph,infer,data}")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="{infer,step}")
 
     def action(name: str, text: str, epilog: str) -> argparse.ArgumentParser:
         made = actions.add_parser(
@@ -55,9 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         return made
 
     _step_arguments(action("step", "what distillation adds to a training step", _STEP_EPILOG))
-    _graph_arguments(action("graph", "graph building and losses by nodes", _GRAPH_EPILOG))
     _infer_arguments(action("infer", "latency and throughput of trained models", _INFER_EPILOG))
-    _data_arguments(action("data", "loader, page synthesis and COCO evaluation", _DATA_EPILOG))
 
 
 def _step_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,47 +59,21 @@ def _step_arguments(parser: argparse.ArgumentParser) -> None:
         "--regions", type=int, help="sampled regions a page (default: the config's)"
     )
     parser.add_argument("--no-memory", action="store_true", help="leave peak memory out")
-    _timing(parser)
-
-
-def _graph_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="keys of --config")
-    parser.add_argument(
-        "--nodes",
-        type=_numbers,
-        default=[16, 32, 64, 128, 192, 256, 512, 1024],
-        help="nodes a page (default 16,32,64,128,192,256,512,1024)",
-    )
-    parser.add_argument("--channels", type=int, default=256, help="of RoI features (default 256)")
-    parser.add_argument("--rounds", type=int, default=10, help="timed rounds (default 10)")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
-    parser.add_argument("--config", help="also the share of a distilled step of this run")
-    _timing(parser)
+    add_timing(parser)
 
 
 def _infer_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("weights", nargs="+", metavar="FILE", help=".pth, .safetensors or .onnx")
-    parser.add_argument("--batch", type=_numbers, default=[1, 8], help="pages a call (default 1,8)")
+    parser.add_argument(
+        "--batch", type=whole_numbers, default=[1, 8], help="pages a call (default 1,8)"
+    )
     _size(parser, (1024, 768))
     parser.add_argument("--rounds", type=int, default=20, help="timed rounds (default 20)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
     parser.add_argument(
         "--trust", action="store_true", help="read files that hold more than tensors"
     )
-    _timing(parser)
-
-
-def _data_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", metavar="CONFIG|DATASET", help="a run's yaml or a data set name")
-    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="keys of CONFIG")
-    parser.add_argument(
-        "--workers", type=_numbers, default=[0, 1, 2], help="loader processes (default 0,1,2)"
-    )
-    parser.add_argument("--pages", type=int, default=64, help="timed pages a loader (default 64)")
-    parser.add_argument(
-        "--evaluated", type=int, default=5000, help="made-up pages to score (default 5000)"
-    )
-    parser.add_argument("--made", type=int, default=10, help="pages to synthesise (default 10)")
+    add_timing(parser)
 
 
 def _size(parser: argparse.ArgumentParser, default: tuple[int, int]) -> None:
@@ -127,7 +87,8 @@ def _size(parser: argparse.ArgumentParser, default: tuple[int, int]) -> None:
     )
 
 
-def _timing(parser: argparse.ArgumentParser) -> None:
+def add_timing(parser: argparse.ArgumentParser) -> None:
+    """Declares `--threads` and `--clock`."""
     parser.add_argument("--threads", type=int, help="threads of one operation")
     parser.add_argument(
         "--clock",
@@ -137,7 +98,12 @@ def _timing(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _numbers(text: str) -> list[int]:
+def whole_numbers(text: str) -> list[int]:
+    """An argument such as 1,8 as a list.
+
+    Raises:
+        argparse.ArgumentTypeError: another text.
+    """
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
@@ -147,15 +113,13 @@ def _numbers(text: str) -> list[int]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure and print; returns the exit code."""
+    """Measures and prints; returns the exit code."""
     import logging
 
-    # Detectron2 and fvcore log every layer they fill; a table of numbers is what was asked for.
+    # Detectron2 and fvcore log every layer that they load; only the table should be printed.
     logging.getLogger("fvcore").setLevel(logging.ERROR)
     logging.getLogger("detectron2").setLevel(logging.ERROR)
-    text, result = {"step": _step, "graph": _graph, "infer": _infer, "data": _data}[args.action](
-        args
-    )
+    text, result = {"infer": _infer, "step": _step}[args.action](args)
     print(text)
     if args.json:
         from graphkd.io import write_json
@@ -166,9 +130,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _step(args: argparse.Namespace) -> tuple[str, dict]:
-    from graphkd.bench.pair import StepOptions
-    from graphkd.bench.step import measure_step
-    from graphkd.bench.tables import step_table
+    from graphkd.bench.parts import StepOptions
+    from graphkd.bench.step import measure_step, step_table
 
     options = StepOptions(
         config=args.config,
@@ -183,34 +146,8 @@ def _step(args: argparse.Namespace) -> tuple[str, dict]:
     return step_table(result), result
 
 
-def _graph(args: argparse.Namespace) -> tuple[str, dict]:
-    from graphkd.bench.graph import SHARE_NODES, measure_graph, measure_share
-    from graphkd.bench.pair import StepOptions, read_config
-    from graphkd.bench.tables import graph_table
-    from graphkd.errors import UserError
-
-    if args.overrides and not args.config:
-        raise UserError("KEY VALUE pairs go with --config CONFIG")
-    nodes = args.nodes
-    if args.config:
-        # A wrong one shows before minutes of timing.
-        read_config(StepOptions(args.config, tuple(args.overrides)))
-        nodes = [*nodes, SHARE_NODES]
-    result = measure_graph(
-        nodes,
-        channels=args.channels,
-        rounds=args.rounds,
-        threads=args.threads,
-        device=args.device,
-        clock=args.clock,
-    )
-    share = measure_share(args.config, args.overrides, result) if args.config else None
-    return graph_table(result, share), {**result, "step": share}
-
-
 def _infer(args: argparse.Namespace) -> tuple[str, dict]:
-    from graphkd.bench.infer import measure_inference
-    from graphkd.bench.tables import inference_table
+    from graphkd.bench.infer import inference_table, measure_inference
 
     result = measure_inference(
         args.weights,
@@ -223,18 +160,3 @@ def _infer(args: argparse.Namespace) -> tuple[str, dict]:
         clock=args.clock,
     )
     return inference_table(result), result
-
-
-def _data(args: argparse.Namespace) -> tuple[str, dict]:
-    from graphkd.bench.data import measure_data
-    from graphkd.bench.tables import data_table
-
-    result = measure_data(
-        args.target,
-        args.overrides,
-        workers=args.workers,
-        pages=args.pages,
-        evaluated=args.evaluated,
-        made=args.made,
-    )
-    return data_table(result), result

@@ -1,7 +1,7 @@
 """Timing of parts in alternating rounds, and the spread of their times."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,11 +84,3 @@ def waiter(model: nn.Module) -> Callable[[], None]:
     if device.type == "cuda":
         return lambda: torch.cuda.synchronize(device)
     return lambda: None
-
-
-def growth_exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float | None:
-    """The p of `seconds ~ size ** p`, fitted on logarithms; None for fewer than two sizes."""
-    if len(set(sizes)) < 2:
-        return None
-    slope, _ = np.polyfit(np.log(sizes), np.log(seconds), 1)
-    return float(slope)

@@ -1,16 +1,15 @@
-"""Building a detector as Detectron2 does, laid out for speed and exact under autocast; no
-backbones.
-"""
+"""Building a detector as Detectron2 does, laid out for speed and exact under autocast."""
 
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from detectron2.modeling.poolers import ROIPooler
-from torch import nn
+from torch import Tensor, nn
 
 from graphkd.errors import UserError
 
@@ -25,6 +24,20 @@ def model_classes(cfg: CfgNode) -> int:
 def parameters(model: nn.Module) -> int:
     """Number of a model's parameters, frozen ones too; a shared one counts once, buffers don't."""
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def is_untrained(state: Mapping[str, Tensor]) -> bool:
+    """Whether the heads of a model still hold the values that they were built with.
+
+    Detectors are built with equal biases in every layer of their heads, which no training step
+    leaves equal. The backbone is left out: it may hold weights of ImageNet.
+    """
+    biases = [
+        value
+        for name, value in state.items()
+        if name.endswith(".bias") and not name.startswith("backbone.") and value.numel() > 1
+    ]
+    return bool(biases) and all(bool((each == each.flatten()[0]).all()) for each in biases)
 
 
 def build_network(cfg: CfgNode) -> nn.Module:

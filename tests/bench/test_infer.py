@@ -1,22 +1,25 @@
 """Latency of model files of both kinds."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from graphkd.bench import infer
-from graphkd.bench.tables import inference_table
 from graphkd.errors import UserError
 from graphkd.modelfile import inference_config
 from tests.predict.files import write_onnx
 from tests.small import CLASSES, small_cfg, small_model
 
 
-def write_model(folder, *, seed=0):
+def write_model(folder, *, seed=0, trained=False):
     """A checkpoint of a tiny real detector, as runs leave it."""
     folder.mkdir(parents=True, exist_ok=True)
     cfg = small_cfg("rcnn_tiny_MNv4s", "INPUT.MIN_SIZE_TEST", "96", "INPUT.MAX_SIZE_TEST", "128")
     model = small_model(seed=seed)
+    if trained:
+        model.roi_heads.box_predictor.cls_score.bias.data.normal_()
     path = folder / "model_final.pth"
     stored = {
         "model": model.state_dict(),
@@ -39,13 +42,24 @@ def test_two_files_side_by_side(tmp_path):
     ]
     for row in rows:
         assert 0 < row["median_s"] <= row["p95_s"] and row["pages_per_s"] > 0
-    assert "big/model_final.pth" in inference_table(result)
+    assert "big/model_final.pth" in infer.inference_table(result)
+
+
+def test_untrained_models_are_named_on_one_line(tmp_path):
+    files = [write_model(tmp_path / name, trained=name == "b") for name in "ab"]
+    random = write_onnx(tmp_path / "c.onnx", header={"card": {"untrained": "yes"}})
+    files += [random, write_onnx(tmp_path / "d.onnx")]
+    result = infer.measure_inference(files, batches=[1], size=(96, 64), rounds=1, threads=1)
+    assert [Path(name).parts[-2:][0] for name in result["untrained"][:1]] == ["a"]
+    lines = [x for x in infer.inference_table(result).splitlines() if x.startswith("untrained: ")]
+    assert len(lines) == 1 and "c.onnx" in lines[0] and "d.onnx" not in lines[0]
+    assert "untrained: " not in infer.inference_table({**result, "untrained": []})
 
 
 def test_onnx_files_run_through_onnxruntime(tmp_path):
     path = write_onnx(tmp_path / "model.onnx")
-    detect = infer.load(path, threads=1)
-    assert detect([infer.generated_page(0, (96, 64))] * 2) == 2
+    detector, _ = infer.load(path, threads=1)
+    assert infer.count_boxes(detector, [infer.generated_page(0, (96, 64))] * 2) == 2
     result = infer.measure_inference([path], batches=[2], size=(96, 64), rounds=1)
     assert result["models"][0]["boxes_per_page"] == 1
 
@@ -68,9 +82,9 @@ def test_a_foreign_onnx_file_is_refused(tmp_path):
 
 
 def test_an_onnx_file_that_cannot_be_run_is_one_line(tmp_path):
-    detect = infer.load(write_onnx(tmp_path / "model.onnx"))
+    detector, _ = infer.load(write_onnx(tmp_path / "model.onnx"))
     with pytest.raises(UserError, match="model.onnx: it cannot be run"):
-        detect([np.zeros((8, 8, 4), np.uint8)])
+        infer.count_boxes(detector, [np.zeros((8, 8, 4), np.uint8)])
 
 
 def test_a_damaged_onnx_file_is_refused(tmp_path):

@@ -6,7 +6,7 @@ import torch
 from detectron2.utils.events import EventStorage
 from torch import nn
 
-from graphkd.bench.pages import made_up_batch
+from graphkd.bench.parts import made_up_batch
 from graphkd.distill.distiller import Distiller
 from graphkd.distill.losses.build import build_losses
 from graphkd.distill.teacher import FrozenTeacher

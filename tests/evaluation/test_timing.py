@@ -5,7 +5,7 @@ import time
 import pytest
 
 from graphkd.errors import UserError
-from graphkd.evaluation.timing import Times, alternate, growth_exponent
+from graphkd.evaluation.timing import Times, alternate
 
 
 def test_parts_alternate_and_warm_ups_do_not_count():
@@ -37,9 +37,3 @@ def test_statistics_by_hand():
 def test_no_round_is_a_users_mistake():
     with pytest.raises(UserError, match="1 or more"):
         alternate({"a": print}, rounds=0)
-
-
-def test_growth_of_powers():
-    sizes = [16, 64, 256]
-    assert growth_exponent(sizes, [3e-6 * size**2 for size in sizes]) == pytest.approx(2)
-    assert growth_exponent([16], [1.0]) is None

@@ -5,7 +5,7 @@ from detectron2.structures import Boxes
 from torch import nn
 
 from graphkd.errors import UserError
-from graphkd.modeling.network import build_network, compile_body, parameters
+from graphkd.modeling.network import build_network, compile_body, is_untrained, parameters
 from tests.small import small_cfg
 
 
@@ -42,3 +42,17 @@ def test_parameters_by_hand():
     assert parameters(model) == (3 * 9 * 8 + 8) + (8 + 8) + 10
     shared = nn.Linear(4, 4)
     assert parameters(nn.Sequential(shared, shared)) == 20
+
+
+@pytest.mark.parametrize("name", ["rcnn_tiny_MNv4s", "rcnn_tiny_R18", "retinanet_R18"])
+def test_a_model_is_untrained_until_its_heads_change(name):
+    model = build_network(small_cfg(name))
+    assert is_untrained(model.state_dict())
+    # A pretrained backbone alone is no training.
+    for key, value in model.backbone.state_dict().items():
+        if key.endswith("bias"):
+            value.normal_()
+    assert is_untrained(model.state_dict())
+    bias = next(v for k, v in model.state_dict().items() if k.endswith("cls_score.bias"))
+    bias[0] += 1e-4
+    assert not is_untrained(model.state_dict())

@@ -1,19 +1,31 @@
-"""How graph losses grow with the number of nodes: building and losses alone on made-up regions; no
-detector.
-"""
+"""How graph losses grow with the number of nodes: building and losses alone on made-up regions."""
 
+import argparse
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from graphkd.bench.machine import describe_machine, set_threads
+from graphkd.bench.machine import (
+    DASH,
+    describe_machine,
+    machine_line,
+    milliseconds,
+    set_threads,
+    table,
+)
+from graphkd.bench.parts import StepOptions, read_config
+from graphkd.bench.step import measure_step
+from graphkd.commands.bench import add_timing, whole_numbers
 from graphkd.distill.losses.base import DistillLoss, LossContext
 from graphkd.distill.losses.build import build_losses
 from graphkd.distill.outputs import Outputs, Regions, Targets
 from graphkd.errors import UserError
-from graphkd.evaluation.timing import alternate, growth_exponent
+from graphkd.evaluation.timing import alternate
+from graphkd.io import write_json
 from graphkd.modeling.network import require_device
 
 METHODS = ("graphkd", "dsig")
@@ -23,6 +35,78 @@ LARGE = 128
 SHARE_NODES = 192
 CLASSES = 5
 PAGE = 1000
+
+
+EPILOG = """examples:
+  python tools/bench_graph.py --nodes 16,64,256,1024 --threads 1
+  python tools/bench_graph.py --config configs/R50-R18.yaml   also its share of a distilled step"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measures and prints; returns the exit code, 2 for a mistake of the user."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("overrides", nargs="*", metavar="KEY VALUE", help="keys of --config")
+    add("--nodes", type=whole_numbers, default=NODES, help="nodes a page (default 16,32,..,1024)")
+    add("--channels", type=int, default=256, help="of RoI features (default 256)")
+    add("--rounds", type=int, default=10, help="timed rounds (default 10)")
+    add("--device", default="cpu", help="cpu or cuda (default cpu)")
+    add("--config", help="also the share of a distilled step of this run")
+    add("--json", type=Path, metavar="FILE", help="also write the numbers here")
+    add_timing(parser)
+    args = parser.parse_args(argv)
+    try:
+        result, share = _measure(args)
+    except UserError as error:
+        print(f"bench_graph: {error}", file=sys.stderr)
+        return 2
+    print(graph_table(result, share))
+    if args.json:
+        write_json(args.json, {**result, "step": share})
+    return 0
+
+
+def _measure(args: argparse.Namespace) -> tuple[dict, dict | None]:
+    if args.overrides and not args.config:
+        raise UserError("KEY VALUE pairs go with --config CONFIG")
+    nodes = list(args.nodes)
+    if args.config:
+        # A wrong config is an error now, not after minutes of timing.
+        read_config(StepOptions(args.config, tuple(args.overrides)))
+        nodes.append(SHARE_NODES)
+    result = measure_graph(
+        nodes,
+        channels=args.channels,
+        rounds=args.rounds,
+        threads=args.threads,
+        device=args.device,
+        clock=args.clock,
+    )
+    share = measure_share(args.config, args.overrides, result) if args.config else None
+    return result, share
+
+
+def graph_table(result: dict, share: dict | None = None) -> str:
+    """The numbers as text for a terminal."""
+    methods = result["methods"]
+    rows = [
+        [size, *(milliseconds(values["seconds"][size]) for values in methods.values())]
+        for size in result["settings"]["nodes"]
+    ]
+    for key, label in (("exponent", "growth"), ("exponent_large", "growth from 128 nodes")):
+        growths = (values[key] for values in methods.values())
+        rows.append([label, *(DASH if each is None else f"{each:.2f}" for each in growths)])
+    lines = [table(rows, ("nodes a page", *(f"{name} ms" for name in methods)))]
+    lines.append("forward and backward of one page; growth p: seconds ~ nodes ** p")
+    if share is not None:
+        parts = ", ".join(f"{name} {100 * part:.1f} %" for name, part in share["share"].items())
+        lines.append(
+            f"share of a distilled step of {share['config']} "
+            f"({milliseconds(share['distilled_s'])} ms) at {SHARE_NODES} nodes a page: {parts}"
+        )
+    return "\n".join([*lines, machine_line(result["machine"])])
 
 
 def measure_graph(
@@ -84,9 +168,6 @@ def measure_share(config: Path | str, overrides: Sequence[str], result: dict) ->
     Returns:
         `distilled_s`, and `share` {method: seconds at 192 nodes a page over those of the step}.
     """
-    from graphkd.bench.pair import StepOptions
-    from graphkd.bench.step import measure_step
-
     options = StepOptions(str(config), tuple(overrides))
     settings = result["settings"]
     step = measure_step(options, steps=3, clock=settings["clock"], memory=False)
@@ -98,7 +179,7 @@ def measure_share(config: Path | str, overrides: Sequence[str], result: dict) ->
 
 
 def loss_step(method: str, nodes: int, channels: int, *, device: str) -> Callable[[], None]:
-    """One call of a graph loss with its backward pass, on one page of exactly `nodes` nodes."""
+    """A call of a graph loss with its backward pass, on one page of exactly `nodes` nodes."""
     levels = ("p2", "p3", "p4", "p5")
     context = LossContext(
         channels=dict.fromkeys(levels, (channels, channels)),
@@ -110,7 +191,7 @@ def loss_step(method: str, nodes: int, channels: int, *, device: str) -> Callabl
         same_anchors=True,
         same_box_codes=True,
     )
-    built = build_losses({method: {}}, context, source="bench graph")
+    built = build_losses({method: {}}, context, source="bench_graph")
     loss: DistillLoss = built[method].module.to(device).train()
     student, teacher, targets = made_up_regions(nodes, channels, device=device)
     features = student.regions.features
@@ -166,3 +247,15 @@ def _growth(seconds: dict[int, float]) -> dict[str, float | None]:
         "exponent": growth_exponent(list(seconds), list(seconds.values())),
         "exponent_large": growth_exponent(list(large), list(large.values())),
     }
+
+
+def growth_exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float | None:
+    """The p of `seconds ~ size ** p`, fitted on logarithms; None for fewer than two sizes."""
+    if len(set(sizes)) < 2:
+        return None
+    slope, _ = np.polyfit(np.log(sizes), np.log(seconds), 1)
+    return float(slope)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -2,10 +2,9 @@
 
 import pytest
 
-from graphkd.bench.data import evaluation_seconds, made_up_results, measure_data
-from graphkd.bench.tables import data_table
 from graphkd.errors import UserError
 from graphkd.evaluation.coco import coco_ap
+from tools.bench_data import data_table, evaluation_seconds, made_up_results, main, measure_data
 
 
 def test_numbers_of_a_small_data_set(own_data):
@@ -43,3 +42,11 @@ def test_a_config_without_pages_and_overrides_without_a_config_are_refused(root,
 def test_an_unknown_data_set_is_a_users_mistake():
     with pytest.raises(UserError, match="no_such_set"):
         measure_data("no_such_set")
+
+
+def test_the_script_prints_a_table_or_one_line(own_data, capsys):
+    words = ["--workers", "0", "--pages", "2", "--evaluated", "3", "--made", "1"]
+    assert main([own_data["train"], *words]) == 0
+    assert "COCO evaluation of 3 pages" in capsys.readouterr().out
+    assert main(["no_such_set"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

@@ -1,22 +1,25 @@
-"""How fast pages are read, made and scored: training loader, synthesis and COCO evaluation; no
-model.
-"""
+"""How fast pages are read, made and scored: training loader, page synthesis, COCO evaluation."""
 
+import argparse
+import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 from detectron2.data import get_detection_dataset_dicts
 from detectron2.data import transforms as T
 from tqdm.auto import tqdm
 
-from graphkd.bench.machine import describe_machine
+from graphkd.bench.machine import describe_machine, machine_line, milliseconds, table
+from graphkd.commands.bench import whole_numbers
 from graphkd.config import get_cfg, load_cfg
 from graphkd.data.catalog import register_all, require
 from graphkd.data.loader import build_train_loader
 from graphkd.data.mapper import PageMapper, read_for
 from graphkd.errors import UserError
 from graphkd.evaluation.coco import coco_ap
+from graphkd.io import write_json
 from graphkd.synthesis import make_page
 
 SEED = 7
@@ -25,6 +28,53 @@ OBJECTS_A_PAGE = 12
 FOUND_A_PAGE = 20
 CLASSES = 11
 SYNTHESIS_SIDE = 1024
+
+
+EPILOG = """examples:
+  python tools/bench_data.py pages_tiny_train --workers 0,2
+  python tools/bench_data.py configs/R50-R18.yaml --workers 0,1,2,4 --json data.json"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measures and prints; returns the exit code, 2 for a mistake of the user."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("target", metavar="CONFIG|DATASET", help="a run's yaml or a data set name")
+    add("overrides", nargs="*", metavar="KEY VALUE", help="keys of CONFIG")
+    add("--workers", type=whole_numbers, default=[0, 1, 2], help="loader processes (0,1,2)")
+    add("--pages", type=int, default=64, help="timed pages a loader (default 64)")
+    add("--evaluated", type=int, default=EVALUATED_PAGES, help="made-up pages to score")
+    add("--made", type=int, default=10, help="pages to synthesise (default 10)")
+    add("--json", type=Path, metavar="FILE", help="also write the numbers here")
+    args = parser.parse_args(argv)
+    numbers = {name: getattr(args, name) for name in ("workers", "pages", "evaluated", "made")}
+    try:
+        result = measure_data(args.target, args.overrides, **numbers)
+    except UserError as error:
+        print(f"bench_data: {error}", file=sys.stderr)
+        return 2
+    print(data_table(result))
+    if args.json:
+        write_json(args.json, result)
+    return 0
+
+
+def data_table(result: dict) -> str:
+    """The numbers as text for a terminal."""
+    rows = [
+        [f"loader, {workers} workers", f"{rate:.2f} pages/s"]
+        for workers, rate in result["loader_pages_per_s"].items()
+    ]
+    rows += [
+        ["reading one page", f"{milliseconds(result['page_s'])} ms"],
+        ["  of it decoding", f"{100 * result['decode_share']:.0f} %"],
+        ["  of it resizing", f"{100 * result['resize_share']:.0f} %"],
+        ["page synthesis, one process", f"{result['synthesis_pages_per_s']:.2f} pages/s"],
+        [f"COCO evaluation of {result['coco_eval_pages']} pages", f"{result['coco_eval_s']:.2f} s"],
+    ]
+    return "\n".join([table(rows, ("what", "measured")), machine_line(result["machine"])])
 
 
 def measure_data(
@@ -81,9 +131,7 @@ def measure_data(
 
 
 def loader_rate(cfg, *, workers: int, pages: int) -> float:
-    """Pages a second of the training loader once it runs; the wait for its first batch is left
-    out.
-    """
+    """Pages a second of the training loader, without the wait for its first batch."""
     cfg = cfg.clone()
     cfg.defrost()
     cfg.DATALOADER.NUM_WORKERS = workers
@@ -187,3 +235,7 @@ def _config(target: str, overrides: Sequence[str]):
     cfg.DATASETS.TRAIN = (target,)
     cfg.SOLVER.IMS_PER_BATCH = 2
     return cfg
+
+
+if __name__ == "__main__":
+    sys.exit(main())

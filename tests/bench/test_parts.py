@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from graphkd.bench.pages import made_up_batch
+from graphkd.bench.parts import made_up_batch
 from graphkd.errors import UserError
 
 

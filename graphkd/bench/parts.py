@@ -1,5 +1,5 @@
-"""The three parts of a training step of a config, ready to be called: plain student, teacher,
-distilled student; nothing is timed here.
+"""Parts of a training step, ready to be called: plain student, teacher, distilled student. Their
+pages are made up from a seed, so no data set is needed.
 """
 
 import itertools
@@ -9,10 +9,11 @@ from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
+from detectron2.structures import Boxes, Instances
 from detectron2.utils.env import seed_all_rng
+from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
 
-from graphkd.bench.pages import made_up_batch
 from graphkd.compare.plan import contest_of
 from graphkd.config import find_config, load_cfg
 from graphkd.data.catalog import register_all
@@ -30,6 +31,8 @@ SEED = 1
 PARTS = ("plain", "teacher", "distilled")
 # Beyond every ramp, so that all terms are at full weight.
 ITERATION = 10**9
+SMALLEST_SIDE = 32
+OBJECTS_A_PAGE = 12
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class StepOptions:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class ReadyStep:
     """A config made ready for measuring.
 
     Attributes:
@@ -73,7 +76,7 @@ class Prepared:
     random_teacher: bool
 
 
-def prepare(options: StepOptions, folder: Path) -> Prepared:
+def prepare(options: StepOptions, folder: Path) -> ReadyStep:
     """Reads the config and draws the pages.
 
     Args:
@@ -98,7 +101,7 @@ def prepare(options: StepOptions, folder: Path) -> Prepared:
     if random_teacher:
         cfg.DISTILL.TEACHER.WEIGHTS = str(_random_teacher(teacher_cfg, batch, folder))
     cfg.freeze()
-    return Prepared(cfg, source, batch, random_teacher)
+    return ReadyStep(cfg, source, batch, random_teacher)
 
 
 def read_config(options: StepOptions) -> tuple[Path, CfgNode]:
@@ -121,30 +124,50 @@ def read_config(options: StepOptions) -> tuple[Path, CfgNode]:
     return source, cfg
 
 
-def fresh_student(prepared: Prepared) -> nn.Module:
+def made_up_batch(
+    pages: int, *, size: tuple[int, int], num_classes: int, seed: int = 0
+) -> list[dict]:
+    """A training batch: light pages of (height, width) pixels, with noise where their boxes are.
+
+    Returns:
+        Detectron2's dicts with uint8 `image` (3, H, W) and `instances` of 12 boxes of classes in
+        0..num_classes-1; the same for the same arguments.
+
+    Raises:
+        UserError: no page, or a side too short for an FPN.
+    """
+    if pages < 1:
+        raise UserError(f"a batch of {pages} pages measures nothing; ask for 1 or more")
+    if min(size) < SMALLEST_SIDE:
+        raise UserError(
+            f"pages of {size[0]} x {size[1]} are too small; use {SMALLEST_SIDE} or more"
+        )
+    draw = torch.Generator().manual_seed(seed)
+    return [_page(number, size, num_classes, draw) for number in range(pages)]
+
+
+def fresh_student(prepared: ReadyStep) -> nn.Module:
     """The student at its initial state, the same one at every call, in training mode."""
     seed_all_rng(SEED)
     return build_student(prepared.cfg).train()
 
 
-def fresh_distiller(prepared: Prepared) -> Distiller:
+def fresh_distiller(prepared: ReadyStep) -> Distiller:
     """The Distiller around such a student, in training mode."""
     student = fresh_student(prepared)
     return build_distiller(prepared.cfg, student, source=prepared.source).train()
 
 
-def fresh_teacher(prepared: Prepared) -> FrozenTeacher:
+def fresh_teacher(prepared: ReadyStep) -> FrozenTeacher:
     """The teacher alone, as the Distiller has it."""
     return build_teacher(prepared.cfg, source=prepared.source)
 
 
-def training_step(prepared: Prepared, model: nn.Module) -> Callable[[], None]:
+def training_step(prepared: ReadyStep, model: nn.Module) -> Callable[[], None]:
     """One step of the project's own trainer on `model`, with the same random draws at every call.
 
     Needs an open event storage around the calls, as all of Detectron2's training does.
     """
-    from detectron2.utils.events import EventStorage
-
     cfg = prepared.cfg
     device = torch.device(cfg.MODEL.DEVICE)
     trainer = Trainer(
@@ -168,7 +191,7 @@ def training_step(prepared: Prepared, model: nn.Module) -> Callable[[], None]:
 
 
 def teacher_forward(
-    prepared: Prepared,
+    prepared: ReadyStep,
     teacher: FrozenTeacher,
     needs: frozenset[str],
     boxes: tuple[Tensor, ...] | None,
@@ -184,10 +207,8 @@ def teacher_forward(
     return observe
 
 
-def student_boxes(prepared: Prepared, student: nn.Module) -> tuple[Tensor, ...] | None:
+def student_boxes(prepared: ReadyStep, student: nn.Module) -> tuple[Tensor, ...] | None:
     """Per page (R_i, 4), the regions that `training_step` samples; None where there are none."""
-    from detectron2.utils.events import EventStorage
-
     device = torch.device(prepared.cfg.MODEL.DEVICE)
     amp = autocast_format(prepared.cfg, device)
     torch.manual_seed(SEED)
@@ -214,3 +235,31 @@ def _random_teacher(teacher_cfg: CfgNode, batch: list[dict], folder: Path) -> Pa
     path = folder / "random_teacher.pth"
     torch.save({"model": model.state_dict()}, path)
     return path
+
+
+def _page(number: int, size: tuple[int, int], num_classes: int, draw: torch.Generator) -> dict:
+    boxes = _boxes(size, draw)
+    image = torch.full((3, *size), 245, dtype=torch.uint8)
+    for x1, y1, x2, y2 in boxes.round().int().tolist():
+        block = image[:, y1:y2, x1:x2]
+        noise = torch.randint(0, 256, block.shape[1:], generator=draw, dtype=torch.uint8)
+        block.copy_(noise.expand_as(block))
+    instances = Instances(size)
+    instances.gt_boxes = Boxes(boxes)
+    instances.gt_classes = torch.randint(0, num_classes, (len(boxes),), generator=draw)
+    return {
+        "image": image,
+        "instances": instances,
+        "height": size[0],
+        "width": size[1],
+        "image_id": number,
+        "file_name": f"made-up page {number}",
+    }
+
+
+def _boxes(size: tuple[int, int], draw: torch.Generator) -> Tensor:
+    """(12, 4) boxes inside the page, between 0.05 and 0.4 of its sides long."""
+    sides = torch.tensor([size[1], size[0]], dtype=torch.float32)
+    extent = (0.05 + 0.35 * torch.rand(OBJECTS_A_PAGE, 2, generator=draw)) * sides
+    corner = torch.rand(OBJECTS_A_PAGE, 2, generator=draw) * (sides - extent)
+    return torch.cat([corner, corner + extent], 1)

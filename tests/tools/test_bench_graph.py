@@ -1,12 +1,22 @@
 """Graph losses on made-up regions."""
 
+import json
+
 import pytest
 import torch
 
-from graphkd.bench.graph import CLASSES, METHODS, loss_step, made_up_regions, measure_graph
 from graphkd.distill.losses.build import build_losses
 from graphkd.errors import UserError
 from tests.distill.losses.conftest import context
+from tools.bench_graph import (
+    CLASSES,
+    METHODS,
+    growth_exponent,
+    loss_step,
+    made_up_regions,
+    main,
+    measure_graph,
+)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -28,7 +38,7 @@ def test_a_step_goes_back_to_the_features(method, monkeypatch):
         made.append(made_up_regions(*args, **options))
         return made[-1]
 
-    monkeypatch.setattr("graphkd.bench.graph.made_up_regions", keep)
+    monkeypatch.setattr("tools.bench_graph.made_up_regions", keep)
     step = loss_step(method, 20, 8, device="cpu")
     step()
     first = made[0][0].regions.features.grad.clone()
@@ -53,3 +63,33 @@ def test_wrong_numbers_are_a_users_mistake():
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match="no usable GPU"):
             measure_graph([8], device="cuda")
+
+
+def test_growth_of_powers():
+    sizes = [16, 64, 256]
+    assert growth_exponent(sizes, [3e-6 * size**2 for size in sizes]) == pytest.approx(2)
+    assert growth_exponent([16], [1.0]) is None
+
+
+def test_it_prints_a_table_and_writes_json(tmp_path, capsys):
+    path = tmp_path / "graph.json"
+    words = ["--nodes", "8,16", "--channels", "4", "--rounds", "1", "--threads", "1"]
+    assert main([*words, "--json", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "nodes a page" in out and "growth" in out
+    assert set(json.loads(path.read_text())["methods"]) == {"graphkd", "dsig"}
+
+
+def test_mistakes_are_one_line_and_code_2_before_any_timing(monkeypatch, root, capsys):
+    monkeypatch.setattr("tools.bench_graph.measure_graph", None)
+    plain = str(root / "configs/students/rcnn_tiny_R18.yaml")
+    assert main(["--config", plain]) == 2
+    assert "DISTILL.LOSSES is empty" in capsys.readouterr().err
+    assert main(["SOLVER.BASE_LR", "1"]) == 2
+    assert capsys.readouterr().err == "bench_graph: KEY VALUE pairs go with --config CONFIG\n"
+
+
+def test_a_wrong_list_is_named(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--nodes", "a,b"])
+    assert stop.value.code == 2 and "no list of whole numbers" in capsys.readouterr().err
