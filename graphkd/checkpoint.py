@@ -1,7 +1,6 @@
 """Writing checkpoints so that nothing is lost, and loading weights so that nothing is skipped."""
 
 import logging
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
 from graphkd.errors import GO_ON, UserError
+from graphkd.io import replacing, write_text
 from graphkd.modelfile import PICKLES, read_weights, require_trust
 
 logger = logging.getLogger(__name__)
@@ -82,13 +82,7 @@ class RunCheckpointer(_SafeCheckpointer):
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Points `last_checkpoint` at a file, in one step; Detectron2's own tools read it."""
-        tag = Path(self.save_dir) / "last_checkpoint"
-        temporary = tag.with_suffix(".tmp")
-        try:
-            temporary.write_text(last_filename_basename)
-            os.replace(temporary, tag)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_text(Path(self.save_dir) / "last_checkpoint", last_filename_basename)
 
     def resume(self) -> bool:
         """Loads the newest readable checkpoint of the folder with everything in it.
@@ -157,21 +151,15 @@ def _write(path: Path, data: dict) -> None:
     Raises:
         OSError: the disk did not take it; an older file of the name is as it was.
     """
-    temporary = path.with_suffix(".pth.tmp")
     try:
-        with open(temporary, "wb") as file:
+        with replacing(path, sync=True) as file:
             torch.save(data, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
     except RuntimeError as error:
-        # Torch's writer tells of a failed write in an error of its own.
+        # Torch's writer reports a failed write as an error of its own.
         failed = error.__context__
         if isinstance(failed, OSError):
             raise failed from error
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class _StrictCheckpointer(_SafeCheckpointer):

@@ -13,8 +13,7 @@ from graphkd.engine.jobs import load_run, method_name, result_row
 from graphkd.engine.showcase import graph_view, page_views, sample_pages
 from graphkd.engine.solver import check_settings
 from graphkd.errors import UserError
-from graphkd.io import write_json
-from graphkd.locks import held
+from graphkd.io import held, write_json
 from graphkd.report.curves import read_curves
 from graphkd.report.demo import write_demo_report
 from graphkd.report.graph import graph_picture

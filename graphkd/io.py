@@ -1,58 +1,74 @@
-"""Whole files: text written so that a reader never meets half of it, and checksums; nothing about
-what is in them.
-"""
+"""Files that are written whole or not at all, locks on folders, and checksums."""
 
 import contextlib
 import errno
 import hashlib
 import json
+import logging
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-# What a disk says that takes no more, in place of a fault of the program.
+from filelock import FileLock, Timeout
+
+from graphkd.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+# Errors of a disk that is full or broken, as opposed to errors of the program.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically; parent folders are made, an existing file is replaced whole."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        os.chmod(temporary, 0o644)  # mkstemp makes it readable by its owner alone
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as strict JSON, atomically.
-
-    Raises:
-        ValueError: `value` holds NaN or infinity, which JSON has no word for.
-    """
-    write_text(path, json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+# Names of unfinished files match this; a killed process leaves them behind.
+UNFINISHED = ".*.tmp"
+# Errors of a file system without locks, or of a place where no lock file may be made.
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EACCES, errno.EPERM, errno.EROFS)
+# Seconds. Processes that a killed run had started may need some to end and free its lock.
+_PATIENCE = 8.0
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write bytes into that replaces `path` in one step when the block ends well, and
-    leaves nothing when it does not.
+def replacing(path: Path, *, sync: bool = False) -> Iterator[IO[bytes]]:
+    """A file to write bytes into, which takes the place of `path` when the block ends well.
+
+    After an error nothing is left of it and an older file is as it was.
+
+    Args:
+        path: the file.
+        sync: wait until the disk has the content, so that a power failure right after the block
+            cannot leave an empty file.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    path = Path(path)
+    # A name of its own, since two processes may write the same file; it is short because `path`
+    # may use up the length that the file system allows.
+    temporary = path.with_name(f".{secrets.token_hex(6)}.tmp")
     try:
-        with open(temporary, "wb") as stream:
+        with open(temporary, "xb") as stream:
             yield stream
+            if sync:
+                stream.flush()
+                os.fsync(stream.fileno())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes UTF-8 text in one step; parent folders are made."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as stream:
+        stream.write(text.encode("utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` as strict JSON in one step.
+
+    Raises:
+        ValueError: `value` holds NaN or infinity, which JSON cannot express.
+    """
+    write_text(path, json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
 
 
 def file_digest(path: Path) -> str:
@@ -62,3 +78,50 @@ def file_digest(path: Path) -> str:
         while block := stream.read(1 << 20):
             found.update(block)
     return found.hexdigest()
+
+
+def lock_file(folder: Path) -> Path:
+    """Where the lock of a folder is: beside it, so that the folder can be moved while it is held.
+
+    Links are followed, so that a folder has one lock under all its names.
+    """
+    real = Path(folder).resolve()
+    return real.with_name(f"{real.name}.lock") if real.name else real / ".lock"
+
+
+@contextlib.contextmanager
+def held(folder: Path, *, wait: bool = False) -> Iterator[None]:
+    """Keeps other processes out of a folder; the system frees it when the process is killed.
+
+    Where the file system has no locks, a warning is logged and the block runs without one.
+
+    Args:
+        folder: need not exist, and is not made.
+        wait: for the end of another holder, however long it takes.
+
+    Raises:
+        UserError: another process holds the folder, and goes on holding it for some seconds.
+    """
+    path = lock_file(folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, fallback_to_soft=False)
+    try:
+        lock.acquire(-1 if wait else _PATIENCE, poll_interval=0.1)
+    except Timeout as error:
+        raise UserError(f"{folder}: another process works there; wait for its end") from error
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        logger.warning(
+            "%s cannot be locked (%s): do not start a second process there", folder, error
+        )
+        yield
+        return
+    try:
+        yield
+    finally:
+        # Removed before it is freed, while nobody else can hold it. Who waits for the removed file
+        # notices that it is gone and makes a new one.
+        with contextlib.suppress(OSError):
+            path.unlink()
+        lock.release()

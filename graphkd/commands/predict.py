@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Detects, writes and says how many; returns 1 where a page could not be read."""
-    from graphkd.locks import held
+    from graphkd.io import held
     from graphkd.predict.model import load_model
     from graphkd.predict.output import Output, check_folder, clear_folder
     from graphkd.predict.ranges import parse_ranges

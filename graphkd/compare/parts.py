@@ -20,8 +20,7 @@ from graphkd.engine import run
 from graphkd.engine.inputs import changed_input, inputs_of, known_inputs
 from graphkd.engine.run_dir import changed_key, free_name
 from graphkd.errors import UserError
-from graphkd.io import write_json
-from graphkd.locks import held
+from graphkd.io import held, write_json
 
 logger = logging.getLogger(__name__)
 

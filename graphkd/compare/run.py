@@ -24,7 +24,7 @@ from graphkd.engine.jobs import train_teacher
 from graphkd.engine.solver import check_settings
 from graphkd.engine.trainer import DivergedError
 from graphkd.errors import UserError
-from graphkd.locks import held
+from graphkd.io import held
 from graphkd.modeling.network import parameters
 
 logger = logging.getLogger(__name__)

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from graphkd.checkpoint import RunCheckpointer, checkpoints_of
 from graphkd.engine.nan_guard import DivergedError, all_finite
 from graphkd.errors import GO_ON
+from graphkd.io import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -231,9 +232,7 @@ def drop_later_lines(path: Path, *, step: int) -> None:
     if not path.is_file():
         return
     kept = [line for line in path.read_text(errors="replace").splitlines() if _before(line, step)]
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(f"{line}\n" for line in kept))
-    os.replace(temporary, path)
+    write_text(path, "".join(f"{line}\n" for line in kept))
 
 
 def _before(line: str, step: int) -> bool:

@@ -43,8 +43,7 @@ from graphkd.engine.solver import build_optimizer, check_settings
 from graphkd.engine.trainer import Trainer
 from graphkd.errors import UserError
 from graphkd.evaluation.coco import evaluate
-from graphkd.io import write_json, write_text
-from graphkd.locks import held
+from graphkd.io import UNFINISHED, held, write_json, write_text
 from graphkd.modelfile import inference_config
 from graphkd.modeling.network import parameters, require_device
 
@@ -109,10 +108,11 @@ def taken_folder(
     inputs = inputs_of(cfg, teacher=teacher)
     if resume:
         check_same_run(cfg, folder, inputs)
-    else:
-        with held(folder):
-            set_aside(folder)
     with held(folder):
+        if not resume:
+            set_aside(folder)
+        for left in folder.glob(UNFINISHED):
+            left.unlink()
         write_text(folder / "config.yaml", cfg.dump())
         about = {"source": str(source), "machine": platform.machine(), "torch": torch.__version__}
         # A file that is gone by now is still the one that the run began with.

@@ -11,7 +11,6 @@ from typing import Any
 from graphkd import __version__
 from graphkd.errors import UserError
 from graphkd.io import DISK_ERRORS, replacing, write_json, write_text
-from graphkd.locks import LOCK
 from graphkd.predict.coco import CocoWriter
 from graphkd.predict.names import Names
 from graphkd.predict.page_xml import page_xml
@@ -169,8 +168,8 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: it is a file; name a folder for the results")
-    # The two alone are of a run that came no further.
-    if not folder.exists() or all(path.name in (LOCK, _WRITTEN) for path in folder.iterdir()):
+    # Alone, the list is of a run that came no further.
+    if not folder.exists() or all(path.name == _WRITTEN for path in folder.iterdir()):
         return
     if not (folder / RECORD).is_file():
         raise UserError(

@@ -2,9 +2,6 @@
 
 import json
 import logging
-import time
-from concurrent.futures import ThreadPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -17,8 +14,7 @@ from graphkd.engine import inputs, run
 from graphkd.engine.jobs import load_run
 from graphkd.engine.run_dir import difference_of
 from graphkd.errors import UserError
-from graphkd.io import write_json
-from graphkd.locks import held
+from graphkd.io import held, write_json
 
 
 @pytest.fixture
@@ -144,34 +140,11 @@ def test_a_part_that_goes_on_elsewhere_names_both_machines(make, monkeypatch):
 
 
 def test_a_folder_in_use_is_not_moved(make, monkeypatch):
-    monkeypatch.setattr("graphkd.locks._PATIENCE", 0.2)
+    monkeypatch.setattr("graphkd.io._PATIENCE", 0.2)
     part = finish(make())
     with held(part.folder), pytest.raises(UserError, match="another process works there"):
         claim(make("SOLVER.BASE_LR", "0.5"))
     assert part.finished and left_aside(part) == []
-
-
-def test_a_lock_that_is_given_back_soon_is_waited_for(tmp_path):
-    with ThreadPoolExecutor() as pool, held(tmp_path):
-        other = pool.submit(_hold, tmp_path)
-        time.sleep(0.3)
-        assert not other.done()
-    assert other.result() == "held"
-
-
-def test_a_process_begun_meanwhile_does_not_keep_the_lock(tmp_path):
-    """As the workers of a data loader, which may outlive the block."""
-    with held(tmp_path):
-        child = get_context("fork").Process(target=time.sleep, args=(20,))
-        child.start()
-    started = time.monotonic()
-    assert _hold(tmp_path) == "held" and time.monotonic() - started < 1
-    child.kill()
-
-
-def _hold(folder):
-    with held(folder):
-        return "held"
 
 
 def test_a_damaged_config_is_moved_aside_and_a_lost_teacher_named(make, tmp_path):

@@ -14,7 +14,7 @@ from graphkd.compare.run import compare
 from graphkd.engine import run
 from graphkd.engine.trainer import DivergedError
 from graphkd.errors import UserError
-from graphkd.locks import held
+from graphkd.io import held
 from tests.report.test_demo import Reader
 
 SHORT = ["SOLVER.MAX_ITER", "2", "TEST.EVAL_PERIOD", "0"]
@@ -224,7 +224,7 @@ def test_the_teacher_is_scored_from_any_file_that_may_teach(compared, pair, tmp_
 
 
 def test_two_comparisons_do_not_work_in_one_folder(pair, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("graphkd.locks._PATIENCE", 0.2)
+    monkeypatch.setattr("graphkd.io._PATIENCE", 0.2)
     with held(tmp_path):
         assert main(["compare", str(pair), "--out", str(tmp_path)]) == 2
     assert "another process works there" in capsys.readouterr().err

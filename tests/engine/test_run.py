@@ -19,7 +19,7 @@ from graphkd.engine.hooks import PeriodicEvaluation
 from graphkd.engine.jobs import load_run, train_teacher
 from graphkd.engine.trainer import DivergedError
 from graphkd.errors import UserError
-from graphkd.locks import held
+from graphkd.io import held
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +228,7 @@ def test_a_run_that_cannot_begin_leaves_the_earlier_one_in_its_place(
 
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_folder_in_use_is_left_alone(trained, pair, tmp_path, monkeypatch, resume):
-    monkeypatch.setattr("graphkd.locks._PATIENCE", 0.2)
+    monkeypatch.setattr("graphkd.io._PATIENCE", 0.2)
     first = train(pair, tmp_path / "run", "SOLVER.MAX_ITER", "1")
     (tmp_path / "run" / "result.json").unlink()
     with held(tmp_path / "run"), pytest.raises(UserError, match="another process works there"):
