@@ -71,8 +71,10 @@ def run(args: argparse.Namespace) -> int:
         command=typed(args, configs, overrides),
         say=lambda text: print(text, flush=True),
     )
-    print(table(ledger.rows, ledger.chosen))
-    for sentence in [*sentences(ledger.rows), *reading_notes(ledger.rows), *ledger.all_notes]:
+    rows, metrics = ledger.rows, ledger.metrics
+    print(table(rows, metrics, ledger.chosen))
+    said = [*sentences(rows, metrics[0]), *reading_notes(rows, metrics[0])]
+    for sentence in [*said, *ledger.all_notes]:
         print(sentence)
     print(f"numbers: {out / 'compare.json'}, {out / 'compare.md'}   report: {out / 'compare.html'}")
     return 1 if ledger.failed else 0

@@ -8,9 +8,10 @@ from graphkd.compare.parts import THEN, provenance
 from graphkd.compare.plan import Contest
 from graphkd.compare.rows import PLAIN, PLAIN_LONGER, TEACHER, Row, Run, compare_runs
 from graphkd.io import write_json, write_text
-from graphkd.report.compare import mean_detection_curve, write_compare_report
+from graphkd.report.compare import mean_curve, write_compare_report
 from graphkd.report.compare_text import difference_text, markdown
 from graphkd.report.curves import read_curves
+from graphkd.tasks.base import Metric
 
 
 @dataclass
@@ -19,6 +20,7 @@ class Ledger:
 
     Attributes:
         contest: its methods.
+        metrics: those of its task, the one that decides first.
         about: command, data and seeds.
         chosen: classes with a mean AP of their own.
         json_file: second place for the numbers.
@@ -29,6 +31,7 @@ class Ledger:
     """
 
     contest: Contest
+    metrics: tuple[Metric, ...]
     about: dict[str, str]
     chosen: tuple[str, ...] = ()
     json_file: Path | None = None
@@ -40,7 +43,7 @@ class Ledger:
     @property
     def rows(self) -> list[Row]:
         """The table so far: teacher, plain students, methods."""
-        return compare_runs(self._ordered(), chosen=self.chosen)
+        return compare_runs(self._ordered(), self.metrics, chosen=self.chosen)
 
     def add(self, found: Run, log: Path) -> None:
         """Takes a finished run in; `write` puts it on disk."""
@@ -53,6 +56,7 @@ class Ledger:
         values = {
             "about": about,
             "notes": notes,
+            "metrics": [asdict(metric) for metric in self.metrics],
             "rows": [asdict(row) for row in rows],
             "runs": [
                 {**asdict(found), "seconds_per_step": found.seconds_per_step} for found in self.runs
@@ -62,7 +66,8 @@ class Ledger:
         out = self.contest.out
         for path in filter(None, (out / "compare.json", self.json_file)):
             write_json(path, values)
-        shown = {"rows": rows, "chosen": self.chosen, "about": about, "notes": notes}
+        shown = {"rows": rows, "metrics": self.metrics, "chosen": self.chosen}
+        shown |= {"about": about, "notes": notes}
         write_text(out / "compare.md", markdown(**shown))
         write_compare_report(out / "compare.html", curves=self._curves(), **shown)
 
@@ -80,10 +85,11 @@ class Ledger:
 
     def _same_time(self) -> list[str]:
         first = next(iter(self.contest.methods))
-        rows = compare_runs(self._ordered(), against=PLAIN_LONGER)
+        rows = compare_runs(self._ordered(), self.metrics, against=PLAIN_LONGER)
         times = f"{self._seconds(first):.0f} s against {self._seconds(PLAIN_LONGER):.0f} s"
         return [
-            f"{row.name} minus a plain student trained as long: {difference_text(row)} AP, {times}."
+            f"{row.name} against a plain student trained as long: "
+            f"{difference_text(row, self.metrics[0])} {self.metrics[0].name}, {times}."
             for row in rows
             if row.name == first and row.pairs
         ]
@@ -105,6 +111,8 @@ class Ledger:
     def _curves(self) -> dict[str, list[dict]]:
         """Mean log of each model; empty for a model without logs."""
         return {
-            name: mean_detection_curve([read_curves(path) for path in paths if path.is_file()])
+            name: mean_curve(
+                [read_curves(path) for path in paths if path.is_file()], self.metrics[0]
+            )
             for name, paths in self.logs.items()
         }

@@ -1,16 +1,28 @@
-"""From the numbers of single runs to one row a model: means, spreads, paired differences to the
-plain student; numbers in, numbers out.
+"""From the numbers of single runs to one row a model: means, spreads, paired gains over the plain
+student.
+
+A comparison's metrics are those of its task, the one that decides first.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
 
-from graphkd.evaluation.coco import mean_ap
+from graphkd.errors import UserError
 from graphkd.evaluation.statistics import Difference, Summary, paired_difference, summarise
+from graphkd.tasks.base import Metric
 
 TEACHER, PLAIN, PLAIN_LONGER = "teacher", "plain", "plain-same-time"
 NOT_METHODS = (TEACHER, PLAIN, PLAIN_LONGER)
-LEAST_TEACHER_AP = 1.0
+_FORMER_METRICS = ("AP", "AP50", "AP75")
+# Those of the layout task, until it is an object that says them itself.
+METRICS = (
+    Metric(
+        "AP", about="COCO box AP, the mean over IoU 0.50 to 0.95 and over the classes, 0 to 100"
+    ),
+    Metric("AP50"),
+    Metric("AP75"),
+)
 
 
 @dataclass(frozen=True)
@@ -20,8 +32,8 @@ class Run:
     Attributes:
         name: teacher, plain, plain-same-time, or the name of a method.
         seed: of the run; None for the teacher, who is there once.
-        AP: COCO box AP in 0..100, None if nothing could be measured; AP50 and AP75 likewise.
-        per_class: class name -> AP or None.
+        scores: metric name -> value, None if nothing could be measured.
+        per_class: class name -> value of the first metric, or None.
         parameters: of the model that is left at the end.
         iterations: training steps taken; None if not known.
         seconds: spent in these steps; None if not known.
@@ -32,9 +44,7 @@ class Run:
 
     name: str
     seed: int | None
-    AP: float | None
-    AP50: float | None
-    AP75: float | None
+    scores: dict[str, float | None]
     per_class: dict[str, float | None]
     parameters: int
     iterations: int | None
@@ -42,6 +52,19 @@ class Run:
     weights: str
     machine: str = ""
     date: str = ""
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Run":
+        """A run as `compare.json` holds it; files written before metrics had names hold AP, AP50
+        and AP75 in the place of `scores`.
+
+        Raises:
+            KeyError, TypeError: something is missing or not what it should be.
+        """
+        known = {each.name: values[each.name] for each in fields(cls) if each.name in values}
+        if "scores" not in known:
+            known["scores"] = {name: values[name] for name in _FORMER_METRICS}
+        return cls(**known)
 
     @property
     def seconds_per_step(self) -> float | None:
@@ -57,26 +80,24 @@ class Row:
 
     Attributes:
         name: as in `Run`.
-        seeds: those with a known AP.
-        AP: mean, standard deviation, count.
-        AP50: mean; AP75 likewise.
-        chosen: mean AP over the classes that were asked for.
-        difference: AP minus the plain student's at the same seed.
+        seeds: those with a known value of the first metric.
+        values: metric name -> mean, standard deviation, count; the metric that decides first.
+        chosen: mean of the first metric over the classes that were asked for.
+        difference: gain in the first metric over the plain student at the same seed; positive is
+            better, also where lower values are.
         pairs: seeds in `difference`.
-        share: mean AP in percent of the teacher's, see `share_of_teacher`.
+        share: mean in percent of the teacher's, see `share_of_teacher`.
         parameters: of the model.
         iterations: training steps a run.
         seconds: training time a run, mean.
         seconds_per_step: mean.
         step_cost: duration of a step relative to the plain student's, over the seeds both have.
-        per_class: class name -> mean AP.
+        per_class: class name -> mean of the first metric.
     """
 
     name: str
     seeds: list[int | None]
-    AP: Summary | None
-    AP50: float | None
-    AP75: float | None
+    values: dict[str, Summary | None]
     chosen: float | None
     difference: Difference | None
     pairs: int
@@ -88,16 +109,26 @@ class Row:
     step_cost: float | None
     per_class: dict[str, float | None] = field(default_factory=dict)
 
+    @property
+    def score(self) -> Summary | None:
+        """The value of the metric that decides."""
+        return next(iter(self.values.values()), None)
+
 
 def compare_runs(
-    runs: Iterable[Run], *, chosen: Sequence[str] = (), against: str = PLAIN
+    runs: Iterable[Run],
+    metrics: Sequence[Metric],
+    *,
+    chosen: Sequence[str] = (),
+    against: str = PLAIN,
 ) -> list[Row]:
     """One row a model, in the order in which the models first appear.
 
     Args:
         runs: finished runs, at most one for a name and seed. None: no rows.
-        chosen: classes for the mean AP of `Row.chosen`; empty for none.
-        against: whose AP is subtracted and whose step is the unit of cost.
+        metrics: the columns; the first decides.
+        chosen: classes for the mean of `Row.chosen`; empty for none.
+        against: whose values are subtracted and whose step is the unit of cost.
 
     Raises:
         UserError: a chosen class does not exist.
@@ -107,7 +138,7 @@ def compare_runs(
         by_name.setdefault(run.name, {})[run.seed] = run
     base = by_name.get(against, {})
     teacher = next(iter(by_name.get(TEACHER, {}).values()), None)
-    return [_row(name, found, base, teacher, chosen) for name, found in by_name.items()]
+    return [_row(name, found, base, teacher, metrics, chosen) for name, found in by_name.items()]
 
 
 def _row(
@@ -115,23 +146,29 @@ def _row(
     runs: dict[int | None, Run],
     base: dict[int | None, Run],
     teacher: Run | None,
+    metrics: Sequence[Metric],
     chosen: Sequence[str],
 ) -> Row:
-    scored = [run for run in runs.values() if run.AP is not None]
-    summary = summarise([run.AP for run in scored]) if scored else None
-    pairs = [(run.AP, base[run.seed].AP) for run in scored if _pairs(run, base)]
+    first = metrics[0]
+    scored = [run for run in runs.values() if run.scores.get(first.name) is not None]
+    values = {metric.name: _summary(scored, metric.name) for metric in metrics}
+    own = values[first.name]
+    pairs = [
+        (run.scores[first.name], base[run.seed].scores[first.name])
+        for run in scored
+        if _pairs(run, base, first.name)
+    ]
     any_run = next(iter(runs.values()))
-    share = share_of_teacher(summary and summary.mean, teacher and teacher.AP)
     return Row(
         name=name,
         seeds=[run.seed for run in scored],
-        AP=summary,
-        AP50=_mean(run.AP50 for run in scored),
-        AP75=_mean(run.AP75 for run in scored),
-        chosen=_mean(mean_ap(run.per_class, chosen) for run in scored) if chosen else None,
-        difference=paired_difference(*zip(*pairs, strict=True)) if pairs else None,
+        values=values,
+        chosen=_mean(_mean_of(run.per_class, chosen) for run in scored) if chosen else None,
+        difference=_gain(pairs, first) if pairs else None,
         pairs=len(pairs),
-        share=share,
+        share=share_of_teacher(
+            own and own.mean, teacher and teacher.scores.get(first.name), metric=first
+        ),
         parameters=any_run.parameters,
         iterations=any_run.iterations,
         seconds=_mean(run.seconds for run in runs.values()),
@@ -143,19 +180,49 @@ def _row(
     )
 
 
-def share_of_teacher(ap: float | None, teacher_ap: float | None) -> float | None:
-    """AP in percent of the teacher's; None where one is unknown, or the teacher's is below 1 AP and
-    the quotient would be a large number about nothing.
+def share_of_teacher(
+    value: float | None, teacher_value: float | None, *, metric: Metric
+) -> float | None:
+    """A value in percent of the teacher's.
+
+    Returns:
+        None where one is unknown, where lower is better, or where the teacher's is too small for
+        the quotient to mean anything.
     """
-    if ap is None or teacher_ap is None or teacher_ap < LEAST_TEACHER_AP:
+    if value is None or teacher_value is None or not metric.higher_is_better:
         return None
-    return 100 * ap / teacher_ap
+    return 100 * value / teacher_value if teacher_value >= least_teacher(metric) else None
 
 
-def _pairs(run: Run, base: dict[int | None, Run]) -> bool:
+def least_teacher(metric: Metric) -> float:
+    """The smallest teacher's value that a share is taken of: ten times the last digit shown, so 1
+    for AP in 0..100 with one decimal.
+    """
+    return 10.0 ** (1 - metric.digits)
+
+
+def _gain(pairs: list[tuple[float, float]], metric: Metric) -> Difference:
+    own, other = zip(*pairs, strict=True)
+    return (
+        paired_difference(own, other) if metric.higher_is_better else paired_difference(other, own)
+    )
+
+
+def _summary(runs: Sequence[Run], name: str) -> Summary | None:
+    known = [run.scores[name] for run in runs if run.scores.get(name) is not None]
+    return summarise(known) if known else None
+
+
+def _mean_of(per_class: Mapping[str, float | None], names: Sequence[str]) -> float | None:
+    if unknown := [name for name in names if name not in per_class]:
+        raise UserError(f"no class {', '.join(unknown)}; choose from {', '.join(per_class)}")
+    return _mean(per_class[name] for name in names)
+
+
+def _pairs(run: Run, base: dict[int | None, Run], name: str) -> bool:
     """Whether the base has a measured run of the same seed, which is not this very run."""
     other = base.get(run.seed)
-    return other is not None and other.name != run.name and other.AP is not None
+    return other is not None and other.name != run.name and other.scores.get(name) is not None
 
 
 def _step_cost(runs: dict[int | None, Run], base: dict[int | None, Run]) -> float | None:

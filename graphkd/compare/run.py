@@ -14,7 +14,7 @@ from graphkd.compare.parallel import train_parts
 from graphkd.compare.parts import Part, claim, data_of, read_record
 from graphkd.compare.plan import Contest
 from graphkd.compare.results import Ledger
-from graphkd.compare.rows import PLAIN, PLAIN_LONGER, TEACHER, Run
+from graphkd.compare.rows import METRICS, PLAIN, PLAIN_LONGER, TEACHER, Run
 from graphkd.config import find_config
 from graphkd.data.catalog import dataset_classes, register_all
 from graphkd.distill.teacher import load_teacher_cfg
@@ -83,7 +83,7 @@ def compare(
         "data": data_of(contest.cfg),
         "budget": _budget_text(contest, budget),
     }
-    ledger = Ledger(contest, about, tuple(chosen), json_file)
+    ledger = Ledger(contest, METRICS, about, tuple(chosen), json_file)
     with held(contest.out):
         _run_all(ledger, classes, order, budget, time_matched, processes, say)
     return ledger
@@ -141,8 +141,9 @@ def _train_all(
         else:
             found = _run_of(part, run.read_result(part.folder))
             ledger.add(found, part.folder / "metrics.json")
-            known = "not measured" if found.AP is None else f"{found.AP:.1f}"
-            say(f"{place}{part.title}: AP {known}, {found.seconds:.0f} s of training")
+            first = ledger.metrics[0]
+            known = f"{first.name} {first.text(found.scores.get(first.name))}"
+            say(f"{place}{part.title}: {known}, {found.seconds:.0f} s of training")
         ledger.write()
 
 
@@ -151,10 +152,8 @@ def _run_of(part: Part, done: run.RunResult) -> Run:
     return Run(
         name=part.name,
         seed=part.cfg.SEED,
-        AP=done.scores["AP"],
-        AP50=done.scores["AP50"],
-        AP75=done.scores["AP75"],
-        per_class=done.scores["per_class"],
+        scores={metric.name: done.scores.get(metric.name) for metric in METRICS},
+        per_class=done.scores.get("per_class") or {},
         parameters=done.parameters,
         iterations=part.cfg.SOLVER.MAX_ITER,
         seconds=done.seconds,

@@ -7,16 +7,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from graphkd.compare.rows import NOT_METHODS, PLAIN, TEACHER, Row, Run, compare_runs
+from graphkd.compare.rows import METRICS, NOT_METHODS, PLAIN, TEACHER, Row, Run, compare_runs
 from graphkd.engine.page_details import load_pages, page_details
 from graphkd.engine.run_graph import page_graph
 from graphkd.engine.stored_run import StoredRun, is_run, read_json, read_run
 from graphkd.errors import UserError
 from graphkd.lists import names_in
-from graphkd.report.compare import mean_detection_curve, write_compare_report
+from graphkd.report.compare import mean_curve, write_compare_report
 from graphkd.report.content import Details
 from graphkd.report.curves import read_curves
 from graphkd.report.run import write_run_report
+from graphkd.tasks.base import Metric
 
 COMPARISON = "compare.json"
 DEMO_PARTS = ("teacher", "student", "distilled")
@@ -169,24 +170,25 @@ def _about(run: StoredRun) -> dict[str, str]:
 def _report_comparison(folder: Path, out: Path, options: Options, say: _Say) -> list[str]:
     values = read_json(folder / COMPARISON, dict)
     try:
-        runs = [
-            Run(**{key: value for key, value in row.items() if key != "seconds_per_step"})
-            for row in values["runs"]
-        ]
+        runs = [Run.from_json(row) for row in values["runs"]]
+        metrics = (
+            tuple(Metric(**each) for each in values["metrics"]) if "metrics" in values else METRICS
+        )
         about, notes = dict(values["about"]), list(values["notes"])
     except (KeyError, TypeError) as error:
         raise UserError(
             f"{folder / COMPARISON}: not a comparison's numbers ({error}); run it again"
         ) from error
     chosen = _chosen(about.get("command", ""))
-    rows = compare_runs(runs, chosen=chosen)
-    looked = _look_at_best(folder, rows, runs, options, say)
+    rows = compare_runs(runs, metrics, chosen=chosen)
+    looked = _look_at_best(folder, rows, runs, metrics[0], options, say)
     notes += looked.notes
     write_compare_report(
         out,
         rows=rows,
+        metrics=metrics,
         chosen=chosen,
-        curves={row.name: _mean_curve(folder, row.name, runs) for row in rows},
+        curves={row.name: _mean_curve(folder, row.name, runs, metrics[0]) for row in rows},
         about=about,
         notes=notes,
         details=looked.details,
@@ -202,9 +204,9 @@ def _chosen(command: str) -> tuple[str, ...]:
     return tuple(names_in(words[words.index("--classes") + 1]))
 
 
-def _mean_curve(folder: Path, name: str, runs: Sequence[Run]) -> list[dict]:
+def _mean_curve(folder: Path, name: str, runs: Sequence[Run], metric: Metric) -> list[dict]:
     logs = [path / "metrics.json" for path in _folders(folder, name, runs)]
-    return mean_detection_curve([read_curves(path) for path in logs if path.is_file()])
+    return mean_curve([read_curves(path) for path in logs if path.is_file()], metric)
 
 
 def _folders(folder: Path, name: str, runs: Sequence[Run]) -> list[Path]:
@@ -215,13 +217,19 @@ def _folders(folder: Path, name: str, runs: Sequence[Run]) -> list[Path]:
 
 
 def _look_at_best(
-    folder: Path, rows: Sequence[Row], runs: Sequence[Run], options: Options, say: _Say
+    folder: Path,
+    rows: Sequence[Row],
+    runs: Sequence[Run],
+    metric: Metric,
+    options: Options,
+    say: _Say,
 ) -> _Looked:
     """Pages of the best method beside the plain student, at the first seed that both have."""
-    methods = [row for row in rows if row.name not in NOT_METHODS and row.AP is not None]
+    methods = [row for row in rows if row.name not in NOT_METHODS and row.score is not None]
     if not methods:
         return _Looked(notes=["No method has finished, so no page is shown."])
-    best = max(methods, key=lambda row: row.AP.mean)
+    best_name = metric.best({row.name: row.score.mean for row in methods})
+    best = next(row for row in methods if row.name == best_name)
     seeds = [{run.seed for run in runs if run.name == name} for name in (best.name, PLAIN)]
     shared = sorted(seeds[0] & seeds[1]) or sorted(seeds[0])
     names = [name for name in (PLAIN, best.name) if (name == best.name or seeds[1] & seeds[0])]
@@ -238,6 +246,6 @@ def _look_at_best(
     if looked.details is not None:
         looked.notes.append(
             f"Confusion and pages are those of seed {shared[0]}: {best.name}, the method of "
-            f"highest mean AP, beside the others."
+            f"best mean {metric.name}, beside the others."
         )
     return looked

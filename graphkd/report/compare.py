@@ -11,16 +11,17 @@ from graphkd.io import write_text
 from graphkd.report.chart import Chart, Mark, line_chart
 from graphkd.report.compare_text import cells, class_names, headings, reading_notes, sentences
 from graphkd.report.content import Details
-from graphkd.report.curves import ap_series, loss_series
+from graphkd.report.curves import loss_series, score_series
 from graphkd.report.details import detail_parts
 from graphkd.report.rendering import render
-from graphkd.report.table import tenths
+from graphkd.tasks.base import Metric
 
 
 def write_compare_report(
     path: Path,
     *,
     rows: Sequence[Row],
+    metrics: Sequence[Metric],
     chosen: Sequence[str],
     curves: Mapping[str, list[dict]],
     about: Mapping[str, str],
@@ -32,34 +33,42 @@ def write_compare_report(
     Args:
         path: the file; parent folders are made.
         rows: the models, in the order of the table.
+        metrics: the columns, the one that decides first.
         chosen: classes of the extra column.
-        curves: name -> log of the model, as `mean_detection_curve` gives it.
+        curves: name -> log of the model, as `mean_curve` gives it.
         about: how the numbers were made.
         notes: further sentences for the reader.
         details: confusion matrices and worst pages, where somebody looked at the predictions.
     """
-    best = max((row.AP.mean for row in rows if row.AP), default=0.0)
+    first = metrics[0]
+    most = max((row.score.mean for row in rows if row.score), default=0.0)
     placed = {row.name: list(curves.get(row.name, [])) for row in rows}
     charts = [
-        cost_chart(rows),
-        line_chart("Detection loss", loss_series(placed), y_label="loss", dots=False),
-        line_chart("AP while training", ap_series(placed), y_label="AP", dots=True),
+        cost_chart(rows, first),
+        line_chart("Own loss of the model", loss_series(placed), y_label="loss", dots=False),
+        line_chart(
+            f"{first.name} while training",
+            score_series(placed, first),
+            y_label=first.title,
+            dots=True,
+        ),
     ]
     text = render(
         "compare.html.j2",
-        sentences=sentences(rows),
-        headings=headings(chosen),
+        sentences=sentences(rows, first),
+        headings=headings(metrics, chosen),
         rows=[
             {
                 "method": row.name not in NOT_METHODS,
-                "cells": cells(row, chosen),
-                "share": _share(row.AP and row.AP.mean, best),
+                "cells": cells(row, metrics, chosen),
+                "share": _share(row.score and row.score.mean, most),
             }
             for row in rows
         ],
-        notes=[*reading_notes(rows), *notes],
+        notes=[*reading_notes(rows, first), *notes],
         charts=[chart for chart in charts if chart is not None],
-        classes=_class_bars(rows),
+        classes=_class_bars(rows, first),
+        metric=first.name,
         models=[row.name for row in rows if row.per_class],
         details=detail_parts(details),
         about=about,
@@ -67,14 +76,16 @@ def write_compare_report(
     write_text(Path(path), text)
 
 
-def _class_bars(rows: Sequence[Row]) -> list[dict]:
+def _class_bars(rows: Sequence[Row], metric: Metric) -> list[dict]:
     """One line a class: its name and, per model, text and bar length in percent."""
     scored = [row for row in rows if row.per_class]
+    known = [value for row in scored for value in row.per_class.values() if value is not None]
+    most = max(known, default=0.0)
     return [
         {
             "name": label,
             "cells": [
-                (tenths(row.per_class.get(label)), _share(row.per_class.get(label), 100.0))
+                (metric.text(row.per_class.get(label)), _share(row.per_class.get(label), most))
                 for row in scored
             ],
         }
@@ -86,22 +97,22 @@ def _share(value: float | None, most: float) -> float:
     return round(100 * value / most, 1) if value and most else 0.0
 
 
-def cost_chart(rows: Sequence[Row]) -> Chart | None:
-    """AP against the cost of a training step, with a line of one standard deviation up and down.
+def cost_chart(rows: Sequence[Row], metric: Metric) -> Chart | None:
+    """A metric against the cost of a training step, with a line of one standard deviation.
 
     The teacher is left out: its step is another network's. None without a row that has both.
     """
     points = [
-        (place, row, row.step_cost, row.AP.mean, row.AP.std or 0.0)
+        (place, row, row.step_cost, row.score.mean, row.score.std or 0.0)
         for place, row in enumerate(rows)
-        if row.AP is not None and row.step_cost is not None and row.name != TEACHER
+        if row.score is not None and row.step_cost is not None and row.name != TEACHER
     ]
     if not points:
         return None
     x_ticks = _ticks(0.0, max(cost for _, _, cost, _, _ in points))
     low = min(mean - std for _, _, _, mean, std in points)
     y_ticks = _ticks(low, max(mean + std for _, _, _, mean, std in points))
-    empty = Chart("AP against the cost of a step", "", "", False, [], [], [])
+    empty = Chart(f"{metric.name} against the cost of a step", "", "", False, [], [], [])
     left, top, right, bottom = empty.frame
 
     def across(cost: float) -> float:
@@ -114,12 +125,12 @@ def cost_chart(rows: Sequence[Row]) -> Chart | None:
     for place, row, cost, mean, std in points:
         x = across(cost)
         path = f"M{x:.1f} {up(mean - std):.1f}V{up(mean + std):.1f}"
-        tip = f"{row.name}: {mean:.1f} AP, a step costs {cost:.2f} plain steps"
+        tip = f"{row.name}: {metric.text(mean)} {metric.name}, a step costs {cost:.2f} plain steps"
         marks.append(Mark(row.name, path, place, False, [(x, up(mean), tip)]))
     return Chart(
         empty.title,
         "duration of a step, plain student = 1",
-        "AP",
+        metric.title,
         False,
         marks,
         [(across(x), f"{x:g}") for x in x_ticks],
@@ -134,21 +145,22 @@ def _ticks(low: float, high: float) -> list[float]:
     return [round(float(value), 6) for value in values]
 
 
-def mean_detection_curve(logs: Sequence[list[dict]]) -> list[dict]:
-    """The mean over runs of detection loss and AP, at the iterations that all runs logged.
+def mean_curve(logs: Sequence[list[dict]], metric: Metric) -> list[dict]:
+    """The mean over runs of their own loss and a metric, at the iterations that all runs logged.
 
     Args:
         logs: one a run, as `read_curves()` gives them; none gives an empty curve.
+        metric: the one that decides.
 
     Returns:
-        Rows with iteration, `total_loss` (the detection loss without distillation terms) and
-        `eval/AP`, where every run has them.
+        Rows with iteration, `total_loss` (without distillation terms) and
+        `eval/<metric>`, where every run has them.
     """
-    tables = []
+    scored, tables = f"eval/{metric.name}", []
     for log in logs:
         own = loss_series({"run": log})[-1:]
         values: dict[float, dict[str, float]] = {}
-        for key, series in (("total_loss", own), ("eval/AP", ap_series({"run": log}))):
+        for key, series in (("total_loss", own), (scored, score_series({"run": log}, metric))):
             for x, y in (point for line in series for point in line.points):
                 values.setdefault(x, {})[key] = y
         tables.append(values)
@@ -158,7 +170,7 @@ def mean_detection_curve(logs: Sequence[list[dict]]) -> list[dict]:
         here = [values[x] for values in tables]
         row = {
             key: math.fsum(value[key] for value in here) / len(here)
-            for key in ("total_loss", "eval/AP")
+            for key in ("total_loss", scored)
             if all(key in value for value in here)
         }
         if row:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from graphkd.errors import UserError
+from graphkd.tasks.base import Metric
 
-_AP_KEYS = ("AP", "eval/AP", "bbox/AP")
 _SHARE = "kd_share/"
 _TERM = "loss_kd_"
 _FIRST_TERM_COLOUR = 3  # the first ones belong to teacher, student and distilled
@@ -65,16 +65,21 @@ def loss_series(curves: dict[str, list[dict]]) -> list[Series]:
             series.append(Series(run, total, colour))
             continue
         series.append(Series(f"{run}: all terms", total, colour))
-        series.append(
-            Series(f"{run}: detection alone", _points(rows, _own_loss), colour, dashed=True)
-        )
+        series.append(Series(f"{run}: own loss", _points(rows, _own_loss), colour, dashed=True))
     return [line for line in series if line.points]
 
 
-def ap_series(curves: dict[str, list[dict]]) -> list[Series]:
-    """Give each run's validation AP where one was logged."""
+def score_series(curves: dict[str, list[dict]], metric: Metric) -> list[Series]:
+    """Give each run's value of a metric on the validation set where one was logged."""
+    # Detectron2's own evaluators log "bbox/AP".
+    keys = [f"{prefix}{metric.name}" for prefix in ("", "eval/", "bbox/")]
+
+    def value(row: dict) -> float | None:
+        return next((row[key] for key in keys if key in row), None)
+
     series = [
-        Series(run, _points(rows, _ap), colour) for colour, (run, rows) in enumerate(curves.items())
+        Series(run, _points(rows, value), colour)
+        for colour, (run, rows) in enumerate(curves.items())
     ]
     return [line for line in series if line.points]
 
@@ -142,10 +147,6 @@ def _column(rows: list[dict], key: str) -> list[tuple[float, float]]:
 def _points(rows: list[dict], value_of) -> list[tuple[float, float]]:
     values = ((row["iteration"], value_of(row)) for row in rows)
     return [(float(x), float(y)) for x, y in values if _finite(y)]
-
-
-def _ap(row: dict) -> float | None:
-    return next((row[key] for key in _AP_KEYS if key in row), None)
 
 
 def _own_loss(row: dict) -> float | None:

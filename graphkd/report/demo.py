@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from graphkd.compare.rows import METRICS
 from graphkd.io import write_text
 from graphkd.report.chart import Chart, line_chart, stacked_chart
 from graphkd.report.colours import class_colours
 from graphkd.report.content import GraphView, PageView
-from graphkd.report.curves import ap_series, loss_series, share_series
+from graphkd.report.curves import loss_series, score_series, share_series
 from graphkd.report.graph import STRONGEST, graph_parts
 from graphkd.report.panels import page_panels
 from graphkd.report.rendering import render
@@ -59,7 +60,7 @@ def write_demo_report(
 def _charts(curves: dict[str, list[dict]]) -> list[Chart]:
     charts = [
         line_chart("Training loss", loss_series(curves), y_label="loss", dots=False),
-        line_chart("Validation AP", ap_series(curves), y_label="AP", dots=True),
+        line_chart("Validation AP", score_series(curves, METRICS[0]), y_label="AP", dots=True),
     ]
     for run, rows in curves.items():
         title = f"Share of each distillation term: {run}"

@@ -5,14 +5,15 @@ scripts.
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from graphkd.compare.rows import METRICS
 from graphkd.io import write_text
 from graphkd.report.chart import Chart, line_chart, stacked_chart
 from graphkd.report.content import Details, GraphView, RunView
 from graphkd.report.curves import (
-    ap_series,
     detection_series,
     loss_series,
     rate_series,
+    score_series,
     share_series,
     term_series,
 )
@@ -79,7 +80,7 @@ def run_charts(runs: Sequence[RunView]) -> list[Chart]:
     curves = {run.name: run.curves for run in runs}
     charts = [
         line_chart("Training loss", loss_series(curves), y_label="loss", dots=False),
-        line_chart("Validation AP", ap_series(curves), y_label="AP", dots=True),
+        line_chart("Validation AP", score_series(curves, METRICS[0]), y_label="AP", dots=True),
     ]
     for run in runs:
         of = f": {run.name}" if len(runs) > 1 else ""

@@ -6,7 +6,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from graphkd.compare.rows import share_of_teacher
+from graphkd.compare.rows import METRICS, share_of_teacher
 
 DASH = "–"
 _COLUMNS = ("Role", "Method", "Parameters (M)", "AP", "AP50", "AP75", "Training (s)")
@@ -91,7 +91,7 @@ def _gain(row: dict, before: float, teacher: dict | None, *, name: bool) -> str:
 
 def _share_of_teacher(row: dict, teacher: dict | None) -> str:
     best = number(teacher.get("AP")) if teacher else None
-    share = share_of_teacher(number(row["AP"]), best)
+    share = share_of_teacher(number(row["AP"]), best, metric=METRICS[0])
     if share is None:
         return ""
     sentence = f" That is {share:.0f} % of the teacher's {best:.1f} AP"

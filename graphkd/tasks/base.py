@@ -37,12 +37,19 @@ class Metric:
         higher_is_better: its direction.
         digits: decimals shown in tables.
         unit: shown behind its name, for example "%"; empty for none.
+        about: one phrase on what it is, for the notes below a table; empty for none.
     """
 
     name: str
     higher_is_better: bool = True
     digits: int = 1
     unit: str = ""
+    about: str = ""
+
+    @property
+    def title(self) -> str:
+        """Name and unit, as headings show them."""
+        return f"{self.name} ({self.unit})" if self.unit else self.name
 
     def gain(self, value: float, base: float) -> float:
         """How much better `value` is than `base`; negative where it is worse."""

@@ -54,7 +54,9 @@ def test_two_at_a_time_learn_what_one_after_the_other_does(pair, tmp_path):
     lines = []
     alone = compare(contest(pair, tmp_path / "alone"), seeds=1)
     together = compare(contest(pair, tmp_path / "two"), seeds=1, processes=2, say=lines.append)
-    assert {run.name: run.AP for run in together.runs} == {run.name: run.AP for run in alone.runs}
+    assert {run.name: run.scores for run in together.runs} == {
+        run.name: run.scores for run in alone.runs
+    }
     for name in (PLAIN, "fitnets"):
         one, other = weights(tmp_path / "alone", name), weights(tmp_path / "two", name)
         assert all(torch.equal(value, other[key]) for key, value in one.items())

@@ -57,11 +57,14 @@ def test_every_model_has_its_row_with_all_seeds(compared):
     found = numbers(compared)
     rows = {row["name"]: row for row in found["rows"]}
     assert list(rows) == ["teacher", "plain", "fitnets", "graphkd"]
-    assert [row["AP"]["n"] for row in rows.values()] == [1, 2, 2, 2]
+    assert [row["values"]["AP"]["n"] for row in rows.values()] == [1, 2, 2, 2]
     runs = {(run["name"], run["seed"]): run for run in found["runs"]}
     assert len(runs) == 7
     for name in ("fitnets", "graphkd"):
-        gains = [runs[name, seed]["AP"] - runs["plain", seed]["AP"] for seed in (1, 2)]
+        gains = [
+            runs[name, seed]["scores"]["AP"] - runs["plain", seed]["scores"]["AP"]
+            for seed in (1, 2)
+        ]
         assert rows[name]["difference"]["mean"] == pytest.approx(sum(gains) / 2)
         assert rows[name]["pairs"] == 2 and rows[name]["difference"]["low"] is None
         assert rows[name]["step_cost"] > 0 and rows[name]["iterations"] == 2
@@ -87,7 +90,7 @@ def test_markdown_and_page_show_the_same_rows(compared):
     for name in ("teacher", "plain", "fitnets", "graphkd"):
         assert f"| {name} " in text and name in reader.text
     assert "AP of text" in text and "2 seeds" in text and "- command: graphkd compare" in text
-    assert "Detection loss" in reader.text and "<script" not in page and "http" not in page
+    assert "Own loss of the model" in reader.text and "<script" not in page and "http" not in page
 
 
 def test_runs_of_a_seed_begin_alike_and_seeds_differ(compared):
@@ -127,7 +130,7 @@ def test_a_killed_comparison_keeps_and_continues_what_it_has(compared, pair, tmp
         patch.setattr(run, "train", die_third)
         compare(contest(pair, tmp_path, methods="fitnets"), seeds=2)
     rows = {row["name"]: row for row in numbers(tmp_path)["rows"]}
-    assert {name: row["AP"]["n"] for name, row in rows.items()} == {
+    assert {name: row["values"]["AP"]["n"] for name, row in rows.items()} == {
         "teacher": 1,
         "plain": 1,
         "fitnets": 1,
@@ -145,7 +148,7 @@ def test_a_killed_comparison_keeps_and_continues_what_it_has(compared, pair, tmp
         patch.setattr(run, "train", diverge)
         ledger = compare(contest(pair, tmp_path, methods="fitnets"), seeds=2)
     rows = {row.name: row for row in ledger.rows}
-    assert (rows["plain"].AP.n, rows["fitnets"].AP.n) == (2, 1)
+    assert (rows["plain"].score.n, rows["fitnets"].score.n) == (2, 1)
     assert ledger.failed == {"fitnets, seed 2": str(stopped)}
     assert "Failed: fitnets, seed 2" in (tmp_path / "compare.md").read_text()
     for name in ("plain", "fitnets"):

@@ -78,7 +78,7 @@ def test_a_comparison_shows_the_best_method_beside_the_plain_student(compared, t
     page, notes, _ = report(compared, tmp_path)
     for text in ("AP against the cost of a step", "What is taken for what", "F1 teacher"):
         assert text in page.text
-    assert any("seed 1: graphkd, the method of highest mean AP" in note for note in notes)
+    assert any("seed 1: graphkd, the method of best mean AP" in note for note in notes)
     captions = [a["aria-label"] for tag, a in page.tags if tag == "a" and "aria-label" in a]
     for name in ("Ground truth", "teacher", "plain", "graphkd"):
         assert sum(f"enlarge {name}," in caption for caption in captions) == 3

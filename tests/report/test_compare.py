@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from graphkd.compare.rows import PLAIN, PLAIN_LONGER, TEACHER, Run, compare_runs
-from graphkd.report.compare import cost_chart, mean_detection_curve, write_compare_report
+from graphkd.compare.rows import METRICS, PLAIN, PLAIN_LONGER, TEACHER, Run, compare_runs
+from graphkd.report.compare import cost_chart, mean_curve, write_compare_report
 from tests.report.test_demo import HOSTILE, Reader
 
 ABOUT = {"command": "graphkd compare a.yaml --seeds 3", "machine": "2 CPU cores", "date": "today"}
@@ -13,7 +13,8 @@ ABOUT = {"command": "graphkd compare a.yaml --seeds 3", "machine": "2 CPU cores"
 
 def make_run(name, seed, ap, *, seconds=10.0, label="text"):
     classes = {label: ap, "figure": None}
-    return Run(name, seed, ap, ap + 20, ap - 5, classes, 9_870_000, 20, seconds, "w.pth")
+    scores = {"AP": ap, "AP50": ap + 20, "AP75": ap - 5}
+    return Run(name, seed, scores, classes, 9_870_000, 20, seconds, "w.pth")
 
 
 def some_rows(name="graphkd", label="text"):
@@ -22,7 +23,7 @@ def some_rows(name="graphkd", label="text"):
         runs.append(make_run(PLAIN, seed, 30.0 + seed, label=label))
         runs.append(make_run(PLAIN_LONGER, seed, 33.0 + seed, label=label))
         runs.append(make_run(name, seed, 34.0 + 1.5 * seed, seconds=13.0, label=label))
-    return compare_runs(runs)
+    return compare_runs(runs, METRICS)
 
 
 def curve(*losses):
@@ -32,6 +33,7 @@ def curve(*losses):
 def page(tmp_path, **changes) -> str:
     arguments = {
         "rows": some_rows(),
+        "metrics": METRICS,
         "chosen": (),
         "curves": {PLAIN: curve(3.0, 2.0), "graphkd": curve(3.0, 1.5)},
         "about": ABOUT,
@@ -56,7 +58,7 @@ def test_the_page_fetches_and_runs_nothing(tmp_path):
 def test_costs_that_cannot_be_are_told(tmp_path):
     runs = [make_run(PLAIN, 1, 30.0, seconds=13.0), make_run("graphkd", 1, 34.0, seconds=10.0)]
     told = "A distilled step cannot be cheaper than a plain one"
-    assert told in Reader(page(tmp_path, rows=compare_runs(runs))).text
+    assert told in Reader(page(tmp_path, rows=compare_runs(runs, METRICS))).text
     assert told not in Reader(page(tmp_path)).text
 
 
@@ -66,7 +68,7 @@ def test_rows_charts_classes_and_facts_are_on_the_page(tmp_path):
         assert value in found.text
     assert re.search(r"\+5\.0 \[\+4\.5, \+5\.5\]", found.text)
     assert "3 seeds: an interval over so few is too narrow" in found.text
-    for title in ("AP against the cost of a step", "Detection loss", "AP by class"):
+    for title in ("AP against the cost of a step", "Own loss of the model", "AP by class"):
         assert title in found.text
     assert "AP while training" not in found.text  # no log has AP
     dots = [a for tag, a in found.tags if tag == "circle"]
@@ -88,7 +90,7 @@ def test_a_page_of_nothing(tmp_path):
 
 
 def test_the_cost_chart_puts_ap_over_cost():
-    chart = cost_chart(some_rows())
+    chart = cost_chart(some_rows(), METRICS[0])
     places = {mark.name: mark.dots[0][:2] for mark in chart.marks}
     assert set(places) == {PLAIN, PLAIN_LONGER, "graphkd"}
     (plain_x, plain_y), (method_x, method_y) = places[PLAIN], places["graphkd"]
@@ -101,20 +103,20 @@ def test_the_cost_chart_puts_ap_over_cost():
     assert plain_y - method_y == pytest.approx(5.0 * unit)
     left, top, right, bottom = chart.frame
     assert all(left <= x <= right and top <= y <= bottom for x, y in places.values())
-    assert cost_chart([]) is None
-    same = compare_runs([make_run(PLAIN, 1, 0.0 + 5)])
-    assert len(cost_chart(same).marks) == 1
+    assert cost_chart([], METRICS[0]) is None
+    same = compare_runs([make_run(PLAIN, 1, 0.0 + 5)], METRICS)
+    assert len(cost_chart(same, METRICS[0]).marks) == 1
 
 
-def test_curves_are_means_of_the_detection_loss_where_all_runs_logged():
+def test_curves_are_means_of_the_own_loss_where_all_runs_logged():
     one = [
         {"iteration": 0, "total_loss": 3.0, "loss_kd_m": 1.0},
         {"iteration": 20, "total_loss": 2.0, "loss_kd_m": 0.5, "eval/AP": 8.0},
         {"iteration": 40, "total_loss": 1.0, "loss_kd_m": 0.5},
     ]
     two = [{"iteration": 0, "total_loss": 4.0}, {"iteration": 20, "total_loss": 2.5, "eval/AP": 4}]
-    assert mean_detection_curve([one, two]) == [
+    assert mean_curve([one, two], METRICS[0]) == [
         {"iteration": 0, "total_loss": 3.0},
         {"iteration": 20, "total_loss": 2.0, "eval/AP": 6.0},
     ]
-    assert mean_detection_curve([]) == [] == mean_detection_curve([one, []])
+    assert mean_curve([], METRICS[0]) == [] == mean_curve([one, []], METRICS[0])

@@ -1,6 +1,6 @@
 """The words and the table of a comparison say what its numbers say, gains and losses alike."""
 
-from graphkd.compare.rows import PLAIN, TEACHER, compare_runs
+from graphkd.compare.rows import METRICS, PLAIN, TEACHER, Run, compare_runs
 from graphkd.report.compare_text import (
     cells,
     difference_text,
@@ -12,52 +12,57 @@ from graphkd.report.compare_text import (
     table,
 )
 from graphkd.report.table import DASH
+from graphkd.tasks.base import Metric
 from tests.report.test_compare import ABOUT, make_run, some_rows
+
+AP = METRICS[0]
 
 
 def rows_of(*gains, seeds=3):
     runs = [make_run(PLAIN, seed, 30.0) for seed in range(seeds)]
     runs += [make_run("m", seed, 30.0 + gain) for seed, gain in enumerate(gains)]
-    return compare_runs(runs)
+    return compare_runs(runs, METRICS)
 
 
 def test_every_heading_has_its_cell():
     for chosen in ((), ("text", "figure")):
-        assert {len(cells(row, chosen)) for row in some_rows()} == {len(headings(chosen))}
-    assert "AP of text, figure" in headings(("text", "figure"))
+        assert {len(cells(row, METRICS, chosen)) for row in some_rows()} == {
+            len(headings(METRICS, chosen))
+        }
+    assert "AP of text, figure" in headings(METRICS, ("text", "figure"))
 
 
 def test_a_gain_a_loss_and_doubt_are_said_plainly():
-    (gain,) = sentences(rows_of(1.0, 2.0, 3.0))
+    (gain,) = sentences(rows_of(1.0, 2.0, 3.0), AP)
     assert gain.startswith("m: 32.0 AP, +2.0 against the plain student (95 % interval +1.0 to +3.0")
     assert "no difference" not in gain
-    (loss,) = sentences(rows_of(-1.0, -2.0, -3.0))
+    (loss,) = sentences(rows_of(-1.0, -2.0, -3.0), AP)
     assert "-2.0 against" in loss
-    (doubt,) = sentences(rows_of(-1.0, 0.0, 3.0))
+    (doubt,) = sentences(rows_of(-1.0, 0.0, 3.0), AP)
     assert "may be no difference at all" in doubt
 
 
 def test_few_seeds_get_no_interval_and_a_warning():
     rows = rows_of(1.0, 2.0, seeds=2)
-    assert "2 seeds: too few for an interval" in sentences(rows)[0]
-    assert difference_text(rows[-1]) == "+1.5"
-    assert "2 seeds" in reading_notes(rows)[1]
-    assert len(reading_notes(rows_of(*[1.0] * 5, seeds=5))) == 1
+    assert "2 seeds: too few for an interval" in sentences(rows, AP)[0]
+    assert difference_text(rows[-1], AP) == "+1.5"
+    assert "2 seeds" in reading_notes(rows, AP)[1]
+    assert len(reading_notes(rows_of(*[1.0] * 5, seeds=5), AP)) == 1
 
 
 def test_a_teacher_that_learnt_nothing_gets_no_share_but_a_word():
     def rows(ap):
-        return compare_runs([make_run(TEACHER, None, ap), make_run("m", 1, 3.0)])
+        return compare_runs([make_run(TEACHER, None, ap), make_run("m", 1, 3.0)], METRICS)
 
-    column = headings().index("% of teacher")
-    assert [cells(row)[column] for row in rows(0.002)] == [DASH, DASH]
-    assert [cells(row)[column] for row in rows(2.0)] == ["100", "150"]
-    assert "teacher reaches 0.0 AP" in reading_notes(rows(0.002))[1]
-    assert len(reading_notes(rows(2.0))) == 1
+    column = headings(METRICS).index("% of teacher")
+    assert [cells(row, METRICS)[column] for row in rows(0.002)] == [DASH, DASH]
+    assert [cells(row, METRICS)[column] for row in rows(2.0)] == ["100", "150"]
+    assert "teacher reaches 0.0 AP" in reading_notes(rows(0.002), AP)[1]
+    assert len(reading_notes(rows(2.0), AP)) == 1
 
 
 def test_nothing_has_no_sign():
-    assert [signed(value) for value in (-0.04, 0.0, 0.04, 0.06, -1.0)] == [
+    assert [signed(value, AP) for value in (-0.04, 0.0, 0.04, 0.06, -1.0)] == [
         "0.0",
         "0.0",
         "0.0",
@@ -68,16 +73,19 @@ def test_nothing_has_no_sign():
 
 def test_a_missing_pair_is_told():
     runs = [make_run(PLAIN, 1, 30.0), make_run("m", 1, 31.0), make_run("m", 2, 35.0)]
-    assert difference_text(compare_runs(runs)[-1]) == "+1.0 (1 pair)"
+    assert difference_text(compare_runs(runs, METRICS)[-1], AP) == "+1.0 (1 pair)"
 
 
 def test_the_best_method_comes_first_and_the_plain_one_is_no_method():
     runs = [make_run(PLAIN, 1, 30.0), make_run("worse", 1, 20.0), make_run("better", 1, 40.0)]
-    assert [text.split(":")[0] for text in sentences(compare_runs(runs))] == ["better", "worse"]
+    assert [text.split(":")[0] for text in sentences(compare_runs(runs, METRICS), AP)] == [
+        "better",
+        "worse",
+    ]
 
 
 def test_markdown_holds_table_classes_notes_and_facts():
-    text = markdown(rows=some_rows(), chosen=(), about=ABOUT, notes=["A\n note."])
+    text = markdown(rows=some_rows(), metrics=METRICS, chosen=(), about=ABOUT, notes=["A\n note."])
     lines = text.splitlines()
     assert lines[0] == "# Comparison of distillation methods"
     assert [line for line in lines if line.startswith("| graphkd ") and "37.0 ± 1.5" in line]
@@ -87,6 +95,20 @@ def test_markdown_holds_table_classes_notes_and_facts():
 
 
 def test_nothing_finished_is_said():
-    text = markdown(rows=[], chosen=(), about={}, notes=[])
+    text = markdown(rows=[], metrics=METRICS, chosen=(), about={}, notes=[])
     assert "No method has finished." in text
-    assert "Step cost" in table([])
+    assert "Step cost" in table([], METRICS)
+
+
+def test_where_lower_is_better_a_gain_is_a_lower_value():
+    error = Metric("CER", higher_is_better=False, digits=2, unit="%", about="wrong characters")
+    values = {PLAIN: 5.0, "m": 4.0, "n": 5.5}
+    runs = [Run(k, s, {"CER": v}, {}, 9, 9, 9.0, "w") for k, v in values.items() for s in (1, 2, 3)]
+    rows = compare_runs(runs, (error,))
+    first, second = sentences(rows, error)
+    assert first.startswith("m: 4.00 CER (%), a gain of +1.00 against the plain student")
+    assert second.startswith("n: 5.50 CER (%), a gain of -0.50")
+    names = headings((error,))
+    assert names[:4] == ["Model", "CER (%)", "n", "Gain over plain"] and "% of teacher" not in names
+    assert len(cells(rows[1], (error,))) == len(names)
+    assert "wrong characters; lower is better" in reading_notes(rows, error)[0]

@@ -4,13 +4,14 @@ import json
 
 import pytest
 
+from graphkd.compare.rows import METRICS
 from graphkd.errors import UserError
 from graphkd.report.curves import (
-    ap_series,
     detection_series,
     loss_series,
     rate_series,
     read_curves,
+    score_series,
     share_series,
     term_series,
 )
@@ -68,7 +69,7 @@ def test_ap_under_each_of_its_names_and_runs_without_ap():
         "b": [{"iteration": 5, "total_loss": 1.0}],
         "c": [{"iteration": 5, "eval/AP": 3.0}, {"iteration": 9, "eval/AP": None}],
     }
-    assert [(s.name, s.points, s.colour) for s in ap_series(curves)] == [
+    assert [(s.name, s.points, s.colour) for s in score_series(curves, METRICS[0])] == [
         ("a", [(5, 1.0)], 0),
         ("c", [(5, 3.0)], 2),
     ]

@@ -105,7 +105,7 @@ def test_loss_ap_and_share_charts_are_there(tmp_path):
     page = Reader(make(tmp_path))
     for title in ("Training loss", "Validation AP", "Share of each distillation term: distilled"):
         assert title in page.text
-    assert "distilled: detection alone" in page.text and "graphkd_edge" in page.text
+    assert "distilled: own loss" in page.text and "graphkd_edge" in page.text
     assert "Share of each distillation term: student" not in page.text
 
 
