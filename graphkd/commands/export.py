@@ -1,9 +1,9 @@
-"""`graphkd export`: a trained detector as one file for other programs."""
+"""`graphkd export`: a trained model as one file for other programs."""
 
 import argparse
 from pathlib import Path
 
-HELP = "Write a trained detector as ONNX, TorchScript, OpenVINO or safetensors, and compare it."
+HELP = "Write a trained model as ONNX, TorchScript, OpenVINO or safetensors, and compare it."
 
 EPILOG = """examples:
   graphkd export output/R50-R18/model_final.pth -o student.onnx
@@ -11,7 +11,7 @@ EPILOG = """examples:
   graphkd export model_final.pth --to safetensors --score 0.4 --score-class table=0.7
 
 Every export is run beside the trained model on --pages (default: generated pages) and kept only
-if it finds the same. Exit code: 0 kept, 1 refused (an older file stays), 2 a mistake.
+if it finds the same. Exit code: 0 kept, 1 refused (an older file stays), 2 a wrong option or file.
 """
 
 
@@ -58,9 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exports, compares and says what came of it; 1 where the file was not kept."""
-    from graphkd.export.job import export, report
-    from graphkd.export.options import Options
+    """Exports, compares and prints the result; returns 1 where the file was not kept."""
+    from graphkd.export.job import Options, export, report
     from graphkd.io import write_json
     from graphkd.predict.thresholds import parse_by_class
 
@@ -82,30 +81,11 @@ def run(args: argparse.Namespace) -> int:
     result = export(options)
     if args.json is not None:
         write_json(args.json, report(options, result))
-    _say(result)
-    return 1 if result.faults else 0
-
-
-def _say(result) -> None:
-    parity = result.parity
-    print(f"{parity.pages} pages ({parity.source}), {parity.detections} detections compared")
-    print(
-        f"boxes differ by {parity.box_error_median:.3f} px in the median, "
-        f"{parity.box_error_max:.2f} px at most; without a partner: {parity.unmatched_share:.2%}, "
-        f"of scores from 0.5: {parity.unmatched_share_confident:.2%}"
-    )
-    if parity.ap_difference is None:
-        print("AP not measured: these pages have no truth for this model; name a set with --pages")
-    else:
-        print(
-            f"AP {parity.ap_trained:.2f} trained, {parity.ap_exported:.2f} exported "
-            f"({parity.ap_difference:+.3f})"
-        )
-    print(
-        f"a page took {parity.seconds_trained * 1000:.0f} ms trained, "
-        f"{parity.seconds_exported * 1000:.0f} ms exported (rough)"
-    )
-    for fault in result.faults:
+    faults = result.comparison.faults
+    for line in result.comparison.lines:
+        print(line)
+    for fault in faults:
         print(f"refused: {fault}")
-    if not result.faults:
+    if not faults:
         print(f"{result.path}  {result.bytes / 1e6:.1f} MB")
+    return 1 if faults else 0

@@ -1,1 +1,1 @@
-"""Trained detectors as files that run without this project; training and drawing live elsewhere."""
+"""Trained models as files that run without this project, compared with the model they came from."""

@@ -1,89 +1,155 @@
-"""Box steps that both detector families share in an exported graph; no network parts."""
+"""How box detectors are exported: signature, header, network, pages, limits of the comparison."""
 
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
 import torch
-from torch import Tensor
+from torch import nn
+from tqdm import tqdm
 
-from graphkd.export.shapes import pick, top
-from graphkd.export.suppression import NOTHING, suppress
+from graphkd.errors import UserError
+from graphkd.export.files import Call, Signature, open_openvino, open_torchscript
+from graphkd.export.job import Comparison, Options
+from graphkd.export.network import BoxNetwork
+from graphkd.export.pages import Pages, generated_pages, named_pages
+from graphkd.export.parity import BoxLimits, compare
+from graphkd.modelfile import Header, ModelFile, build_detector, read_model
+from graphkd.modeling.network import is_untrained
+from graphkd.predict.detector import Detector, Found, Prepared
+from graphkd.predict.onnx_detector import load_onnx
+from graphkd.predict.thresholds import choose_thresholds
+from graphkd.predict.torch_detector import TorchDetector
 
-# No page has such a side; a comparison with NaN is false too.
-_FINITE = 1e9
+SIGNATURE = Signature(
+    input="images",
+    axes={0: "N", 1: "H", 2: "W"},
+    outputs=dict.fromkeys(("boxes", "scores", "classes", "image_index"), {0: "M"}),
+    example=torch.randint(
+        0, 256, (2, 203, 149, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    ),
+    # Resizing, and what decides scores and the last pixels of a box.
+    exact=("cls_score", "bbox_pred", "objectness_logits", "anchor_deltas", "/preprocess/"),
+)
+# What the coarser ones cost is measured in docs/export.md.
+LIMITS = {
+    "exact": BoxLimits(ap=0.1, box=0.001, unmatched=0.02),
+    "half": BoxLimits(ap=1.0, box=0.001, unmatched=0.02),
+    "int8": BoxLimits(ap=1.5, box=0.005, unmatched=0.05),
+}
+# Series of generated pages that no split of the data sets draws from, and how many are used.
+_PARITY_SEED, _PARITY_PAGES = 104, 48
+_CALIBRATION_SEED, _CALIBRATION_PAGES = 105, 32
+# Somewhat larger than the detector's input, so that resizing is part of the comparison, and no
+# simple fraction of it: at 6 : 5 many pixels lie halfway between two grey levels, and programs
+# round these differently.
+_LARGER = 1.24
+_LONGEST_PAGE = 2048
 
 
-def decode(transform, deltas: Tensor, anchors: Tensor) -> Tensor:
-    """Boxes (..., 4) from a Detectron2 box transform, of deltas and anchors of that shape."""
-    return transform.apply_deltas(deltas.reshape(-1, 4), anchors.reshape(-1, 4)).view(deltas.shape)
-
-
-def clip(boxes: Tensor, size: Tensor) -> Tensor:
-    """Boxes (..., 4) cut off at a page of `size` (height, width)."""
-    height, width = size[0].float(), size[1].float()
-    x1, y1, x2, y2 = (boxes[..., index] for index in range(4))
-    zero = torch.zeros_like(width)
-    return torch.stack(
-        [
-            torch.minimum(torch.maximum(x1, zero), width),
-            torch.minimum(torch.maximum(y1, zero), height),
-            torch.minimum(torch.maximum(x2, zero), width),
-            torch.minimum(torch.maximum(y2, zero), height),
-        ],
-        dim=-1,
-    )
-
-
-def finite(values: Tensor) -> Tensor:
-    """Whether all numbers of the last dimension are finite: (...,) for (..., D)."""
-    return (values.abs() < _FINITE).all(-1)
-
-
-def nonempty(boxes: Tensor, least: float = 0.0) -> Tensor:
-    """Whether boxes (..., 4) are wider and higher than `least` pixels: (...,)."""
-    wide = boxes[..., 2] - boxes[..., 0] > least
-    high = boxes[..., 3] - boxes[..., 1] > least
-    return wide & high
-
-
-def best_of_classes(
-    boxes: Tensor, scores: Tensor, *, overlap: float, floor: float, limit: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Class-wise suppression, then the best of each image over all classes.
+class BoxExporter:
+    """The export of one layout detector; see `graphkd.export.job.Exporter`.
 
     Args:
-        boxes: (N, K, S, 4), the boxes of each class.
-        scores: (N, K, S).
-        overlap: IoU above which the worse box of a class goes.
-        floor: a detection's score is above this.
-        limit: most detections of an image.
-
-    Returns:
-        boxes (N, D, 4), scores (N, D) falling, classes (N, D) int64 with D at most `limit`; rows
-        without a detection have a score of NOTHING.
+        stored: the trained detector.
     """
-    candidates = torch._shape_as_tensor(scores)[2]
-    flat = boxes.flatten(1, 2)
-    kept = suppress(boxes.flatten(0, 1), scores.flatten(0, 1), overlap=overlap, floor=floor)
-    best, index = top(kept.view(scores.shape).flatten(1), limit)
-    return pick(flat, index), best, torch.div(index, candidates, rounding_mode="floor")
+
+    signature = SIGNATURE
+
+    def __init__(self, stored: ModelFile):
+        self._stored = stored
+        self._trained = TorchDetector(stored, device="cpu")
+
+    def header(self, options: Options) -> Header:
+        """The header with the thresholds that the options ask for.
+
+        Raises:
+            UserError: an unknown class, or a score below the lowest that the detector gives.
+        """
+        said, floor = self._stored.header, self._trained.floor
+        thresholds = choose_thresholds(
+            said.classes, stored=said.thresholds, score=options.score, by_class=options.by_class
+        )
+        low = [name for name, score in thresholds.items() if score < floor]
+        if low and (options.score is not None or options.by_class):
+            raise UserError(
+                f"--score: this model gives no scores below {floor:g} (its SCORE_THRESH_TEST), "
+                f"asked for {low[0]} is {thresholds[low[0]]:g}"
+            )
+        untrained = {"untrained": "yes"} if is_untrained(self._stored.state) else {}
+        return replace(
+            said,
+            calibration={**said.calibration, "thresholds": thresholds},
+            card={**said.card, **untrained},
+            score_floor=floor,
+        )
+
+    def network(self, *, for_openvino: bool) -> nn.Module:
+        """See `Exporter.network`."""
+        detector = build_detector(self._stored)
+        return BoxNetwork(detector, self._stored.cfg, for_openvino=for_openvino).eval()
+
+    def calibration(self, options: Options, *, progress: bool) -> Iterator[np.ndarray]:
+        """Pages one by one, each (1, H, W, 3) uint8 RGB."""
+        count = _CALIBRATION_PAGES
+        pages = self._pages(options.calibrate, count=count, most=count, seed=_CALIBRATION_SEED)
+        bar = tqdm(pages, "calibrating", unit="page", total=len(pages), disable=not progress)
+        return (pixels[None] for pixels in bar)
+
+    def compare(self, path: Path, options: Options, *, progress: bool) -> Comparison:
+        """Compares a written file with the trained detector; see `graphkd.export.parity`."""
+        pages = self._pages(
+            options.pages, count=_PARITY_PAGES, most=options.most, seed=_PARITY_SEED
+        )
+        parity = compare(self._trained, load_exported(path), pages, progress=progress)
+        limits = LIMITS[options.precision]
+        if options.tolerance is not None:
+            limits = replace(limits, ap=options.tolerance)
+        return Comparison(asdict(parity), asdict(limits), parity.lines(), parity.faults(limits))
+
+    def _pages(self, name: str | None, *, count: int, most: int, seed: int) -> Pages:
+        classes, size = self._stored.classes, self._stored.cfg.INPUT
+        if name is not None:
+            return named_pages(name, classes=classes, most=most)
+        long_side = size.MAX_SIZE_TEST
+        if size.MIN_SIZE_TEST:
+            long_side = min(_LONGEST_PAGE, max(64, round(_LARGER * long_side)))
+        return generated_pages(classes=classes, count=count, seed=seed, long_side=long_side)
 
 
-def to_page(
-    boxes: Tensor, scores: Tensor, classes: Tensor, *, page: Tensor, size: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Detections of all images as one list, boxes in the pixels of the page.
+class ExportedDetector:
+    """A TorchScript or OpenVINO file as a `graphkd.predict.detector.Detector`."""
 
-    Args:
-        boxes: (N, D, 4) in the resized page.
-        scores: (N, D), falling; NOTHING where there is none.
-        classes: (N, D) int64.
-        page: (2,) height and width of the page.
-        size: (2,) height and width after resizing.
+    def __init__(self, name: str, header: Header, call: Call):
+        self.name = name
+        self.classes = header.classes
+        self.thresholds, self.card = header.thresholds, header.card
+        self.floor = header.score_floor
+        self._call = call
 
-    Returns:
-        boxes (M, 4), scores (M,), classes (M,), image_index (M,), sorted by image, then by falling
-        score.
+    def prepare(self, pixels: np.ndarray) -> Prepared:
+        """The page as it is; only pages of one size can share a batch."""
+        return Prepared(pixels.shape[:2], pixels)
+
+    def detect(self, batch: Sequence[Prepared]) -> list[Found]:
+        """Finds regions; see `Detector.detect`."""
+        boxes, scores, classes, index = self._call(np.stack([page.content for page in batch]))
+        return [
+            Found(boxes[index == page], scores[index == page], classes[index == page])
+            for page in range(len(batch))
+        ]
+
+
+def load_exported(path: Path) -> Detector:
+    """A written file of any kind as a detector on the CPU, by its suffix.
+
+    Raises:
+        UserError: another kind of file, a damaged one, or a package that is missing.
     """
-    scale = (page.double() / size.double()).float()
-    scaled = clip(boxes * torch.stack([scale[1], scale[0], scale[1], scale[0]]), page)
-    there = (scores > NOTHING / 2) & nonempty(scaled)
-    image, place = torch.nonzero(there).unbind(1)
-    return scaled[image, place], scores[image, place], classes[image, place], image
+    if path.suffix == ".safetensors":
+        return TorchDetector(read_model(path), device="cpu")
+    if path.suffix == ".onnx":
+        return load_onnx(path, device=None)
+    opened = open_torchscript(path) if path.suffix == ".pt" else open_openvino(path)
+    return ExportedDetector(path.name, *opened)

@@ -1,42 +1,135 @@
-"""One export from weights to a compared file; what the file holds is decided elsewhere."""
+"""`export`: from a trained model to an exported file that was compared with it.
+
+What is particular to a task is behind the `Exporter` that the task provides; file formats, eight
+bits and the replacing of older files are the same for all.
+"""
 
 import contextlib
+import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, Protocol
 
-from detectron2.config import CfgNode
+import numpy as np
+from torch import nn
 
 from graphkd.errors import UserError
-from graphkd.export.detectors import load_openvino, load_torchscript
-from graphkd.export.network import ExportNetwork
-from graphkd.export.options import Options, check_options
-from graphkd.export.pages import (
-    CALIBRATION_SEED,
-    PARITY_SEED,
-    Pages,
-    generated_pages,
-    named_pages,
+from graphkd.export.files import (
+    Signature,
+    write_int8,
+    write_onnx,
+    write_openvino,
+    write_torchscript,
 )
-from graphkd.export.parity import Parity, compare, faults
-from graphkd.export.quantise import quantise
-from graphkd.export.writers import write_onnx, write_openvino, write_torchscript
-from graphkd.modelfile import Header, ModelFile, build_detector, read_model, write_safetensors
-from graphkd.predict.detector import Detector
-from graphkd.predict.onnx_detector import load_onnx
-from graphkd.predict.thresholds import choose_thresholds
-from graphkd.predict.torch_detector import TorchDetector
+from graphkd.modelfile import Header, ModelFile, read_model, write_safetensors
+from graphkd.tasks.base import task_named
 
-_GENERATED = 48
-_CALIBRATION = 32
-# Somewhat larger than the detector's input, so that resizing is part of the comparison, and no
-# simple fraction of it: at 6 : 5 many pixels lie halfway between two grey levels, and programs
-# round these differently.
-_LARGER = 1.24
-_LONGEST_PAGE = 2048
+SUFFIX = {"onnx": ".onnx", "torchscript": ".pt", "openvino": ".xml", "safetensors": ".safetensors"}
+MOST_PAGES = 200
+
+
+@dataclass(frozen=True)
+class Options:
+    """An export as asked for.
+
+    Attributes:
+        weights: `.pth` or `.safetensors`.
+        to: a key of SUFFIX.
+        out: the file; None puts it beside `weights`.
+        int8: eight-bit convolutions (onnx and openvino).
+        half: float16 weights (safetensors and openvino); None: as is usual, True for safetensors.
+        calibrate: folder or data set for the ranges of `int8`; None: generated pages.
+        pages: folder or data set for the comparison; None: generated pages.
+        most: greatest number of pages taken from a folder or data set.
+        tolerance: greatest difference of the task's primary metric; None: the usual one of the
+            `precision`.
+        score: shown score of all classes; None keeps the model's.
+        by_class: shown score of single classes.
+        config: the run's yaml, for a `.pth` without one.
+        trust: unpickle a `.pth` in full.
+    """
+
+    weights: Path
+    to: str = "onnx"
+    out: Path | None = None
+    int8: bool = False
+    half: bool | None = None
+    calibrate: str | None = None
+    pages: str | None = None
+    most: int = MOST_PAGES
+    tolerance: float | None = None
+    score: float | None = None
+    by_class: Mapping[str, float] = field(default_factory=dict)
+    config: Path | None = None
+    trust: bool = False
+
+    @property
+    def target(self) -> Path:
+        """The file to write."""
+        if self.out is not None:
+            return self.out
+        name = f"{self.weights.stem}{'-int8' if self.int8 else ''}{SUFFIX[self.to]}"
+        return self.weights.with_name(name)
+
+    @property
+    def precision(self) -> str:
+        """How close the file can come to the model: "exact", "half" or "int8".
+
+        Float16 weights of a safetensors file are computed in float32 and stay "exact"; OpenVINO
+        may compute in float16.
+        """
+        if self.int8:
+            return "int8"
+        return "half" if self.to == "openvino" and self.half else "exact"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The trained model and its export on the same inputs.
+
+    Attributes:
+        numbers: by name, as plain values for json.
+        limits: by name, what they may be.
+        lines: the numbers in words.
+        faults: why the file must not be used; empty where all is well.
+    """
+
+    numbers: Mapping[str, Any]
+    limits: Mapping[str, float]
+    lines: tuple[str, ...]
+    faults: tuple[str, ...]
+
+
+class Exporter(Protocol):
+    """What a task says about the export of one of its models; from `Task.export`.
+
+    Attributes:
+        signature: input and outputs of the network.
+    """
+
+    signature: Signature
+
+    def header(self, options: Options) -> Header:
+        """What the file says about itself; `config` and `precision` are set by the caller."""
+        ...
+
+    def network(self, *, for_openvino: bool) -> nn.Module:
+        """The trained network in eval mode on the CPU, from the arrays of the signature to its
+        outputs; `for_openvino`: without operators that OpenVINO reads otherwise.
+        """
+        ...
+
+    def calibration(self, options: Options, *, progress: bool) -> Iterable[np.ndarray]:
+        """Inputs of the network that show the ranges of its activations."""
+        ...
+
+    def compare(self, path: Path, options: Options, *, progress: bool) -> Comparison:
+        """Runs a written file beside the trained model on `options.pages`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -46,20 +139,18 @@ class Result:
     Attributes:
         path: the file, which exists unless there are faults.
         bytes: its size, with the .bin of an OpenVINO model.
-        parity: how close it comes.
-        faults: why it was not kept; empty where it was.
-        thresholds: as stored in it.
+        comparison: how close it comes, and why it was not kept.
+        header: as stored in it.
     """
 
     path: Path
     bytes: int
-    parity: Parity
-    faults: tuple[str, ...]
-    thresholds: dict[str, float]
+    comparison: Comparison
+    header: Header
 
 
 def export(options: Options, *, progress: bool = True) -> Result:
-    """Writes a trained detector as a file, keeps it only if it finds what the detector finds.
+    """Writes a trained model as a file, and keeps the file only if it finds what the model finds.
 
     An older file of that name is replaced after the comparison, in one step.
 
@@ -68,126 +159,123 @@ def export(options: Options, *, progress: bool = True) -> Result:
         progress: show bars.
 
     Raises:
-        UserError: options that do not go together, unreadable weights or pages, a detector that
+        UserError: options that do not go together, unreadable weights or pages, a model that
             cannot be exported, or a package that is missing.
     """
     check_options(options)
     stored = read_model(options.weights, config=options.config, trust=options.trust)
-    thresholds = choose_thresholds(
-        stored.classes,
-        stored=stored.header.thresholds,
-        score=options.score,
-        by_class=options.by_class,
-    )
-    trained = TorchDetector(stored, device="cpu")
-    _check_thresholds(options, thresholds, trained.floor)
-    header = replace(
-        stored.header,
-        calibration={**stored.header.calibration, "thresholds": thresholds},
-        score_floor=trained.floor,
-        precision="int8" if options.int8 else "float32",
-        config="",
-    )
-    pages = _pages(options.pages, stored, count=_GENERATED, seed=PARITY_SEED, most=options.most)
+    exporter = exporter_of(stored)
+    precision = "int8" if options.int8 else "float32"
+    header = replace(exporter.header(options), config="", precision=precision)
     target = options.target
     with _folder_beside(target) as folder:
         path = folder / target.name
-        _write(path, options, stored, header, progress=progress)
-        exported = _load(path, options.to)
-        parity = compare(trained, exported, pages, progress=progress)
-        found = tuple(faults(parity, options.limits))
-        made = _files(path)
-        size = sum(file.stat().st_size for file in made)
-        if not found:
-            for file in made:
+        _write(path, options, stored, exporter, header, progress=progress)
+        comparison = exporter.compare(path, options, progress=progress)
+        written = _files(path)
+        size = sum(file.stat().st_size for file in written)
+        if not comparison.faults:
+            for file in written:
                 os.replace(file, target.with_name(file.name))
-    return Result(target, size, parity, found, thresholds)
+    return Result(target, size, comparison, header)
+
+
+def exporter_of(stored: ModelFile) -> Exporter:
+    """The exporter of a model, from the task that its file names."""
+    if stored.header.task == "layout":
+        from graphkd.export.boxes import BoxExporter
+
+        return BoxExporter(stored)
+    return task_named(stored.header.task).export(stored)
 
 
 def report(options: Options, result: Result) -> dict:
     """Everything about an export as plain values for json."""
+    comparison = result.comparison
     return {
         "file": str(result.path),
-        "kept": not result.faults,
-        "faults": list(result.faults),
+        "kept": not comparison.faults,
+        "faults": list(comparison.faults),
         "to": options.to,
         "int8": options.int8,
         "bytes": result.bytes,
-        "thresholds": result.thresholds,
-        "limits": asdict(options.limits),
-        "parity": result.parity.numbers(),
+        "thresholds": dict(result.header.thresholds),
+        "limits": dict(comparison.limits),
+        "parity": dict(comparison.numbers),
     }
 
 
+def check_options(options: Options) -> None:
+    """Refuses what cannot be done, before a model is loaded.
+
+    Raises:
+        UserError: options that do not go together or are out of range, or a file that cannot be
+            written there.
+    """
+    if options.to not in SUFFIX:
+        raise UserError(f"--to {options.to}: choose one of {', '.join(SUFFIX)}")
+    if options.int8 and options.to not in ("onnx", "openvino"):
+        raise UserError(f"--int8 is for onnx and openvino, not for {options.to}")
+    if options.half is not None and options.to not in ("safetensors", "openvino"):
+        raise UserError(f"--half and --float32 are for safetensors and openvino, not {options.to}")
+    if options.half and options.int8:
+        raise UserError("--half and --int8: choose one")
+    if options.calibrate is not None and not options.int8:
+        raise UserError("--calibrate is for --int8")
+    if options.most < 1:
+        raise UserError(f"--most {options.most}: at least one page is needed")
+    tolerance = options.tolerance
+    if tolerance is not None and not (math.isfinite(tolerance) and 0 <= tolerance <= 100):
+        raise UserError(f"--tolerance {tolerance}: AP points in 0..100 are meant")
+    _check_target(options)
+
+
+def _check_target(options: Options) -> None:
+    target = options.target
+    if target.suffix != SUFFIX[options.to]:
+        raise UserError(f"-o {target}: a file for --to {options.to} ends in {SUFFIX[options.to]}")
+    if target.is_dir():
+        raise UserError(f"-o {target}: a folder; name a file")
+    if not target.parent.is_dir():
+        raise UserError(f"-o {target}: there is no folder {target.parent}")
+    if target.resolve() == options.weights.resolve():
+        raise UserError(f"-o {target}: this is the model itself; name another file")
+
+
 def _write(
-    path: Path, options: Options, stored: ModelFile, header: Header, *, progress: bool
+    path: Path,
+    options: Options,
+    stored: ModelFile,
+    exporter: Exporter,
+    header: Header,
+    *,
+    progress: bool,
 ) -> None:
     if options.to == "safetensors":
-        half = options.half is not False
-        write_safetensors(path, stored, header=header, half=half)
+        write_safetensors(path, stored, header=header, half=options.half is not False)
         return
-    network = ExportNetwork(build_detector(stored), stored.cfg).eval()
+    for_openvino, signature = options.to == "openvino", exporter.signature
+    network = exporter.network(for_openvino=for_openvino)
     if options.to == "torchscript":
-        write_torchscript(path, network, header)
+        write_torchscript(path, network, signature, header)
         return
     with tempfile.TemporaryDirectory() as scratch:
         plain = Path(scratch) / "plain.onnx"
-        write_onnx(plain, network, header, for_openvino=options.to == "openvino")
+        write_onnx(plain, network, signature, header)
         if options.int8:
-            calibration = _pages(
-                options.calibrate,
-                stored,
-                count=_CALIBRATION,
-                seed=CALIBRATION_SEED,
-                most=_CALIBRATION,
-            )
-            quantised = Path(scratch) / "quantised.onnx"
-            quantise(plain, quantised, header, calibration, progress=progress)
+            inputs = exporter.calibration(options, progress=progress)
+            quantised = Path(scratch) / "int8.onnx"
+            write_int8(quantised, plain, signature, header, inputs=inputs)
             plain = quantised
-        if options.to == "openvino":
+        if for_openvino:
             write_openvino(path, plain, header, half=options.half is True)
         else:
             shutil.move(plain, path)
 
 
-def _load(path: Path, to: str) -> Detector:
-    if to == "safetensors":
-        return TorchDetector(read_model(path), device="cpu")
-    if to == "torchscript":
-        return load_torchscript(path)
-    if to == "openvino":
-        return load_openvino(path)
-    return load_onnx(path, device=None)
-
-
-def _pages(name: str | None, stored: ModelFile, *, count: int, seed: int, most: int) -> Pages:
-    if name is not None:
-        return named_pages(name, classes=stored.classes, most=most)
-    long_side = _long_side(stored.cfg)
-    return generated_pages(classes=stored.classes, count=count, seed=seed, long_side=long_side)
-
-
-def _long_side(cfg: CfgNode) -> int:
-    """Longer side of generated pages, in pixels."""
-    if not cfg.INPUT.MIN_SIZE_TEST:
-        return cfg.INPUT.MAX_SIZE_TEST
-    return min(_LONGEST_PAGE, max(64, round(_LARGER * cfg.INPUT.MAX_SIZE_TEST)))
-
-
-def _check_thresholds(options: Options, thresholds: dict[str, float], floor: float) -> None:
-    """A score below what the detector gives at all would promise detections that never come."""
-    asked = options.score is not None or options.by_class
-    low = [name for name, score in thresholds.items() if score < floor]
-    if asked and low:
-        raise UserError(
-            f"--score: this model gives no scores below {floor:g} (its SCORE_THRESH_TEST), "
-            f"asked for {low[0]} is {thresholds[low[0]]:g}"
-        )
-
-
 @contextlib.contextmanager
 def _folder_beside(target: Path) -> Iterator[Path]:
-    """A folder on the same disk, gone afterwards: a moved file is there whole or not at all."""
+    """A temporary folder on the same disk, so that a file can be moved out of it in one step."""
     folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     try:
         yield folder

@@ -1,41 +1,51 @@
-"""The whole exported detector, from bytes of pages to boxes on them; no file formats."""
+"""Box detectors as one exportable network, from the bytes of pages to boxes on them."""
 
+import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import GeneralizedRCNN
-from detectron2.modeling.meta_arch.retinanet import RetinaNet
+from detectron2.modeling.meta_arch.retinanet import RetinaNet, permute_to_N_HWA_K
+from detectron2.modeling.proposal_generator import RPN
+from detectron2.modeling.roi_heads import FastRCNNOutputLayers, StandardROIHeads
 from torch import Tensor, nn
 
 from graphkd.errors import UserError
-from graphkd.export.boxes import to_page
+from graphkd.export.box_ops import (
+    NOTHING,
+    best_of_classes,
+    clip,
+    decode,
+    finite,
+    nonempty,
+    pick,
+    suppress,
+    to_page,
+    top,
+)
 from graphkd.export.preprocess import Preprocess
-from graphkd.export.rcnn import RCNNHead
-from graphkd.export.retinanet import RetinaNetHead
 
 
-class ExportNetwork(nn.Module):
-    """A trained Detectron2 detector that takes and gives plain tensors, of any batch and page size.
+class BoxNetwork(nn.Module):
+    """A trained Detectron2 detector on plain tensors, for any number of pages of any one size.
 
     Args:
         model: from `graphkd.modelfile.build_detector`, in eval mode; its submodules are used.
         cfg: its config; INPUT is read.
+        for_openvino: resize by matrix products, see `Preprocess`.
 
     Raises:
         UserError: a kind of detector, or of input, that is not known here.
     """
 
-    def __init__(self, model: nn.Module, cfg: CfgNode):
+    def __init__(self, model: nn.Module, cfg: CfgNode, *, for_openvino: bool = False):
         super().__init__()
         if cfg.INPUT.FORMAT not in ("RGB", "BGR"):
             raise UserError(f"INPUT.FORMAT {cfg.INPUT.FORMAT}: export knows RGB and BGR")
-        if type(model) is GeneralizedRCNN:
-            self.head = RCNNHead(model)
-        elif type(model) is RetinaNet:
-            self.head = RetinaNetHead(model)
-        else:
+        if type(model) not in HEADS:  # a subclass may compute something else
             raise UserError(
-                f"export knows Faster R-CNN and RetinaNet, not {type(model).__name__}; "
-                "--to safetensors keeps any detector"
+                f"export knows {' and '.join(kind.__name__ for kind in HEADS)}, not "
+                f"{type(model).__name__}; --to safetensors keeps any detector"
             )
+        self.head = HEADS[type(model)](model)
         self.backbone = model.backbone
         self.preprocess = Preprocess(
             shortest=cfg.INPUT.MIN_SIZE_TEST,
@@ -44,12 +54,9 @@ class ExportNetwork(nn.Module):
             mean=model.pixel_mean,
             std=model.pixel_std,
             divisibility=model.backbone.size_divisibility,
+            by_products=for_openvino,
         )
-
-    @property
-    def score_floor(self) -> float:
-        """Scores of detections are above this."""
-        return self.head.score_floor
+        self.score_floor: float = self.head.score_floor  # scores of detections are above this
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Detects the regions of pages of one size.
@@ -65,3 +72,178 @@ class ExportNetwork(nn.Module):
         planes, page, size = self.preprocess(images)
         boxes, scores, classes = self.head(self.backbone(planes), size)
         return to_page(boxes, scores, classes, page=page, size=size)
+
+
+class RCNNHead(nn.Module):
+    """RPN and RoI heads of a trained model with its own weights, for a whole batch at once.
+
+    Args:
+        model: GeneralizedRCNN in eval mode; its submodules are used, not copied.
+
+    Raises:
+        UserError: a kind of proposal generator, RoI head or predictor that is not known here.
+    """
+
+    def __init__(self, model: GeneralizedRCNN):
+        super().__init__()
+        rpn, heads = model.proposal_generator, model.roi_heads
+        if type(rpn) is not RPN:
+            raise UserError(f"export knows the proposal generator RPN, not {type(rpn).__name__}")
+        if type(heads) is not StandardROIHeads or heads.mask_on or heads.keypoint_on:
+            raise UserError(
+                "export knows StandardROIHeads without masks and keypoints, not "
+                f"{type(heads).__name__}; set MODEL.MASK_ON and MODEL.KEYPOINT_ON to False"
+            )
+        if type(heads.box_predictor) is not FastRCNNOutputLayers:
+            raise UserError(
+                f"export knows FastRCNNOutputLayers, not {type(heads.box_predictor).__name__}"
+            )
+        if not heads.box_pooler.level_poolers or not hasattr(
+            heads.box_pooler.level_poolers[0], "sampling_ratio"
+        ):
+            raise UserError("export knows MODEL.ROI_BOX_HEAD.POOLER_TYPE ROIAlign and ROIAlignV2")
+        self.rpn_head = rpn.rpn_head
+        self.anchor_generator = rpn.anchor_generator
+        self.pooler = heads.box_pooler
+        self.box_head = heads.box_head
+        self.predictor = heads.box_predictor
+        self.rpn_features = list(rpn.in_features)
+        self.box_features = list(heads.box_in_features)
+        self.rpn_transform = rpn.box2box_transform
+        self.rpn_overlap = rpn.nms_thresh
+        self.rpn_least = float(rpn.min_box_size)
+        self.candidates, self.proposals = rpn.pre_nms_topk[False], rpn.post_nms_topk[False]
+        self.score_floor = float(self.predictor.test_score_thresh)
+        count = self.predictor.test_topk_per_image
+        self.limit = count if count >= 0 else 2**31 - 1  # Detectron2: negative means no limit
+
+    def forward(self, features: dict[str, Tensor], size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Detections of the resized pages.
+
+        Args:
+            features: backbone maps (N, C, h, w).
+            size: (2,) height and width of the pages without padding.
+
+        Returns:
+            boxes (N, D, 4), scores (N, D), classes (N, D), as `best_of_classes` gives them.
+        """
+        boxes, there = self._propose([features[name] for name in self.rpn_features], size)
+        flat = boxes.flatten(0, 1)
+        logits, deltas = self._predict([features[name] for name in self.box_features], boxes)
+        found = self.predictor.box2box_transform.apply_deltas(deltas, flat)
+        probabilities = torch.softmax(logits, dim=-1)
+        usable = finite(found) & finite(probabilities) & there.flatten()
+        scores = torch.where(usable[:, None], probabilities[:, :-1], NOTHING)
+        found = torch.where(usable[:, None], found, 0.0)
+        images, slots = boxes.shape[0], boxes.shape[1]
+        classes = self.predictor.num_classes
+        scores = scores.view(images, slots, classes).transpose(1, 2)
+        found = found.view(images, slots, -1, 4).transpose(1, 2)
+        found = clip(found.expand(-1, classes, -1, -1), size)
+        return best_of_classes(
+            found,
+            scores,
+            overlap=self.predictor.test_nms_thresh,
+            floor=self.score_floor,
+            limit=self.limit,
+        )
+
+    def _propose(self, maps: list[Tensor], size: Tensor) -> tuple[Tensor, Tensor]:
+        """The best proposals: (N, P, 4), and whether each is one (N, P)."""
+        anchors = [each.tensor for each in self.anchor_generator(maps)]
+        logits, deltas = self.rpn_head(maps)
+        all_boxes, all_scores = [], []
+        for level, own in enumerate(anchors):
+            scores, index = top(logits[level].permute(0, 2, 3, 1).flatten(1), self.candidates)
+            moves = deltas[level].permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, 4))
+            boxes = decode(self.rpn_transform, pick(moves, index), own[index])
+            usable = finite(boxes) & (scores.abs() < -NOTHING / 2)
+            boxes = clip(torch.where(usable[..., None], boxes, 0.0), size)
+            scores = torch.where(usable & nonempty(boxes, self.rpn_least), scores, NOTHING)
+            all_boxes.append(boxes)
+            all_scores.append(suppress(boxes, scores, overlap=self.rpn_overlap, floor=NOTHING / 2))
+        scores, index = top(torch.cat(all_scores, 1), self.proposals)
+        there = scores > NOTHING / 2
+        return torch.where(there[..., None], pick(torch.cat(all_boxes, 1), index), 0.0), there
+
+    def _predict(self, maps: list[Tensor], boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """Class logits (N * P, K + 1) and deltas of the boxes (N, P, 4)."""
+        pooler = self.pooler
+        flat = boxes.flatten(0, 1)
+        image = torch.arange(boxes.shape[0], device=boxes.device)[:, None]
+        image = image.expand(-1, boxes.shape[1]).reshape(-1, 1)
+        rows = torch.cat([image.to(flat.dtype), flat], dim=1)
+        # The rule of Detectron2's ROIPooler.
+        side = torch.sqrt((flat[:, 2] - flat[:, 0]) * (flat[:, 3] - flat[:, 1]))
+        level = torch.floor(
+            pooler.canonical_level + torch.log2(side / pooler.canonical_box_size + 1e-8)
+        ).clamp(pooler.min_level, pooler.max_level)
+        pooled, places = [], []
+        for index, align in enumerate(pooler.level_poolers):
+            place = torch.nonzero(level == pooler.min_level + index)[:, 0]
+            pooled.append(align(maps[index].float(), rows[place]))
+            places.append(place)
+        place = torch.cat(places)
+        logits, deltas = self.predictor(self.box_head(torch.cat(pooled)))
+        return _put_back(logits, place), _put_back(deltas, place)
+
+
+class RetinaNetHead(nn.Module):
+    """The dense head of a trained model with its own weights, for a whole batch at once.
+
+    Args:
+        model: RetinaNet in eval mode; its submodules are used, not copied.
+    """
+
+    def __init__(self, model: RetinaNet):
+        super().__init__()
+        self.head = model.head
+        self.anchor_generator = model.anchor_generator
+        self.features = list(model.head_in_features)
+        self.transform = model.box2box_transform
+        self.classes = model.num_classes
+        self.candidates = model.test_topk_candidates
+        self.overlap = model.test_nms_thresh
+        self.score_floor = float(model.test_score_thresh)
+        self.limit = model.max_detections_per_image
+
+    def forward(self, features: dict[str, Tensor], size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Detections of the resized pages; see `RCNNHead.forward`."""
+        maps = [features[name] for name in self.features]
+        anchors = [each.tensor for each in self.anchor_generator(maps)]
+        logits, deltas = self.head(maps)
+        parts = [
+            self._level(permute_to_N_HWA_K(a, self.classes), permute_to_N_HWA_K(b, 4), own)
+            for a, b, own in zip(logits, deltas, anchors, strict=True)
+        ]
+        boxes, scores, labels = (torch.cat(part, 1) for part in zip(*parts, strict=True))
+        own_class = labels[:, None] == torch.arange(self.classes, device=labels.device)[:, None]
+        return best_of_classes(
+            boxes[:, None].expand(-1, self.classes, -1, -1),
+            torch.where(own_class, scores[:, None], NOTHING),
+            overlap=self.overlap,
+            floor=self.score_floor,
+            limit=self.limit,
+        )
+
+    def _level(
+        self, logits: Tensor, deltas: Tensor, anchors: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The best (N, k) of one level: boxes, scores, classes."""
+        scores, index = top(torch.sigmoid(logits).flatten(1), self.candidates)
+        place = torch.div(index, self.classes, rounding_mode="floor")
+        boxes = decode(self.transform, pick(deltas, place), anchors[place])
+        usable = finite(boxes)
+        boxes = torch.where(usable[..., None], boxes, 0.0)
+        return boxes, torch.where(usable, scores, NOTHING), index % self.classes
+
+
+def _put_back(rows: Tensor, place: Tensor) -> Tensor:
+    return torch.zeros_like(rows).index_put((place,), rows)
+
+
+# A further kind of detector needs a head with `score_floor` and the `forward` of `RCNNHead`.
+HEADS: dict[type[nn.Module], type[nn.Module]] = {
+    GeneralizedRCNN: RCNNHead,
+    RetinaNet: RetinaNetHead,
+}

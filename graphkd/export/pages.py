@@ -1,4 +1,4 @@
-"""Pages that exported detectors are compared and calibrated on; how to compare is elsewhere."""
+"""Pages that exported detectors are compared and calibrated on."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -16,8 +16,6 @@ from graphkd.data.mapper import read_for
 from graphkd.errors import UserError
 from graphkd.synthesis import CLASSES_5, CLASSES_11, five_classes, make_page
 
-# Series of generated pages that no split of the data sets draws from.
-PARITY_SEED, CALIBRATION_SEED = 104, 105
 _PICTURES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
 
 logger = logging.getLogger(__name__)
@@ -49,8 +47,8 @@ def named_pages(name: str, *, classes: Sequence[str], most: int) -> Pages:
     """Pages of a folder of pictures, or of a registered data set.
 
     Args:
-        name: the folder or the data set; a folder has no truth, and pictures in it that cannot be
-            read are passed over with a warning.
+        name: the folder or the data set; a folder has no truth, and pictures that cannot be read
+            are skipped with a warning.
         classes: of the detector; a data set must have the same.
         most: greatest count; of more, some are taken evenly.
 

@@ -1,15 +1,15 @@
-"""How close an exported detector comes to the trained one on the same pages; nothing is written."""
+"""What an exported box detector finds, compared with what the trained one finds."""
 
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from tqdm import tqdm
 
 from graphkd.errors import UserError
-from graphkd.evaluation.coco import coco_ap, ground_truth
+from graphkd.evaluation.coco import coco_ap, ground_truth, result_rows
 from graphkd.evaluation.matching import pair_boxes
 from graphkd.export.pages import Pages
 from graphkd.predict.detector import Detector, Found
@@ -18,7 +18,7 @@ CONFIDENT = 0.5
 
 
 @dataclass(frozen=True)
-class Limits:
+class BoxLimits:
     """What an exported detector may differ by.
 
     Attributes:
@@ -33,7 +33,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Parity:
+class BoxParity:
     """The trained detector and its export on the same pages.
 
     Attributes:
@@ -45,7 +45,8 @@ class Parity:
         box_error_median: greatest coordinate difference of a pair in pixels, and the 99th of 100
             and the greatest of all pairs; `box_error_share`: the median over the longer side.
         score_error_max: of any pair.
-        ap_trained: COCO AP in 0..100, None without truth; `ap_exported` likewise.
+        ap_trained: COCO AP in 0..100, None without truth; `ap_exported` likewise;
+            `ap_difference`: exported minus trained.
         seconds_trained: median of a page, `seconds_exported` likewise; rough.
     """
 
@@ -62,41 +63,52 @@ class Parity:
     score_error_max: float
     ap_trained: float | None
     ap_exported: float | None
+    ap_difference: float | None
     seconds_trained: float
     seconds_exported: float
 
-    @property
-    def ap_difference(self) -> float | None:
-        """Exported minus trained, in points."""
-        if self.ap_trained is None or self.ap_exported is None:
-            return None
-        return self.ap_exported - self.ap_trained
+    def lines(self) -> tuple[str, ...]:
+        """The numbers in words."""
+        ap = "AP not measured: these pages have no truth for this model; name a set with --pages"
+        if self.ap_difference is not None:
+            ap = (
+                f"AP {self.ap_trained:.2f} trained, {self.ap_exported:.2f} exported "
+                f"({self.ap_difference:+.3f})"
+            )
+        return (
+            f"{self.pages} pages ({self.source}), {self.detections} detections compared",
+            f"boxes differ by {self.box_error_median:.3f} px in the median, "
+            f"{self.box_error_max:.2f} px at most; without a partner: {self.unmatched_share:.2%}, "
+            f"of scores from 0.5: {self.unmatched_share_confident:.2%}",
+            ap,
+            f"a page took {self.seconds_trained * 1000:.0f} ms trained, "
+            f"{self.seconds_exported * 1000:.0f} ms exported (rough)",
+        )
 
-    def numbers(self) -> dict:
-        """Everything as plain values for json."""
-        return {**asdict(self), "ap_difference": self.ap_difference}
-
-
-class _Run:
-    """What one detector found on the pages so far, and how long each took."""
-
-    def __init__(self, detector: Detector):
-        self.detector = detector
-        self.found: list[Found] = []
-        self.seconds: list[float] = []
-
-    def add(self, pixels: np.ndarray) -> int:
-        """Runs one page; the number of detections."""
-        start = time.perf_counter()
-        (result,) = self.detector.detect([self.detector.prepare(pixels)])
-        self.seconds.append(time.perf_counter() - start)
-        self.found.append(result)
-        return len(result.scores)
+    def faults(self, limits: BoxLimits) -> tuple[str, ...]:
+        """Why the file must not be used; empty where all is well."""
+        found = []
+        if self.ap_difference is not None and abs(self.ap_difference) > limits.ap:
+            found.append(
+                f"AP differs by {self.ap_difference:+.2f} on {self.pages} pages, allowed is "
+                f"{limits.ap:g}; one flipped detection counts less on more pages"
+            )
+        if self.box_error_share > limits.box:
+            found.append(
+                f"boxes are off by {self.box_error_median:.2f} px in the median, "
+                f"{self.box_error_share:.2%} of the page; allowed is {limits.box:.2%}"
+            )
+        if self.unmatched_share_confident > limits.unmatched:
+            found.append(
+                f"{self.unmatched_share_confident:.1%} of the detections with a score of "
+                f"{CONFIDENT:g} or more have no partner, allowed is {limits.unmatched:.1%}"
+            )
+        return tuple(found)
 
 
 def compare(
     trained: Detector, exported: Detector, pages: Pages, *, progress: bool = True
-) -> Parity:
+) -> BoxParity:
     """Runs both detectors over all pages and compares what they find.
 
     The exported one also sees one page in a batch of three; what it finds there must be what it
@@ -111,14 +123,15 @@ def compare(
     Raises:
         UserError: the trained detector finds nothing at all, or the batch changes the result.
     """
-    wanted, given = _Run(trained), _Run(exported)
-    sides, batch_page = [], None
+    wanted, given = [], []
+    seconds_trained, seconds_exported, sides = [], [], []
+    batch_page = None
     bar = tqdm(pages, desc="comparing", unit="page", total=len(pages), disable=not progress)
     for pixels in bar:
-        count = wanted.add(pixels)
-        given.add(pixels)
+        wanted.append(_timed(trained, pixels, seconds_trained))
+        given.append(_timed(exported, pixels, seconds_exported))
         sides.append(max(pixels.shape[:2]))
-        if batch_page is None and count:
+        if batch_page is None and len(wanted[-1].scores):
             batch_page = pixels
     if batch_page is None:
         raise UserError(
@@ -126,67 +139,32 @@ def compare(
             "name pages of its kind with --pages"
         )
     _check_batch(exported, batch_page)
-    return _measure(wanted, given, sides, pages, trained.classes)
-
-
-def _measure(
-    wanted_run: _Run,
-    given_run: _Run,
-    sides: Sequence[int],
-    pages: Pages,
-    classes: Sequence[str],
-) -> Parity:
-    wanted, given = wanted_run.found, given_run.found
     pairs = [match(a, b) for a, b in zip(wanted, given, strict=True)]
-    errors = [
-        np.abs(a.boxes[i] - b.boxes[j]).max(1)
-        for a, b, (i, j) in zip(wanted, given, pairs, strict=True)
-    ]
-    scores = [
-        np.abs(a.scores[i] - b.scores[j]) for a, b, (i, j) in zip(wanted, given, pairs, strict=True)
-    ]
-    shares = [error / side for error, side in zip(errors, sides, strict=True)]
-    flat, shares = np.concatenate(errors), np.concatenate(shares)
-    none = np.zeros(1) if not len(flat) else flat
-    return Parity(
+    rows = list(zip(wanted, given, pairs, strict=True))
+    errors = [np.abs(a.boxes[i] - b.boxes[j]).max(1) for a, b, (i, j) in rows]
+    shares = np.concatenate([error / side for error, side in zip(errors, sides, strict=True)])
+    scores = np.concatenate([np.abs(a.scores[i] - b.scores[j]) for a, b, (i, j) in rows])
+    flat = np.concatenate(errors)
+    known = flat if len(flat) else np.zeros(1)
+    before, after = (average_precision(f, pages, trained.classes) for f in (wanted, given))
+    return BoxParity(
         source=pages.source,
         pages=len(wanted),
         detections=sum(len(found.scores) for found in wanted),
         matched=len(flat),
         unmatched_share=_unmatched(wanted, given, pairs, least=0.0),
         unmatched_share_confident=_unmatched(wanted, given, pairs, least=CONFIDENT),
-        box_error_median=float(np.median(none)),
-        box_error_99=float(np.quantile(none, 0.99)),
-        box_error_max=float(none.max()),
+        box_error_median=float(np.median(known)),
+        box_error_99=float(np.quantile(known, 0.99)),
+        box_error_max=float(known.max()),
         box_error_share=float(np.median(shares)) if len(shares) else 0.0,
-        score_error_max=float(max((part.max() for part in scores if len(part)), default=0.0)),
-        ap_trained=average_precision(wanted, pages, classes),
-        ap_exported=average_precision(given, pages, classes),
-        seconds_trained=statistics.median(wanted_run.seconds),
-        seconds_exported=statistics.median(given_run.seconds),
+        score_error_max=float(scores.max(initial=0.0)),
+        ap_trained=before,
+        ap_exported=after,
+        ap_difference=None if before is None or after is None else after - before,
+        seconds_trained=statistics.median(seconds_trained),
+        seconds_exported=statistics.median(seconds_exported),
     )
-
-
-def faults(parity: Parity, limits: Limits) -> list[str]:
-    """Why an export must not be used; empty where all is well."""
-    found = []
-    difference = parity.ap_difference
-    if difference is not None and abs(difference) > limits.ap:
-        found.append(
-            f"AP differs by {difference:+.2f} on {parity.pages} pages, allowed is {limits.ap:g}; "
-            "one flipped detection counts less on more pages"
-        )
-    if parity.box_error_share > limits.box:
-        found.append(
-            f"boxes are off by {parity.box_error_median:.2f} px in the median, "
-            f"{parity.box_error_share:.2%} of the page; allowed is {limits.box:.2%}"
-        )
-    if parity.unmatched_share_confident > limits.unmatched:
-        found.append(
-            f"{parity.unmatched_share_confident:.1%} of the detections with a score of "
-            f"{CONFIDENT:g} or more have no partner, allowed is {limits.unmatched:.1%}"
-        )
-    return found
 
 
 def match(wanted: Found, given: Found) -> tuple[np.ndarray, np.ndarray]:
@@ -203,16 +181,16 @@ def average_precision(found: Sequence[Found], pages: Pages, classes: Sequence[st
     """COCO AP in 0..100 of one detector's finds; None where the pages have no truth."""
     if pages.truth is None:
         return None
-    results = []
-    for page, own in zip(pages.truth, found, strict=True):
-        x1, y1, x2, y2 = own.boxes.astype(float).T
-        boxes = np.stack([x1, y1, x2 - x1, y2 - y1], axis=1).tolist()
-        rows = zip(boxes, own.scores.tolist(), own.classes.tolist(), strict=True)
-        results += [
-            {"image_id": page["image_id"], "category_id": label, "bbox": box, "score": score}
-            for box, score, label in rows
-        ]
-    return coco_ap(ground_truth(pages.truth, classes), results)["AP"]
+    pairs = zip(pages.truth, found, strict=True)
+    rows = [row for page, own in pairs for row in result_rows(page["image_id"], *own)]
+    return coco_ap(ground_truth(pages.truth, classes), rows)["AP"]
+
+
+def _timed(detector: Detector, pixels: np.ndarray, seconds: list[float]) -> Found:
+    start = time.perf_counter()
+    (found,) = detector.detect([detector.prepare(pixels)])
+    seconds.append(time.perf_counter() - start)
+    return found
 
 
 def _check_batch(detector: Detector, pixels: np.ndarray) -> None:
@@ -220,8 +198,9 @@ def _check_batch(detector: Detector, pixels: np.ndarray) -> None:
     turned = np.ascontiguousarray(pixels[::-1, ::-1])
     alone = [detector.detect([detector.prepare(page)])[0] for page in (turned, pixels)]
     together = detector.detect([detector.prepare(page) for page in (turned, pixels, turned)])
-    pairs = [match(a, b) for a, b in zip([*alone, alone[0]], together, strict=True)]
-    share = _unmatched([*alone, alone[0]], together, pairs, least=CONFIDENT)
+    wanted = [*alone, alone[0]]
+    pairs = [match(a, b) for a, b in zip(wanted, together, strict=True)]
+    share = _unmatched(wanted, together, pairs, least=CONFIDENT)
     if share > 0:
         raise UserError(
             f"the exported file finds something else on a page alone than in a batch "

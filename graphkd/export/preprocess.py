@@ -1,10 +1,8 @@
-"""Pages as a trained detector wants them: resized, normalised, padded; inside the exported file."""
+"""Page preparation inside the exported file: resizing, channel order, normalisation, padding."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from graphkd.export.shapes import as_sizes, test_size
 
 
 class Preprocess(nn.Module):
@@ -23,6 +21,7 @@ class Preprocess(nn.Module):
         mean: (3, 1, 1) in the detector's channel order.
         std: (3, 1, 1).
         divisibility: sides of the network's input are multiples of this.
+        by_products: resize by matrix products, for programs without antialiasing.
     """
 
     def __init__(
@@ -34,12 +33,13 @@ class Preprocess(nn.Module):
         mean: Tensor,
         std: Tensor,
         divisibility: int,
+        by_products: bool = False,
     ):
         super().__init__()
         self.shortest, self.longest = shortest, longest
         self.flip = flip
         self.divisibility = max(divisibility, 1)
-        self.by_products = False  # resize by matrix products; for programs without antialiasing
+        self.by_products = by_products
         self.register_buffer("mean", mean.clone().float())
         self.register_buffer("std", std.clone().float())
 
@@ -63,6 +63,35 @@ class Preprocess(nn.Module):
         missing = (self.divisibility - size % self.divisibility) % self.divisibility
         below, right = as_sizes(missing)
         return F.pad(planes, [0, right, 0, below]), page, size
+
+
+def test_size(page: Tensor, *, shortest: int, longest: int) -> Tensor:
+    """The size Detectron2's `ResizeShortestEdge` gives a page, computed as it does, in float64.
+
+    Args:
+        page: (2,) int64 height and width in pixels.
+        shortest: wanted length of the shorter side; 0 keeps the page's size.
+        longest: greatest length of the longer side.
+
+    Returns:
+        (2,) int64 height and width, at least 1.
+    """
+    if shortest == 0:
+        return page
+    sides = page.double()
+    least = sides.min()
+    # The short side is exactly `shortest`, not the product, or ties would round otherwise.
+    scaled = torch.where(sides == least, float(shortest), sides * (float(shortest) / least))
+    most = scaled.max()
+    shrink = torch.where(most > longest, float(longest) / most, torch.ones_like(most))
+    return torch.floor(scaled * shrink + 0.5).clamp(min=1).to(torch.int64)
+
+
+def as_sizes(sizes: Tensor) -> list:
+    """Sizes (n,) as arguments of a torch function: numbers, or traced scalars while tracing."""
+    if torch.jit.is_tracing():
+        return [sizes[index] for index in range(sizes.shape[0])]
+    return sizes.tolist()
 
 
 def resize(planes: Tensor, size: Tensor) -> Tensor:

@@ -3,14 +3,15 @@
 import pytest
 import torch
 
-from graphkd.export.network import ExportNetwork
-from graphkd.export.writers import write_onnx, write_torchscript
+from graphkd.export.boxes import SIGNATURE
+from graphkd.export.files import write_onnx, write_torchscript
+from graphkd.export.network import BoxNetwork
 from graphkd.modelfile import build_detector
 from tests.export.sample import header, stored
 
 
-def network_of(model_file) -> ExportNetwork:
-    return ExportNetwork(build_detector(model_file), model_file.cfg).eval()
+def network_of(model_file, **options) -> BoxNetwork:
+    return BoxNetwork(build_detector(model_file), model_file.cfg, **options).eval()
 
 
 @pytest.fixture(scope="session")
@@ -22,12 +23,12 @@ def network():
 @pytest.fixture(scope="session")
 def onnx_file(tmp_path_factory, network):
     path = tmp_path_factory.mktemp("export") / "tiny.onnx"
-    write_onnx(path, network, header(network.score_floor))
+    write_onnx(path, network, SIGNATURE, header(network.score_floor))
     return path
 
 
 @pytest.fixture(scope="session")
 def torchscript_file(tmp_path_factory, network):
     path = tmp_path_factory.mktemp("export") / "tiny.pt"
-    write_torchscript(path, network, header(network.score_floor))
+    write_torchscript(path, network, SIGNATURE, header(network.score_floor))
     return path

@@ -2,12 +2,13 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from graphkd.cli import main
 from graphkd.errors import UserError
-from graphkd.export.job import export, report
-from graphkd.export.options import Options
+from graphkd.export.files import Signature, open_torchscript
+from graphkd.export.job import SUFFIX, Comparison, Options, export, report
 from graphkd.modelfile import read_model, write_safetensors
 from tests.export.sample import page, stored
 
@@ -39,11 +40,12 @@ def test_safetensors_with_thresholds(weights, pages, tmp_path):
         by_class={"title": 0.3},
     )
     result = export(options, progress=False)
-    assert result.faults == () and result.bytes == out.stat().st_size
-    assert result.parity.box_error_max == 0 and result.parity.unmatched_share == 0
+    assert result.comparison.faults == () and result.bytes == out.stat().st_size
+    found = result.comparison.numbers
+    assert found["box_error_max"] == 0 and found["unmatched_share"] == 0
     again = read_model(out)
     assert again.header.thresholds == {**dict.fromkeys(again.classes, 0.4), "title": 0.3}
-    assert again.header.card == {"seed": "0"}
+    assert again.header.card == {"seed": "0", "untrained": "yes"}
     said = json.loads(json.dumps(report(options, result), allow_nan=False))
     assert said["kept"] and said["parity"]["pages"] == 2
 
@@ -62,7 +64,7 @@ def test_an_older_file_stays_when_the_new_one_is_refused(weights, pages, tmp_pat
     out = tmp_path / "small.safetensors"
     out.write_text("the older one")
     result = export(Options(weights, to="safetensors", out=out, pages=pages), progress=False)
-    assert result.faults
+    assert result.comparison.faults
     assert out.read_text() == "the older one"
     assert list(tmp_path.iterdir()) == [out]
 
@@ -105,7 +107,73 @@ def test_eight_bits_are_smaller_and_refused_without_tolerance(weights, tmp_path,
         weights, int8=True, out=out, pages=str(folder), calibrate=str(folder), tolerance=100
     )
     result = export(options, progress=False)
+    assert result.comparison.limits == {"ap": 100, "box": 0.005, "unmatched": 0.05}
     assert result.bytes < 0.6 * sum(4 * value.numel() for value in stored().state.values())
-    assert out.is_file() == (not result.faults)
-    assert np.isfinite(result.parity.box_error_max)
+    assert out.is_file() == (not result.comparison.faults)
+    assert np.isfinite(result.comparison.numbers["box_error_max"])
     assert "pre-processing" not in caplog.text
+
+
+class LineExporter:
+    """A recogniser of lines as another task could export it: frame logits instead of boxes."""
+
+    signature = Signature(
+        input="lines",
+        axes={0: "N", 2: "W"},
+        outputs={"logits": {0: "N", 1: "T"}},
+        example=torch.zeros(2, 8, 21),
+    )
+
+    def __init__(self, stored):
+        self.stored = stored
+        self.net = torch.nn.Sequential(torch.nn.Conv1d(8, 3, 3, stride=2, padding=1)).eval()
+
+    def header(self, options):
+        return self.stored.header
+
+    def network(self, *, for_openvino):
+        class Logits(torch.nn.Module):
+            def __init__(self, net):
+                super().__init__()
+                self.net = net
+
+            def forward(self, lines):
+                return self.net(lines).transpose(1, 2)
+
+        return Logits(self.net).eval()
+
+    def calibration(self, options, *, progress):
+        random = np.random.default_rng(0)
+        return (random.random((1, 8, width), np.float32) for width in (16, 40))
+
+    def compare(self, path, options, *, progress):
+        import onnxruntime
+
+        lines = list(self.calibration(options, progress=False))
+        errors = []
+        for line in lines:
+            wanted = self.network(for_openvino=False)(torch.from_numpy(line)).detach().numpy()
+            if path.suffix == ".onnx":
+                session = onnxruntime.InferenceSession(str(path))
+                (given,) = session.run(["logits"], {"lines": line})
+            else:
+                (given,) = open_torchscript(path)[1](line)
+            errors.append(float(np.abs(wanted - given).max()))
+        limit = {"exact": 1e-5, "int8": 0.2}[options.precision]
+        faults = ("logits differ",) if max(errors) > limit else ()
+        return Comparison(
+            {"logit_error": max(errors)}, {"logit_error": limit}, ("compared",), faults
+        )
+
+
+@pytest.mark.parametrize(("to", "int8"), [("onnx", False), ("onnx", True), ("torchscript", False)])
+def test_another_task_brings_its_own_network_and_comparison(
+    to, int8, weights, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("graphkd.export.job.exporter_of", LineExporter)
+    out = tmp_path / f"line{SUFFIX[to]}"
+    result = export(Options(weights, to=to, int8=int8, out=out), progress=False)
+    assert result.comparison.faults == () and out.is_file()
+    said = report(Options(weights, to=to), result)
+    assert set(said["parity"]) == set(said["limits"]) == {"logit_error"}
+    assert result.header.precision == ("int8" if int8 else "float32")

@@ -4,7 +4,7 @@ import torch
 from detectron2.modeling import META_ARCH_REGISTRY
 
 from graphkd.errors import UserError
-from graphkd.export.network import ExportNetwork
+from graphkd.export.network import BoxNetwork
 from graphkd.modelfile import build_detector
 from graphkd.predict.torch_detector import TorchDetector
 from tests.export.conftest import network_of
@@ -79,10 +79,10 @@ def test_says_which_detectors_it_knows():
     model = build_detector(model_file)
     model.roi_heads.mask_on = True
     with pytest.raises(UserError, match="MASK_ON"):
-        ExportNetwork(model, model_file.cfg)
+        BoxNetwork(model, model_file.cfg)
     only_rpn = META_ARCH_REGISTRY.get("ProposalNetwork")(model_file.cfg)
     with pytest.raises(UserError, match="not ProposalNetwork"):
-        ExportNetwork(only_rpn, model_file.cfg)
+        BoxNetwork(only_rpn, model_file.cfg)
 
 
 def test_other_colours_are_refused():
@@ -91,4 +91,4 @@ def test_other_colours_are_refused():
     cfg.defrost()
     cfg.INPUT.FORMAT = "YUV-BT.601"
     with pytest.raises(UserError, match="RGB and BGR"):
-        ExportNetwork(build_detector(model_file), cfg)
+        BoxNetwork(build_detector(model_file), cfg)

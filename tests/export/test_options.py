@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from graphkd.errors import UserError
-from graphkd.export.options import Options, check_options
+from graphkd.export.boxes import LIMITS
+from graphkd.export.job import Options, check_options
 
 WRONG = {
     "to": ({"to": "caffe"}, "choose one of onnx"),
@@ -42,9 +43,9 @@ def test_the_file_lies_beside_the_weights_by_default():
     assert Options(Path("a/m.pth"), to="openvino", int8=True).target == Path("a/m-int8.xml")
 
 
-def test_tolerance_replaces_the_usual_limit_of_ap():
-    assert Options(Path("m.pth")).limits.ap == 0.1
-    assert Options(Path("m.pth"), int8=True).limits.ap == 1.5
-    assert Options(Path("m.pth"), to="openvino", half=True).limits.ap == 1.0
-    assert Options(Path("m.pth"), to="safetensors", half=True).limits.ap == 0.1
-    assert Options(Path("m.pth"), int8=True, tolerance=0.2).limits.ap == 0.2
+def test_limits_follow_from_what_the_file_can_hold():
+    assert Options(Path("m.pth")).precision == "exact"
+    assert Options(Path("m.pth"), int8=True).precision == "int8"
+    assert Options(Path("m.pth"), to="openvino", half=True).precision == "half"
+    assert Options(Path("m.pth"), to="safetensors", half=True).precision == "exact"
+    assert [LIMITS[name].ap for name in ("exact", "half", "int8")] == [0.1, 1.0, 1.5]

@@ -3,10 +3,10 @@ import pytest
 
 from graphkd.errors import UserError
 from graphkd.export.pages import Pages
-from graphkd.export.parity import Limits, compare, faults, match
+from graphkd.export.parity import BoxLimits, compare, match
 from graphkd.predict.detector import Found, Prepared
 
-LIMITS = Limits(ap=0.1, box=0.001, unmatched=0.02)
+LIMITS = BoxLimits(ap=0.1, box=0.001, unmatched=0.02)
 BOXES = [[10.0, 10, 50, 30], [10.0, 60, 90, 90]]
 TRUTH = tuple(
     {
@@ -56,7 +56,7 @@ def test_equal_detectors_have_no_faults():
     assert same.detections == same.matched == 4
     assert same.ap_difference == 0 and same.ap_trained == pytest.approx(100, abs=0.1)
     assert same.box_error_max == same.unmatched_share == same.score_error_max == 0
-    assert faults(same, LIMITS) == []
+    assert same.faults(LIMITS) == ()
 
 
 def test_moved_boxes_are_measured_in_pixels():
@@ -66,13 +66,13 @@ def test_moved_boxes_are_measured_in_pixels():
     measured = parity(found(moved))
     assert measured.box_error_median == 2 and measured.box_error_max == 3
     assert measured.box_error_share == pytest.approx(0.02)
-    assert any("2.00 px" in fault for fault in faults(measured, LIMITS))
+    assert any("2.00 px" in fault for fault in measured.faults(LIMITS))
 
 
 def test_lost_and_invented_detections_count():
     lost = parity(found(BOXES[:1], (0.9,), (0,)))
     assert lost.unmatched_share == pytest.approx(2 / 6)
-    assert len(faults(lost, LIMITS)) == 2  # AP, and no partner
+    assert len(lost.faults(LIMITS)) == 2  # AP, and no partner
     weak = parity(found([*BOXES, [0, 0, 9, 9]], (0.9, 0.8, 0.1), (0, 1, 1)))
     assert weak.unmatched_share == pytest.approx(2 / 10) and weak.unmatched_share_confident == 0
 
@@ -80,13 +80,13 @@ def test_lost_and_invented_detections_count():
 def test_another_class_is_no_partner():
     swapped = parity(found(classes=(1, 0)))
     assert swapped.matched == 0 and swapped.unmatched_share == 1
-    assert faults(swapped, LIMITS)
+    assert swapped.faults(LIMITS)
 
 
 def test_without_truth_there_is_no_ap():
     blind = parity(found(), truth=None)
     assert blind.ap_trained is None and blind.ap_difference is None
-    assert faults(blind, LIMITS) == []
+    assert blind.faults(LIMITS) == ()
 
 
 def test_a_batch_that_changes_the_result_is_refused():

@@ -1,10 +1,36 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
+from detectron2.data.transforms import ResizeShortestEdge
 from PIL import Image
 
-from graphkd.export.preprocess import Preprocess, resize, resize_by_products, triangles
+from graphkd.export.preprocess import (
+    Preprocess,
+    resize,
+    resize_by_products,
+    test_size,
+    triangles,
+)
 from tests.export.sample import page
+
+# The function under test is named like a test.
+test_size.__test__ = False
+
+
+@pytest.mark.parametrize(("shortest", "longest"), [(320, 320), (800, 1333), (96, 128)])
+def test_sizes_are_those_of_detectron2(shortest, longest):
+    # 384 x 273 with 320 px is a tie: 227.5.
+    sides = (1, 2, 100, 271, 272, 273, 384, 1200, 1600, 3507)
+    for height, width in itertools.product(sides, sides):
+        expected = ResizeShortestEdge.get_output_shape(height, width, shortest, longest)
+        size = test_size(torch.tensor([height, width]), shortest=shortest, longest=longest)
+        assert size.tolist() == [max(side, 1) for side in expected], (height, width)
+
+
+def test_a_shortest_side_of_0_keeps_the_page():
+    assert test_size(torch.tensor([70, 50]), shortest=0, longest=9).tolist() == [70, 50]
 
 
 @pytest.mark.parametrize("way", [resize, resize_by_products])

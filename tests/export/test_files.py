@@ -10,9 +10,14 @@ import pytest
 import torch
 
 from graphkd.errors import UserError
-from graphkd.export.detectors import load_openvino, load_torchscript
+from graphkd.export.boxes import SIGNATURE, load_exported
+from graphkd.export.files import (
+    open_openvino,
+    open_torchscript,
+    write_onnx,
+    write_openvino,
+)
 from graphkd.export.parity import match
-from graphkd.export.writers import OUTPUTS, write_onnx, write_openvino
 from graphkd.modelfile import KEY
 from graphkd.predict.detector import Found
 from graphkd.predict.onnx_detector import load_onnx
@@ -64,7 +69,7 @@ def test_onnx_keeps_the_contract(onnx_file, network):
     assert [d.dim_param for d in shape[:3]] == ["N", "H", "W"] and shape[3].dim_value == 3
     kinds = [(o.name, o.type.tensor_type.elem_type) for o in model.graph.output]
     real, whole = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
-    assert kinds == list(zip(OUTPUTS, (real, real, whole, whole), strict=True))
+    assert kinds == list(zip(SIGNATURE.outputs, (real, real, whole, whole), strict=True))
     (said,) = [json.loads(p.value) for p in model.metadata_props if p.key == KEY]
     assert said["classes"] == list(header(0.05).classes) and said["precision"] == "float32"
     thresholds = said["calibration"]["thresholds"]
@@ -75,7 +80,7 @@ def test_onnx_keeps_the_contract(onnx_file, network):
 def test_onnx_copes_with_pages_without_a_find(tmp_path):
     network = network_of(stored("rcnn_tiny_R18", "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "1.0"))
     path = tmp_path / "silent.onnx"
-    write_onnx(path, network, header(1.0))
+    write_onnx(path, network, SIGNATURE, header(1.0))
     detector = load_onnx(path, device=None)
     found = detector.detect([detector.prepare(page()), detector.prepare(page())])
     assert [each.boxes.shape for each in found] == [(0, 4), (0, 4)]
@@ -91,7 +96,7 @@ def test_onnx_without_a_single_proposal(tmp_path, onnx_file):
 def test_retinanet_as_onnx(tmp_path):
     network = network_of(stored("retinanet_R18"))
     path = tmp_path / "retinanet.onnx"
-    write_onnx(path, network, header(network.score_floor))
+    write_onnx(path, network, SIGNATURE, header(network.score_floor))
     detector = load_onnx(path, device=None)
     for pages in (BATCHES["one"], BATCHES["three"]):
         given = detector.detect([detector.prepare(pixels) for pixels in pages])
@@ -100,7 +105,7 @@ def test_retinanet_as_onnx(tmp_path):
 
 @pytest.mark.parametrize("batch", BATCHES)
 def test_torchscript_is_the_network(torchscript_file, network, batch):
-    detector = load_torchscript(torchscript_file)
+    detector = load_exported(torchscript_file)
     assert detector.thresholds["title"] == 0.25 and detector.card == {"seed": "0"}
     given = detector.detect([detector.prepare(pixels) for pixels in BATCHES[batch]])
     for a, b in zip(expected(network, BATCHES[batch]), given, strict=True):
@@ -133,12 +138,11 @@ numpy.save(sys.argv[3], boxes.detach().numpy())
 
 def test_openvino_finds_what_the_network_finds(tmp_path):
     pytest.importorskip("openvino")
-    network = network_of(stored())
+    network = network_of(stored(), for_openvino=True)
     path, onnx_file = tmp_path / "tiny.xml", tmp_path / "tiny.onnx"
-    write_onnx(onnx_file, network, header(0.05), for_openvino=True)
-    network.preprocess.by_products = False
+    write_onnx(onnx_file, network, SIGNATURE, header(0.05))
     write_openvino(path, onnx_file, header(0.05), half=False)
-    detector = load_openvino(path)
+    detector = load_exported(path)
     assert detector.thresholds["title"] == 0.25
     for pages in (BATCHES["one"], BATCHES["three"]):
         given = detector.detect([detector.prepare(pixels) for pixels in pages])
@@ -150,7 +154,7 @@ def test_openvino_finds_what_the_network_finds(tmp_path):
 
 
 def test_other_files_are_refused(tmp_path):
-    for name, load in (("a.pt", load_torchscript), ("a.xml", load_openvino)):
+    for name, load in (("a.pt", open_torchscript), ("a.xml", open_openvino)):
         (tmp_path / name).write_text("nothing of the kind")
         with pytest.raises(UserError, match=name):
             load(tmp_path / name)
