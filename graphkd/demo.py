@@ -4,12 +4,13 @@ import shutil
 import time
 from pathlib import Path
 
-from graphkd.compare.parts import Part, data_of, provenance, train_part
+from graphkd.compare.parts import Part, data_of, train_part
 from graphkd.config import as_plain, find_config
 from graphkd.data.catalog import register_all
 from graphkd.distill.teacher import load_teacher_cfg
 from graphkd.engine.build import build_trained, check_classes, check_pair
 from graphkd.engine.jobs import load_run, method_name, result_row
+from graphkd.engine.run_dir import provenance
 from graphkd.engine.showcase import graph_view, page_views, sample_pages
 from graphkd.engine.solver import check_settings
 from graphkd.errors import UserError

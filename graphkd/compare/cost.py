@@ -11,7 +11,7 @@ import numpy as np
 from detectron2.utils.events import EventStorage
 from torch import nn
 
-from graphkd.compare.parts import Part, claim
+from graphkd.compare.parts import Part
 from graphkd.compare.plan import Contest
 from graphkd.compare.rows import PLAIN
 from graphkd.engine import run
@@ -33,11 +33,11 @@ def relative_cost(contest: Contest, name: str) -> float:
     """
     folder = contest.out / "probe" / name
     part = _part(contest, name, folder)
-    claim(part)
+    part.claim()
     kept = folder / "cost.json"
     if kept.is_file():
         return json.loads(kept.read_text())["cost"]
-    with run.taken_folder(part.cfg, source=part.source, resume=True):
+    with part.place.taken(part.cfg, source=part.source, resume=True, teacher=part.teacher):
         run.prepare(part.cfg)
         plain, student = _step(_part(contest, PLAIN, folder))
         method, _ = _step(part)

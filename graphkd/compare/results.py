@@ -4,9 +4,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
 
-from graphkd.compare.parts import THEN, provenance
 from graphkd.compare.plan import Contest
 from graphkd.compare.rows import PLAIN, PLAIN_LONGER, TEACHER, Row, Run, compare_runs
+from graphkd.engine.run_dir import THEN, provenance
 from graphkd.io import write_json, write_text
 from graphkd.report.compare import mean_curve, write_compare_report
 from graphkd.report.compare_text import difference_text, markdown

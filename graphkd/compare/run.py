@@ -7,11 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import yaml
-
 from graphkd.compare.cost import PROBE_STEPS, relative_cost
 from graphkd.compare.parallel import train_parts
-from graphkd.compare.parts import Part, claim, data_of, read_record
+from graphkd.compare.parts import Part, data_of
 from graphkd.compare.plan import Contest
 from graphkd.compare.results import Ledger
 from graphkd.compare.rows import METRICS, PLAIN, PLAIN_LONGER, TEACHER, Run
@@ -21,6 +19,7 @@ from graphkd.distill.teacher import load_teacher_cfg
 from graphkd.engine import run
 from graphkd.engine.build import build_models, build_trained, check_classes, check_pair
 from graphkd.engine.jobs import train_teacher
+from graphkd.engine.run_dir import RunDir, RunResult
 from graphkd.engine.solver import check_settings
 from graphkd.engine.trainer import DivergedError
 from graphkd.errors import UserError
@@ -126,12 +125,12 @@ def _train_all(
     others.
     """
     for part in parts:
-        claim(part)
+        part.claim()
     done = [part for part in parts if part.finished]
     todo = [part for part in parts if not part.finished]
     for part in done:
         say(f"{part.title}: finished before")
-        ledger.add(_run_of(part, run.read_result(part.folder)), part.folder / "metrics.json")
+        ledger.add(_run_of(part, part.place.result()), part.folder / "metrics.json")
     ledger.write()
     _check_methods(todo)
     for number, (part, failure) in enumerate(train_parts(todo, processes=processes), start=1):
@@ -139,7 +138,7 @@ def _train_all(
         if failure is not None:
             _note_failure(ledger, part.title, failure, say, place)
         else:
-            found = _run_of(part, run.read_result(part.folder))
+            found = _run_of(part, part.place.result())
             ledger.add(found, part.folder / "metrics.json")
             first = ledger.metrics[0]
             known = f"{first.name} {first.text(found.scores.get(first.name))}"
@@ -147,8 +146,8 @@ def _train_all(
         ledger.write()
 
 
-def _run_of(part: Part, done: run.RunResult) -> Run:
-    record = read_record(part)
+def _run_of(part: Part, done: RunResult) -> Run:
+    record = part.place.about()
     return Run(
         name=part.name,
         seed=part.cfg.SEED,
@@ -190,27 +189,26 @@ def _add_teacher(ledger: Ledger, classes: tuple[str, ...]) -> None:
     ledger.add(found, weights.parent / "metrics.json")
 
 
-def _score_part(part: Part, weights: Path, classes: tuple[str, ...]) -> run.RunResult:
-    claim(part)
+def _score_part(part: Part, weights: Path, classes: tuple[str, ...]) -> RunResult:
+    part.claim()
     if part.finished:
-        return run.read_result(part.folder)
-    with run.taken_folder(part.cfg, source=part.source, resume=True):
+        return part.place.result()
+    with part.place.taken(part.cfg, source=part.source, resume=True, teacher=part.teacher):
         run.prepare(part.cfg)
         model = build_trained(part.cfg, weights, classes=classes)
         scores = run.test(part.cfg, model, classes=classes)
-        done = run.RunResult(weights, scores, 0.0, parameters(model))
-        run.write_result(part.folder, done)
+        done = RunResult(weights, scores, 0.0, parameters(model))
+        part.place.write_result(done)
     return done
 
 
 def _training(folder: Path) -> dict:
     """Steps and seconds of the teacher's own training, None where its folder does not tell them."""
-    try:
-        seconds = run.read_result(folder).seconds
-        steps = yaml.safe_load((folder / "config.yaml").read_text())["SOLVER"]["MAX_ITER"]
-    except FileNotFoundError:
+    place = RunDir(folder)
+    written = place.config()
+    if written is None or not place.finished:
         return {"seconds": None, "iterations": None}
-    return {"seconds": seconds, "iterations": steps}
+    return {"seconds": place.result().seconds, "iterations": written["SOLVER"]["MAX_ITER"]}
 
 
 def _check_methods(parts: list[Part]) -> None:

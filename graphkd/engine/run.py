@@ -1,10 +1,5 @@
 """One run: train a model of a config, evaluate it, leave its weights and numbers in a folder."""
 
-import contextlib
-import json
-import platform
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -33,38 +28,17 @@ from graphkd.engine.hooks import (
     TrainingClock,
     drop_later_lines,
 )
-from graphkd.engine.inputs import inputs_of, known_inputs
 from graphkd.engine.log import open_log
 from graphkd.engine.passing import share_buffers
 from graphkd.engine.precision import autocast_format
 from graphkd.engine.rng import preserved_rng
-from graphkd.engine.run_dir import ABOUT, check_same_run, holds_run, read_about, set_aside
+from graphkd.engine.run_dir import RunDir, RunResult
 from graphkd.engine.solver import build_optimizer, check_settings
 from graphkd.engine.trainer import Trainer
 from graphkd.errors import UserError
 from graphkd.evaluation.coco import evaluate
-from graphkd.io import UNFINISHED, held, write_json, write_text
 from graphkd.modelfile import inference_config
 from graphkd.modeling.network import parameters, require_device
-
-RESULT = "result.json"
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What a run left behind.
-
-    Attributes:
-        weights: the plain student's checkpoint.
-        scores: the result dict of the last evaluation on DATASETS.TEST.
-        seconds: training steps only, without evaluation.
-        parameters: of the plain model.
-    """
-
-    weights: Path
-    scores: dict
-    seconds: float
-    parameters: int
 
 
 def prepare(cfg: CfgNode) -> None:
@@ -81,45 +55,6 @@ def prepare(cfg: CfgNode) -> None:
     open_log(folder / f"log{comm.get_rank() or ''}.txt")
     if cfg.SEED >= 0:
         seed_all_rng(cfg.SEED + comm.get_rank())
-
-
-@contextlib.contextmanager
-def taken_folder(
-    cfg: CfgNode, *, source: Path, resume: bool, teacher: Path | None = None
-) -> Iterator[None]:
-    """Makes OUTPUT_DIR this run's own while the block lasts; a run that was there before is moved
-    aside, or checked to be the same under `resume`.
-
-    Args:
-        cfg: the run's config.
-        source: the yaml it came from.
-        resume: go on with a run that is there.
-        teacher: the weights that it learns from; None for none.
-
-    Raises:
-        UserError: another process trains there, or a run of another config, teacher or data is to
-            be resumed.
-    """
-    folder = Path(cfg.OUTPUT_DIR)
-    if not comm.is_main_process():
-        comm.synchronize()
-        yield
-        return
-    inputs = inputs_of(cfg, teacher=teacher)
-    if resume:
-        check_same_run(cfg, folder, inputs)
-    with held(folder):
-        if not resume:
-            set_aside(folder)
-        for left in folder.glob(UNFINISHED):
-            left.unlink()
-        write_text(folder / "config.yaml", cfg.dump())
-        about = {"source": str(source), "machine": platform.machine(), "torch": torch.__version__}
-        # A file that is gone by now is still the one that the run began with.
-        before = read_about(folder) if resume else {}
-        write_json(folder / ABOUT, {**about, **known_inputs(before, inputs)})
-        comm.synchronize()
-        yield
 
 
 def train(
@@ -146,14 +81,14 @@ def train(
     teacher = None
     if cfg.DISTILL.LOSSES:
         teacher = require_weights(cfg, load_teacher_cfg(cfg, source=source), source=source)
-    folder = Path(cfg.OUTPUT_DIR)
-    if not resume and holds_run(folder):
+    place = RunDir(cfg.OUTPUT_DIR)
+    if not resume and place.has_checkpoints:
         with preserved_rng():
             build_models(cfg, source=source)
-    with taken_folder(cfg, source=source, resume=resume, teacher=teacher):
-        if resume and is_finished(folder):
-            return read_result(folder)
-        return _train(cfg, classes, source=source, resume=resume, title=title or folder.name)
+    with place.taken(cfg, source=source, resume=resume, teacher=teacher):
+        if resume and place.finished:
+            return place.result()
+        return _train(cfg, classes, source=source, resume=resume, title=title or place.folder.name)
 
 
 def _train(
@@ -166,28 +101,11 @@ def _train(
     )
     trainer.train(trainer.start_iter, cfg.SOLVER.MAX_ITER)
     scores = test(cfg, student, classes=classes)
-    folder = Path(cfg.OUTPUT_DIR)
-    result = RunResult(folder / "model_final.pth", scores, clock.seconds, parameters(student))
+    place = RunDir(cfg.OUTPUT_DIR)
+    result = RunResult(place.weights, scores, clock.seconds, parameters(student))
     if comm.is_main_process():
-        write_result(folder, result)
+        place.write_result(result)
     return result
-
-
-def write_result(folder: Path, result: RunResult) -> None:
-    """Marks the run in `folder` as finished."""
-    write_json(folder / RESULT, {**vars(result), "weights": str(result.weights)})
-
-
-def is_finished(folder: Path) -> bool:
-    """Whether a run ended in `folder` and its weights are still there."""
-    return (folder / RESULT).is_file() and read_result(folder).weights.is_file()
-
-
-def read_result(folder: Path) -> RunResult:
-    """The result of a finished run; its weights are those in the folder, if there are any."""
-    values = json.loads((folder / RESULT).read_text())
-    own = folder / "model_final.pth"
-    return RunResult(**{**values, "weights": own if own.is_file() else Path(values["weights"])})
 
 
 def build_trainer(

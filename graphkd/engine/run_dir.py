@@ -1,24 +1,40 @@
-"""Whether a run's folder belongs to a config, and where another run's is moved; no training."""
+"""A run's folder: which run it holds, what that run was made from, and its result."""
 
+import contextlib
 import json
 import logging
+import os
+import platform
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import detectron2
+import torch
 import yaml
 from detectron2.config import CfgNode
+from detectron2.utils import comm
 
+from graphkd import __version__
 from graphkd.config import get_cfg
-from graphkd.engine.inputs import changed_input
+from graphkd.data.catalog import source_json
+from graphkd.engine.precision import autocast_format
 from graphkd.errors import UserError
+from graphkd.io import UNFINISHED, file_digest, held, write_json, write_text
 
 logger = logging.getLogger(__name__)
 
-ABOUT = "about.json"
+CONFIG, ABOUT, RESULT, WEIGHTS = "config.yaml", "about.json", "result.json", "model_final.pth"
+# Comparisons of earlier versions wrote a second record beside about.json.
+_OLD_RECORD = "part.json"
 _ANEW = "train without --resume or with another OUTPUT_DIR"
-# They say where, how fast and how carefully a run is made and what it notes on the way, not what
-# comes out; the teacher's weights are compared by their content instead.
+# Between the machines of a run that went on elsewhere.
+THEN = "; then "
+# Keys that do not change what comes out of a run: where it is, how fast it is, what is noted on the
+# way. The teacher's weights are compared by their content instead of their path.
 _PLACES = (
     "OUTPUT_DIR",
     "MODEL.DEVICE",
@@ -31,6 +47,232 @@ _PLACES = (
     "TEST.EVAL_PERIOD",
     "TRUST_PICKLES",
 )
+_Inputs = Mapping[str, str | None]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run left behind.
+
+    Attributes:
+        weights: the plain student's checkpoint.
+        scores: the result dict of the last evaluation on the first set of DATASETS.TEST.
+        seconds: training steps only, without evaluation.
+        parameters: of the plain model.
+    """
+
+    weights: Path
+    scores: dict
+    seconds: float
+    parameters: int
+
+
+class RunDir:
+    """The folder of one training (or scoring); decides whether a run may go on in it.
+
+    It holds config.yaml (the complete config), about.json (machine, date, versions, number format,
+    digests of what the run is made from), checkpoints, and result.json once the run has ended.
+    """
+
+    def __init__(self, folder: Path | str):
+        self.folder = Path(folder)
+
+    @property
+    def weights(self) -> Path:
+        """Where the final weights are, or will be."""
+        return self.folder / WEIGHTS
+
+    @property
+    def has_checkpoints(self) -> bool:
+        """Whether a training left a checkpoint here."""
+        return any(self.folder.glob("model_*.pth"))
+
+    @property
+    def finished(self) -> bool:
+        """Whether a run ended here and its weights are still there."""
+        return (self.folder / RESULT).is_file() and self.result().weights.is_file()
+
+    def result(self) -> RunResult:
+        """The result of a finished run; its weights are those in the folder, if there are any.
+
+        Raises:
+            FileNotFoundError: no run has ended here.
+        """
+        values = json.loads((self.folder / RESULT).read_text())
+        weights = self.weights if self.weights.is_file() else Path(values["weights"])
+        return RunResult(**{**values, "weights": weights})
+
+    def write_result(self, result: RunResult) -> None:
+        """Marks the run as finished."""
+        write_json(self.folder / RESULT, {**vars(result), "weights": str(result.weights)})
+
+    def config(self) -> dict | None:
+        """The dict of config.yaml; None where there is none, or a damaged one."""
+        try:
+            found = yaml.safe_load((self.folder / CONFIG).read_text())
+        except (FileNotFoundError, yaml.YAMLError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    def about(self) -> dict[str, str | None]:
+        """The record of the run; empty where it is missing or damaged."""
+        return {**self._read(ABOUT), **self._read(_OLD_RECORD)}
+
+    def _read(self, name: str) -> dict:
+        try:
+            said = json.loads((self.folder / name).read_text())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return said if isinstance(said, dict) else {}
+
+    def other_run(self, cfg: CfgNode, inputs: _Inputs) -> str | None:
+        """Why the run in the folder is another one; None if it is the same, or there is none.
+
+        Args:
+            cfg: a complete config.
+            inputs: what `inputs_of` says of the files that are there now.
+
+        Returns:
+            A clause such as "SEED was 1, now it is 2".
+        """
+        if not (self.folder / CONFIG).is_file():
+            return None
+        written = self.config()
+        if written is None:
+            return f"its {CONFIG} is damaged"
+        if changed := changed_key(written, cfg):
+            return "{} was {}, now it is {}".format(*changed)
+        return changed_input(self.about(), inputs)
+
+    def move_away(self, reason: str) -> None:
+        """Renames the folder to `<folder>.old1`, `.old2` ...; the caller holds its lock."""
+        number = 1
+        while (place := self.folder.with_name(f"{self.folder.name}.old{number}")).exists():
+            number += 1
+        logger.warning("%s: %s; it is moved to %s", self.folder, reason, place.name)
+        self.folder.rename(place)
+
+    def keep_only(self, cfg: CfgNode, *, teacher: Path | None = None) -> None:
+        """Moves the folder away if the run in it is another one than that of `cfg`.
+
+        Raises:
+            UserError: as `inputs_of`, or another process works in the folder.
+        """
+        inputs = inputs_of(cfg, teacher=teacher)
+        if self.other_run(cfg, inputs):
+            with held(self.folder):
+                if reason := self.other_run(cfg, inputs):
+                    self.move_away(f"the run there is another one, {reason}")
+
+    @contextlib.contextmanager
+    def taken(
+        self, cfg: CfgNode, *, source: Path, resume: bool, teacher: Path | None = None
+    ) -> Iterator[None]:
+        """Keeps other processes out while the block lasts, and writes config and record.
+
+        A run that was there before is moved away, or checked to be the same under `resume`. All
+        processes of a run call it; the main one does the work.
+
+        Args:
+            cfg: the run's config.
+            source: the yaml it came from.
+            resume: go on with a run that is there.
+            teacher: the weights that it learns from; None for none.
+
+        Raises:
+            UserError: another process works there, the folder is a file, or a run of another
+                config, teacher or data is to be resumed.
+        """
+        if not comm.is_main_process():
+            comm.synchronize()
+            yield
+            return
+        if self.folder.exists() and not self.folder.is_dir():
+            raise UserError(f"{self.folder}: it is a file; set another OUTPUT_DIR")
+        inputs = inputs_of(cfg, teacher=teacher)
+        with held(self.folder):
+            if resume:
+                if reason := self.other_run(cfg, inputs):
+                    raise UserError(f"{self.folder} holds another run: {reason}; {_ANEW}")
+            elif self.has_checkpoints:
+                self.move_away("it holds an earlier run")
+            if not (resume and self.finished):
+                self._begin(cfg, source, inputs)
+            comm.synchronize()
+            yield
+
+    def _begin(self, cfg: CfgNode, source: Path, inputs: _Inputs) -> None:
+        for left in self.folder.glob(UNFINISHED):
+            left.unlink()
+        before, today = self.about(), provenance()
+        today["number format"] = number_format(cfg)
+        if self.has_checkpoints and "versions" in before:
+            for key in ("machine", "number format"):
+                earlier = before.get(key, today[key]).split(THEN)
+                today[key] = THEN.join(dict.fromkeys([*earlier, today[key]]))
+        write_text(self.folder / CONFIG, cfg.dump())
+        # A file that is gone by now is still the one that the run began with.
+        known = {name: digest or before.get(name) for name, digest in inputs.items()}
+        write_json(self.folder / ABOUT, {"source": str(source), **today, **known})
+        (self.folder / _OLD_RECORD).unlink(missing_ok=True)
+
+
+def provenance() -> dict[str, str]:
+    """The kind of machine, today's date and the versions in use."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return {
+        "machine": f"{os.cpu_count()} CPU cores ({platform.machine()}), {gpu}",
+        "date": date.today().isoformat(),
+        "versions": f"graphkd {__version__}, torch {torch.__version__}, "
+        f"Detectron2 {detectron2.__version__}",
+    }
+
+
+def number_format(cfg: CfgNode) -> str:
+    """In which a run of this config computes on this machine, such as "float32"."""
+    found = autocast_format(cfg, torch.device(cfg.MODEL.DEVICE))
+    return str(found or torch.float32).removeprefix("torch.")
+
+
+def inputs_of(cfg: CfgNode, *, teacher: Path | None) -> dict[str, str | None]:
+    """SHA-256 of the files that a run's result depends on; None for none, or one that is missing.
+
+    These are the teacher's weights, MODEL.WEIGHTS, and the annotations of training and test.
+
+    Raises:
+        UserError: the teacher's weights are gone.
+    """
+    if teacher is not None and not teacher.is_file():
+        raise UserError(f"the teacher's weights {teacher} are gone; train the teacher again")
+    names = [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]
+    annotations = {f"data {name}": source_json(name) for name in names}
+    files = {"teacher": teacher, "MODEL.WEIGHTS": cfg.MODEL.WEIGHTS, **annotations}
+    return {name: _digest(path) for name, path in files.items()}
+
+
+def changed_input(written: _Inputs, now: _Inputs) -> str | None:
+    """A clause about the first file that was another when `written` was; None if all agree.
+
+    A file that either side does not know does not count.
+    """
+    for name, digest in now.items():
+        if digest is not None and written.get(name) not in (None, digest):
+            return f"the file of its {name} was another then"
+    return None
+
+
+def changed_key(written: Mapping, cfg: CfgNode) -> tuple[str, Any, Any] | None:
+    """The first key in which another run than that of `cfg` is written; places do not count.
+
+    Args:
+        written: the dict of a config.yaml. A key it lacks came later, and counts as its default.
+        cfg: a complete config.
+
+    Returns:
+        As `difference_of`, the written value first.
+    """
+    complete = _filled(written, yaml.safe_load(get_cfg().dump()))
+    return difference_of(complete, yaml.safe_load(cfg.dump()), ignore=_PLACES)
 
 
 def difference_of(
@@ -55,20 +297,6 @@ def difference_of(
     return None
 
 
-def changed_key(written: Mapping, cfg: CfgNode) -> tuple[str, Any, Any] | None:
-    """The first key in which another run than that of `cfg` is written; places do not count.
-
-    Args:
-        written: the dict of a config.yaml. A key it lacks came later, and counts as its default.
-        cfg: a complete config.
-
-    Returns:
-        As `difference_of`, the written value first.
-    """
-    complete = _filled(written, yaml.safe_load(get_cfg().dump()))
-    return difference_of(complete, yaml.safe_load(cfg.dump()), ignore=_PLACES)
-
-
 def _filled(node: Mapping, defaults: Mapping) -> dict:
     found = {**defaults, **node}
     for key, value in defaults.items():
@@ -85,57 +313,14 @@ def _leaves(node: Mapping, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{key}", list(value) if isinstance(value, tuple) else value
 
 
-def free_name(folder: Path) -> Path:
-    """The first of `<folder>.old1`, `.old2` ... that is free."""
-    number = 1
-    while (place := folder.with_name(f"{folder.name}.old{number}")).exists():
-        number += 1
-    return place
+def _digest(path: Path | str | None) -> str | None:
+    if not path or not Path(path).is_file():
+        return None
+    about = Path(path).stat()
+    return _digest_of(Path(path), about.st_mtime_ns, about.st_size)
 
 
-def holds_run(folder: Path) -> bool:
-    """Whether an earlier run left a checkpoint in `folder`."""
-    return any(folder.glob("model_*.pth"))
-
-
-def set_aside(folder: Path) -> None:
-    """Moves a folder with checkpoints to a free name beside it; nothing of an earlier run is
-    lost.
-    """
-    if not holds_run(folder):
-        return
-    place = free_name(folder)
-    logger.warning("%s holds an earlier run; it is moved to %s", folder, place.name)
-    folder.rename(place)
-
-
-def check_same_run(cfg: CfgNode, folder: Path, inputs: Mapping[str, str | None]) -> None:
-    """Refuses to go on with another run.
-
-    Args:
-        cfg: a complete config.
-        folder: where a run may have begun.
-        inputs: what `inputs_of` says of the files that are there now.
-
-    Raises:
-        UserError: the config written in `folder` differs in anything but places, or it began with
-            another teacher, other first weights or other data.
-    """
-    written = folder / "config.yaml"
-    if not written.is_file():
-        return
-    changed = changed_key(yaml.safe_load(written.read_text()), cfg)
-    if changed:
-        key, before, now = changed
-        raise UserError(f"{folder} holds a run with {key} {before}, now it is {now}; {_ANEW}")
-    if other := changed_input(read_about(folder), inputs):
-        raise UserError(f"{folder} holds a run: {other}; {_ANEW}")
-
-
-def read_about(folder: Path) -> dict[str, str | None]:
-    """What the run in `folder` said when it began; empty where that is not there or damaged."""
-    try:
-        said = json.loads((folder / ABOUT).read_text())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return said if isinstance(said, dict) else {}
+@cache
+def _digest_of(path: Path, changed_ns: int, size: int) -> str:
+    """The digest of a file that may be large, read again only after a change."""
+    return file_digest(path)

@@ -11,8 +11,7 @@ from detectron2.config import CfgNode
 
 from graphkd.config import load_cfg
 from graphkd.engine.jobs import method_name
-from graphkd.engine.run import RESULT
-from graphkd.engine.run_dir import ABOUT
+from graphkd.engine.run_dir import RESULT, RunDir
 from graphkd.errors import UserError
 from graphkd.report.content import RunView
 from graphkd.report.curves import read_curves
@@ -113,7 +112,7 @@ def read_run(folder: Path, *, name: str) -> StoredRun:
                 f"{name} has no stored predictions ({path.relative_to(folder)}), so single pages "
                 "cannot be judged; `graphkd eval` writes them."
             )
-    record = read_json(folder / "part.json", dict) or read_json(folder / ABOUT, dict) or {}
+    record = RunDir(folder).about()
     return StoredRun(name, folder, cfg, result or {}, curves, predictions, record, notes)
 
 

@@ -159,7 +159,7 @@ def test_evaluation_leaves_the_runs_config_alone(trained, pair):
 def test_resuming_another_config_is_refused(trained, pair, tmp_path):
     folder = trained.weights.parent
     cfg, source = load_run(str(pair), ["SOLVER.MAX_ITER", "9"])
-    with pytest.raises(UserError, match="SOLVER.MAX_ITER 6, now it is 9"):
+    with pytest.raises(UserError, match="SOLVER.MAX_ITER was 6, now it is 9"):
         run.train(cfg, source=source, resume=True)
     assert "MAX_ITER: 6" in (folder / "config.yaml").read_text()
 

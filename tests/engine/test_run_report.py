@@ -113,8 +113,8 @@ def test_without_its_teacher_the_run_shows_its_own_graph_or_says_why_not(single,
 
 
 def test_another_teacher_is_not_taken_for_the_runs_own(single, tmp_path):
-    record = json.loads((single / "part.json").read_text())
-    (single / "part.json").write_text(json.dumps({**record, "teacher": "0" * 64}))
+    record = json.loads((single / "about.json").read_text())
+    (single / "about.json").write_text(json.dumps({**record, "teacher": "0" * 64}))
     page, _, _ = report(single, tmp_path)
     assert "is not the teacher that this run had" in page.text
 
