@@ -1,8 +1,8 @@
-"""Backbones Detectron2 lacks, registered with it on import; no heads, no meta-architectures."""
+"""Backbones that Detectron2 lacks, registered with it on import."""
 
 from detectron2.modeling import BACKBONE_REGISTRY
 
-from graphkd.modeling.timm_config import add_timm_config
+from graphkd.modeling.timm_create import add_timm_config
 from graphkd.modeling.timm_fpn import build_timm_fpn_backbone, build_timm_retinanet_fpn_backbone
 from graphkd.modeling.vit_pyramid import build_timm_vit_pyramid_backbone
 

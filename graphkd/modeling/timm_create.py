@@ -1,15 +1,33 @@
-"""Creating a timm feature extractor and changing its norm layers; nothing about pyramids."""
+"""timm feature extractors: the config node MODEL.TIMM, creating one, changing its norm layers."""
 
 import difflib
 import math
 
 import timm
+from detectron2.config import CfgNode
 from timm.layers import convert_sync_batchnorm, freeze_batch_norm_2d
 from torch import nn
 
 from graphkd.errors import UserError
 
 NORMS = ("BN", "FrozenBN", "SyncBN", "GN")
+
+
+def add_timm_config(cfg: CfgNode) -> None:
+    """Adds MODEL.TIMM with its defaults to `cfg`, in place; a `cfg` that has the node keeps it."""
+    if "TIMM" in cfg.MODEL:
+        return
+    cfg.MODEL.TIMM = CfgNode()
+    # Any convolutional timm model with features at strides 4, 8, 16 and 32, e.g. "efficientnet_b0";
+    # for the ViT pyramid any plain ViT with 16 pixel patches.
+    cfg.MODEL.TIMM.NAME = "mobilenetv4_conv_small"
+    # True starts from timm's ImageNet weights, downloaded when the model is built.
+    cfg.MODEL.TIMM.PRETRAINED = False
+    # What every batch norm layer of the timm model becomes: "BN", "FrozenBN", "SyncBN" or "GN".
+    cfg.MODEL.TIMM.NORM = "BN"
+    # 0 trains everything; 1 freezes the stem, n = 2..5 everything that feeds the feature res{n}.
+    # The ViT pyramid knows 0 and 1 (patch and position embeddings).
+    cfg.MODEL.TIMM.FREEZE_AT = 0
 
 
 def create_features(name: str, *, pretrained: bool, **options) -> nn.Module:
@@ -31,9 +49,8 @@ def create_features(name: str, *, pretrained: bool, **options) -> nn.Module:
         return timm.create_model(name, pretrained=False, features_only=True, **options)
     try:
         return timm.create_model(name, pretrained=True, features_only=True, **options)
-    except (
-        Exception
-    ) as error:  # which exceptions a failed download raises depends on the hub client
+    # Which exceptions a failed download raises depends on the hub client.
+    except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f"MODEL.TIMM.PRETRAINED: no ImageNet weights of {name!r} ({reason}); go online, or set "

@@ -1,4 +1,4 @@
-"""Convolutional timm models below Detectron2's own FPN; plain ViTs are in `vit_pyramid`."""
+"""Convolutional timm models below Detectron2's own FPN."""
 
 import torch
 from detectron2.config import CfgNode

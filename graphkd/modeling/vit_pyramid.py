@@ -1,4 +1,4 @@
-"""Plain timm ViTs with a simple feature pyramid; convolutional models are in `timm_fpn`."""
+"""Plain timm ViTs with a simple feature pyramid."""
 
 import torch.nn.functional as F
 from detectron2.config import CfgNode
