@@ -142,6 +142,13 @@ cd "$place"
 [ "$place" = "$home" ] || export PYTHONSAFEPATH=1
 export PYTHONPATH=$home${PYTHONPATH:+:$PYTHONPATH}
 if [ "$1" = test ]; then
-  exec "$python" -m pytest "${arguments[@]:1}"
+  # One process a core, each with one thread. The cap keeps the memory of big machines in bounds.
+  cores=$(env -u OMP_NUM_THREADS nproc) # nproc takes that variable for the number of cores
+  export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+  spread=(-n "$((cores < 8 ? cores : 8))" --dist loadfile)
+  for argument in "${arguments[@]:1}"; do
+    case $argument in -n* | --numprocesses* | no:xdist) spread=() ;; esac
+  done
+  exec "$python" -m pytest "${spread[@]}" "${arguments[@]:1}"
 fi
 exec "$python" -m graphkd "${arguments[@]}"

@@ -116,7 +116,17 @@ def test_empty_words_stay_empty(start, caller):
 def test_tests_are_those_of_the_project(start, caller):
     (caller / "mine.py").touch()
     place, arguments, _ = start(caller, "test", "tests", "-q", "mine.py")
-    assert (place, arguments) == (HOME, ["tests", "-q", f"{caller}/mine.py"])
+    assert (place, arguments[4:]) == (HOME, ["tests", "-q", f"{caller}/mine.py"])
+
+
+def test_tests_take_all_cores_up_to_eight(start):
+    cores = min(len(os.sched_getaffinity(0)), 8)
+    assert start(HOME, "test")[1] == ["-n", str(cores), "--dist", "loadfile"]
+
+
+@pytest.mark.parametrize("words", ["-n 3 -x", "-n3", "--numprocesses=1 tests", "-p no:xdist"])
+def test_an_own_number_of_test_processes_is_kept(start, words):
+    assert start(HOME, "test", *words.split())[1] == words.split()
 
 
 def test_a_link_to_the_script_finds_its_project(start, caller):
