@@ -1,5 +1,5 @@
-"""The command line `graphkd`: finds the commands, prints a user's mistake in one line; no command
-here.
+"""The command line `graphkd`: finds the commands, checks that their packages are installed, and
+prints a user's mistake in one line.
 """
 
 import argparse
@@ -15,6 +15,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 import graphkd.commands
 from graphkd import __version__
 from graphkd.errors import COMMAND, UserError, one_line
+from graphkd.packages import require_training
 
 EPILOG = """examples:
   graphkd demo                                    pages, teacher, plain and distilled student
@@ -43,21 +44,22 @@ def build_parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(sub)
-        sub.set_defaults(run=module.run)
+        sub.set_defaults(run=module.run, needs_training=getattr(module, "NEEDS_TRAINING", True))
     return parser
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """Parses; KEY VALUE overrides may stand before or after options."""
+    """Parses; KEY VALUE overrides, and the inputs of `predict`, may stand among the options."""
     parser = build_parser()
     args, rest = parser.parse_known_args(arguments)
     unknown = [word for word in rest if word.startswith("-") and not _is_number(word)]
-    if rest and (unknown or not hasattr(args, "overrides")):
+    more = getattr(args, "more", "overrides")  # the argument that takes what is left over
+    if rest and (unknown or not hasattr(args, more)):
         parser.error(
             f"unrecognized arguments: {' '.join(rest)} (see {COMMAND} {args.command} --help)"
         )
     if rest:
-        args.overrides = [*args.overrides, *rest]
+        setattr(args, more, [*getattr(args, more), *rest])
     return args
 
 
@@ -73,6 +75,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns its exit code (0 fine, 1 the check failed, 2 a user's mistake)."""
     args = parse(arguments)
     try:
+        if args.needs_training:
+            require_training()
         return args.run(args)
     except UserError as error:
         message = one_line(error)
@@ -83,6 +87,10 @@ def main(arguments: list[str] | None = None) -> int:
         # The reader (head, less) went away; what is left unread is not an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except ModuleNotFoundError as error:
+        if (error.name or "graphkd").startswith("graphkd"):
+            raise
+        message = f"the package {error.name} is missing; install it and try again"
     except OSError as error:
         message = one_line(error)
     print(f"{COMMAND} {args.command}: {message}", file=sys.stderr)

@@ -1,6 +1,4 @@
-"""The one exception type for a user's mistake, and what messages share; nothing about internal
-errors.
-"""
+"""The exception type for a user's mistake, and what messages share."""
 
 import os
 
@@ -19,12 +17,14 @@ class UserError(Exception):
 
 
 def one_line(error: BaseException) -> str:
-    """The message of `error` on one line.
+    """The message of `error` on one line; of the system's errors, file and reason in words.
 
     A loader's worker process hands an error on with its whole trace as text; the message is at its
     end.
     """
     text = str(error)
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        text = f"{error.filename}: {error.strerror}"
     if "Original Traceback" in text:
         text = text.rpartition("UserError: ")[2]
     return " ".join(text.split()) or type(error).__name__

@@ -1,26 +1,43 @@
-"""The small student that comes with the package, checked against its hash; no reading of models."""
+"""The models in the package's folder weights/, each checked against its hash before it is used."""
 
 from pathlib import Path
 
 from graphkd.errors import UserError
 from graphkd.io import file_digest
 
-WEIGHTS = Path(__file__).parent / "weights" / "student.safetensors"
-SHA256 = "d731a7c07980826c9ab3145412ce481c51152e36d3d0cd436a975e5020fcc3d3"
+FOLDER = Path(__file__).parent / "weights"
+# (task, kind) -> file and its SHA-256. The ONNX file runs without torch, the other one can be
+# trained on. `student.md` beside them says how the student was trained.
+SHIPPED = {
+    ("layout", "onnx"): (
+        "student.onnx",
+        "40467f36e8d0f3963774dcb75367bbbfe2a503d5e092f2554bb0dee33455b096",
+    ),
+    ("layout", "safetensors"): (
+        "student.safetensors",
+        "d731a7c07980826c9ab3145412ce481c51152e36d3d0cd436a975e5020fcc3d3",
+    ),
+}
 
 
-def default_weights() -> Path:
-    """The shipped student's file; how it was trained stands in `student.md` beside it.
+def default_weights(kind: str = "onnx", *, task: str = "layout") -> Path:
+    """The shipped student's file.
+
+    Args:
+        kind: "onnx" or "safetensors".
+        task: of the student.
 
     Raises:
         UserError: it is missing from this installation, or is not the file that was shipped.
     """
-    if not WEIGHTS.is_file():
-        raise UserError(f"{WEIGHTS}: the shipped student is missing; install graphkd again")
-    found = file_digest(WEIGHTS)
-    if found != SHA256:
+    name, expected = SHIPPED[task, kind]
+    path = FOLDER / name
+    if not path.is_file():
+        raise UserError(f"{path}: the shipped student is missing; install graphkd again")
+    found = file_digest(path)
+    if found != expected:
         raise UserError(
-            f"{WEIGHTS}: not the shipped student (SHA-256 {found[:12]}..., expected "
-            f"{SHA256[:12]}...); install graphkd again, or name your own weights"
+            f"{path}: not the shipped student (SHA-256 {found[:12]}..., expected "
+            f"{expected[:12]}...); install graphkd again, or name your own weights"
         )
-    return WEIGHTS
+    return path

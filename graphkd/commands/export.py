@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     """Exports, compares and prints the result; returns 1 where the file was not kept."""
     from graphkd.export.job import Options, export, report
     from graphkd.io import write_json
-    from graphkd.predict.thresholds import parse_by_class
+    from graphkd.predict.detector import parse_by_class
 
     options = Options(
         weights=args.weights,

@@ -1,13 +1,15 @@
 """`graphkd predict`: regions of pictures and PDFs as json, COCO, PAGE XML and drawn pictures."""
 
 import argparse
+import getpass
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-HELP = "find the regions of pages: pictures, folders of them and PDFs"
+from graphkd.errors import UserError
 
-WEIGHTS = (".pth", ".safetensors", ".onnx")
+HELP = "find the regions of pages: pictures, folders of them and PDFs"
+NEEDS_TRAINING = False  # only for .pth and .safetensors models, which `load_model` checks
 
 EPILOG = """examples:
   graphkd predict scans -o found                       a folder, with the detector that comes along
@@ -23,6 +25,7 @@ command stopped it.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     parser.epilog = EPILOG
+    parser.set_defaults(more="inputs")
     add = parser.add_argument
     add(
         "inputs",
@@ -49,6 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--pages", metavar="1-3,7", help="pages of PDFs and TIFFs (default all)")
     add("--dpi", type=int, default=150, help="at which PDF pages are drawn (default 150)")
+    add(
+        "--password-file",
+        type=Path,
+        metavar="FILE",
+        help="its first line opens encrypted PDFs (default: asked for at the terminal)",
+    )
     add("--batch", type=int, default=1, help="neighbours of one size at once (default 1)")
     add("--recursive", action="store_true", help="also take the folders in folders")
 
@@ -56,23 +65,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Detects, writes and says how many; returns 1 where a page could not be read."""
     from graphkd.io import held
-    from graphkd.predict.model import load_model
+    from graphkd.predict.detector import parse_by_class
+    from graphkd.predict.documents import parse_ranges
+    from graphkd.predict.model import check_weights, load_model
     from graphkd.predict.output import Output, check_folder, clear_folder
-    from graphkd.predict.ranges import parse_ranges
-    from graphkd.predict.sources import find_files
-    from graphkd.predict.thresholds import choose_thresholds, parse_by_class
+    from graphkd.predict.sources import check_pages, find_files
 
+    # All that is quick comes before the model is loaded.
     _check_numbers(args)
     weights, inputs = split_inputs(args.inputs, args.weights)
     formats = _formats(args.format)
     by_class = parse_by_class(args.score_class)
     wanted = parse_ranges(args.pages) if args.pages is not None else None
+    password = _password_in(args.password_file)
     files = find_files(inputs, recursive=args.recursive, outside=args.out)
+    if wanted is not None:
+        check_pages(files, wanted)
     check_folder(args.out, overwrite=args.overwrite)
+    if weights is not None:
+        check_weights(weights, config=args.config)
     model = load_model(weights, config=args.config, trust=args.trust, device=args.device)
-    shown = choose_thresholds(
-        model.classes, stored=model.thresholds, score=args.score, by_class=by_class
-    )
+    shown = model.shown_scores(score=args.score, by_class=by_class)
     if any(0 < score < model.floor for score in shown.values()):
         note = f"note: {model.name} itself gives no score below {model.floor:g}"
         print(note, file=sys.stderr)
@@ -92,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
         )
         finished = False
         try:
-            _work(model, files, output, shown=shown, wanted=wanted, args=args)
+            _work(model, files, output, shown=shown, wanted=wanted, password=password, args=args)
             finished = True
         finally:
             output.close(finished=finished)
@@ -109,7 +122,7 @@ def split_inputs(words: list[str], weights: Path | None) -> tuple[Path | None, l
     Raises:
         UserError: two weights files, or no input beside them.
     """
-    from graphkd.errors import UserError
+    from graphkd.predict.model import WEIGHTS
 
     if Path(words[0]).suffix in WEIGHTS:
         if weights is not None:
@@ -120,18 +133,24 @@ def split_inputs(words: list[str], weights: Path | None) -> tuple[Path | None, l
     return weights, words
 
 
-def _work(model, files, output, *, shown, wanted, args) -> None:
+def _work(model, files, output, *, shown, wanted, password, args) -> None:
     """Reads, detects and writes page after page under a progress bar."""
     from tqdm import tqdm
 
     from graphkd.predict.sources import Failure, RawPage, read_file
+
+    def ask(source: str) -> str | None:
+        if password is not None or not sys.stdin.isatty():
+            return password
+        with tqdm.external_write_mode():
+            return getpass.getpass(f"password of {source}: ") or None
 
     with tqdm(total=len(files), desc="pages", unit=" pages", disable=None) as bar:
 
         def readable() -> Iterator[RawPage]:
             for path in files:
                 first = True
-                for item in read_file(path, dpi=args.dpi, wanted=wanted):
+                for item in read_file(path, dpi=args.dpi, wanted=wanted, ask=ask):
                     bar.total += item.pages - 1 if first else 0
                     first = False
                     if isinstance(item, Failure):
@@ -146,8 +165,20 @@ def _work(model, files, output, *, shown, wanted, args) -> None:
             bar.update(1)
 
 
+def _password_in(path: Path | None) -> str | None:
+    """The first line of a file; None without one."""
+    if path is None:
+        return None
+    try:
+        password = path.read_text(encoding="utf-8").partition("\n")[0].removesuffix("\r")
+    except UnicodeDecodeError as error:
+        raise UserError(f"--password-file {path}: not a text file in UTF-8") from error
+    if not password:
+        raise UserError(f"--password-file {path}: its first line is empty")
+    return password
+
+
 def _formats(text: str) -> tuple[str, ...]:
-    from graphkd.errors import UserError
     from graphkd.predict.output import FORMATS
 
     formats = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
@@ -158,8 +189,6 @@ def _formats(text: str) -> tuple[str, ...]:
 
 
 def _check_numbers(args: argparse.Namespace) -> None:
-    from graphkd.errors import UserError
-
     for name in ("dpi", "batch"):
         if getattr(args, name) < 1:
             raise UserError(f"--{name} is at least 1, not {getattr(args, name)}")

@@ -17,9 +17,8 @@ from graphkd.export.pages import Pages, generated_pages, named_pages
 from graphkd.export.parity import BoxLimits, compare
 from graphkd.modelfile import Header, ModelFile, build_detector, read_model
 from graphkd.modeling.network import is_untrained
-from graphkd.predict.detector import Detector, Found, Prepared
+from graphkd.predict.detector import Detector, Found, Prepared, choose_thresholds
 from graphkd.predict.onnx_detector import load_onnx
-from graphkd.predict.thresholds import choose_thresholds
 from graphkd.predict.torch_detector import TorchDetector
 
 SIGNATURE = Signature(

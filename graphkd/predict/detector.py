@@ -1,13 +1,20 @@
-"""What every detector here can do, whatever runs it; no detector itself."""
+"""What runs model files: the interface that every task offers, and the base of layout detectors."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from graphkd.document import Region, box_polygon
+from graphkd.errors import UserError
+from graphkd.modelfile import Header
+
+DEFAULT = 0.5  # shown score of a class for which neither user nor file names one
+
 
 class Prepared(NamedTuple):
-    """A page ready for a detector; pages of equal `shape` may share a batch without changing each
+    """A page ready for a model; pages of equal `shape` may share a batch without changing each
     other's result.
     """
 
@@ -15,8 +22,40 @@ class Prepared(NamedTuple):
     content: Any
 
 
+class Predictor(Protocol):
+    """A loaded model of any task.
+
+    Attributes:
+        name: of the weights file.
+        header: what the file says about itself; `score_floor` is the lowest score that is given.
+    """
+
+    name: str
+    header: Header
+
+    def prepare(self, pixels: np.ndarray) -> Prepared:
+        """Readies a page of (H, W, 3) uint8 RGB pixels."""
+        ...
+
+    def shown_scores(
+        self, *, score: float | None = None, by_class: Mapping[str, float] | None = None
+    ) -> Mapping[str, float]:
+        """The lowest shown score of every class, as the user or else the file wants it.
+
+        Raises:
+            UserError: an unknown class, or a score outside 0..1.
+        """
+        ...
+
+    def regions(
+        self, batch: Sequence[Prepared], *, shown: Mapping[str, float]
+    ) -> list[tuple[Region, ...]]:
+        """What is on pages of one shape, for each page by falling score."""
+        ...
+
+
 class Found(NamedTuple):
-    """One page's raw finds.
+    """The detections of one page as arrays.
 
     Attributes:
         boxes: (n, 4) float32, x1 y1 x2 y2 in pixels of the page.
@@ -29,27 +68,128 @@ class Found(NamedTuple):
     classes: np.ndarray
 
 
-class Detector(Protocol):
-    """A loaded detector.
+class Detector(ABC):
+    """A layout detector: a `Predictor` that also gives its detections as arrays.
 
     Attributes:
         name: of the weights file.
-        classes: class names in the order of class numbers.
-        thresholds: class name -> shown score as stored in the file; may be empty.
-        card: facts about the training, as stored in the file; may be empty.
-        floor: the lowest score that it gives at all.
+        header: what the file says about itself.
     """
 
-    name: str
-    classes: tuple[str, ...]
-    thresholds: Mapping[str, float]
-    card: Mapping[str, str]
-    floor: float
+    def __init__(self, name: str, header: Header):
+        self.name, self.header = name, header
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of class numbers."""
+        return self.header.classes
+
+    @property
+    def floor(self) -> float:
+        """The lowest score that it gives at all."""
+        return self.header.score_floor
+
+    @abstractmethod
     def prepare(self, pixels: np.ndarray) -> Prepared:
         """Readies a page of (H, W, 3) uint8 RGB pixels."""
-        ...
 
+    @abstractmethod
     def detect(self, batch: Sequence[Prepared]) -> list[Found]:
         """Finds regions on one or more pages of one shape."""
-        ...
+
+    def shown_scores(
+        self, *, score: float | None = None, by_class: Mapping[str, float] | None = None
+    ) -> dict[str, float]:
+        """See `choose_thresholds`."""
+        return choose_thresholds(
+            self.classes, stored=self.header.thresholds, score=score, by_class=by_class
+        )
+
+    def regions(
+        self, batch: Sequence[Prepared], *, shown: Mapping[str, float]
+    ) -> list[tuple[Region, ...]]:
+        """The detections with at least the shown score of their class, best first.
+
+        Raises:
+            UserError: boxes or scores that are not finite.
+        """
+        return [self._regions(found, shown) for found in self.detect(batch)]
+
+    def _regions(self, found: Found, shown: Mapping[str, float]) -> tuple[Region, ...]:
+        if not (np.isfinite(found.boxes).all() and np.isfinite(found.scores).all()):
+            raise UserError(
+                f"{self.name}: it gives boxes that are not numbers; its weights are bad"
+            )
+        best_first = np.argsort(-found.scores, kind="stable")
+        scored = (
+            (self.classes[int(found.classes[i])], float(found.scores[i]), found.boxes[i].tolist())
+            for i in best_first
+        )
+        return tuple(
+            Region(label, score, box_polygon(box))
+            for label, score, box in scored
+            if score >= shown[label]
+        )
+
+
+def choose_thresholds(
+    classes: Sequence[str],
+    *,
+    stored: Mapping[str, float],
+    score: float | None = None,
+    by_class: Mapping[str, float] | None = None,
+) -> dict[str, float]:
+    """The lowest shown score of every class: `by_class`, else `score`, else the file's, else 0.5.
+
+    Args:
+        classes: the detector's class names.
+        stored: class name -> score from the weights file; may be empty.
+        score: one score for all classes, in 0..1.
+        by_class: class name -> score in 0..1.
+
+    Raises:
+        UserError: an unknown class, or a score outside 0..1.
+    """
+    by_class = dict(by_class or {})
+    for name in by_class:
+        if name not in classes:
+            raise UserError(f"no class named {name!r}; the model knows {', '.join(classes)}")
+    for value in [score, *by_class.values()]:
+        if value is not None and not 0 <= value <= 1:
+            raise UserError(f"a score is a number in 0..1, not {value:g}")
+    if score is not None:
+        return {name: by_class.get(name, score) for name in classes}
+    return {name: by_class.get(name, stored.get(name, DEFAULT)) for name in classes}
+
+
+def parse_by_class(texts: Iterable[str]) -> dict[str, float]:
+    """Reads `title=0.3,table=0.6`; of a class named twice the last score counts, and a name may
+    hold commas, since each has its score.
+
+    Raises:
+        UserError: a part that is not NAME=NUMBER.
+    """
+    parsed = {}
+    for part in (part for text in texts for part in _parts(text)):
+        name, sign, number = part.rpartition("=")
+        try:
+            parsed[name.strip()] = float(number)
+        except ValueError:
+            sign = ""
+        if not sign or not name.strip():
+            raise UserError(f"--score-class {part!r}: write CLASS=SCORE, such as title=0.3")
+    return parsed
+
+
+def _parts(text: str) -> Iterator[str]:
+    """What is between commas; a piece without = is the beginning of the next one."""
+    *pieces, last = text.split(",")
+    waiting = ""
+    for piece in pieces:
+        waiting += piece
+        if "=" in waiting:
+            yield waiting
+            waiting = ""
+        else:
+            waiting += ","
+    yield waiting + last

@@ -1,4 +1,4 @@
-"""Detectors in `.onnx` files, run by onnxruntime alone: neither torch nor Detectron2 is loaded."""
+"""Models in `.onnx` files, run by onnxruntime alone: neither torch nor Detectron2 is loaded."""
 
 import os
 from collections.abc import Sequence
@@ -9,33 +9,41 @@ import numpy as np
 
 from graphkd.errors import UserError
 from graphkd.modelfile import KEY, Header, read_header
-from graphkd.predict.detector import Found, Prepared
+from graphkd.predict.detector import Detector, Found, Predictor, Prepared
 
 _INPUT = "images"
 _OUTPUTS = ("boxes", "scores", "classes", "image_index")
 
 
-class OnnxDetector:
-    """An exported detector; resizing and normalisation are inside the file. See `Detector`."""
+class OnnxDetector(Detector):
+    """An exported layout detector; resizing and normalisation are inside the file.
 
-    def __init__(self, path: Path, *, device: str, threads: int | None = None):
-        self._session = _open(path, device, threads or _threads())
-        header = _header(path, self._session)
-        self.name = path.name
-        self.classes = header.classes
-        self.thresholds = dict(header.thresholds)
-        self.card = dict(header.card)
-        self.floor = header.score_floor
+    Args:
+        name: of the file.
+        header: from the file.
+        session: an onnxruntime session of the file.
+
+    Raises:
+        UserError: inputs or outputs that are not those of a layout detector.
+    """
+
+    def __init__(self, name: str, header: Header, session: Any):
+        super().__init__(name, header)
+        self._session = session
+        inputs = {value.name for value in session.get_inputs()}
+        outputs = {value.name for value in session.get_outputs()}
+        if inputs != {_INPUT} or not outputs.issuperset(_OUTPUTS):
+            raise UserError(f"{name}: its inputs or outputs are not those of a graphkd detector")
 
     def prepare(self, pixels: np.ndarray) -> Prepared:
         """The page as it is; only pages of one size can share a batch."""
         return Prepared(pixels.shape[:2], pixels)
 
     def detect(self, batch: Sequence[Prepared]) -> list[Found]:
-        """Finds regions; see `Detector.detect`.
+        """Finds regions on pages of one shape.
 
         Raises:
-            UserError: the file cannot be run, or says what it must not.
+            UserError: the file cannot be run, or gives a class that it has no name for.
         """
         images = np.stack([page.content for page in batch])
         try:
@@ -52,8 +60,12 @@ class OnnxDetector:
         ]
 
 
-def load_onnx(path: Path, *, device: str | None, threads: int | None = None) -> OnnxDetector:
-    """Reads an `.onnx` file of this project.
+# Which class runs the files of a task; each is built from name, header and session.
+PREDICTORS = {"layout": OnnxDetector}
+
+
+def load_onnx(path: Path, *, device: str | None, threads: int | None = None) -> Predictor:
+    """Reads an `.onnx` file of this project; its header names the task.
 
     Args:
         path: the file.
@@ -65,7 +77,16 @@ def load_onnx(path: Path, *, device: str | None, threads: int | None = None) -> 
     """
     if not path.is_file():
         raise UserError(f"{path}: no such weights file")
-    return OnnxDetector(path, device=device or "cpu", threads=threads)
+    session = _open(path, device or "cpu", threads or _threads())
+    try:
+        header = read_header(session.get_modelmeta().custom_metadata_map.get(KEY, ""))
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from error
+    if header.task not in PREDICTORS:
+        raise UserError(
+            f"{path}: a model for {header.task}; this version runs {', '.join(PREDICTORS)}"
+        )
+    return PREDICTORS[header.task](path.name, header, session)
 
 
 def _open(path: Path, device: str, threads: int) -> Any:
@@ -103,18 +124,6 @@ def _threads() -> int:
         return int(said)
     usable = getattr(os, "sched_getaffinity", None)
     return len(usable(0)) if usable else os.cpu_count() or 1
-
-
-def _header(path: Path, session: Any) -> Header:
-    try:
-        header = read_header(session.get_modelmeta().custom_metadata_map.get(KEY, ""))
-    except ValueError as error:
-        raise UserError(f"{path}: {error}") from error
-    inputs = {value.name for value in session.get_inputs()}
-    outputs = {value.name for value in session.get_outputs()}
-    if inputs != {_INPUT} or not outputs.issuperset(_OUTPUTS):
-        raise UserError(f"{path}: its inputs or outputs are not those of a graphkd detector")
-    return header
 
 
 def _short(error: Exception) -> str:

@@ -1,33 +1,38 @@
-"""The folder of results: taken once, filled page by page, closed with a record; no detector."""
+"""The folder of results: names, files page by page, the record, and what may be removed."""
 
 import contextlib
 import io
 import json
 import os
+import re
+import tempfile
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from graphkd import __version__
+from graphkd.document import Page
 from graphkd.errors import UserError
+from graphkd.formats import PAGE_FORMATS
+from graphkd.formats.coco_json import CocoWriter
 from graphkd.io import DISK_ERRORS, replacing, write_json, write_text
-from graphkd.predict.coco import CocoWriter
-from graphkd.predict.names import Names
-from graphkd.predict.page_xml import page_xml
-from graphkd.predict.results import Page
-from graphkd.predict.room import Room
-from graphkd.predict.sources import Failure, RawPage
+from graphkd.predict.documents import Failure, RawPage
 
-FORMATS = ("json", "coco", "page")
+FORMATS = ("json", "coco", *(name for name in PAGE_FORMATS if name != "json"))
 RECORD = "predict.json"
 # The files written, one a line: what a later run may remove, and nothing else is ever removed.
 _WRITTEN = "written.txt"
-_OURS = {"pages": ".json", "page_xml": ".xml", "pictures": ".jpg"}
+_PICTURES = "pictures"
+# Folder -> ending of the files in it.
+_OURS = {form.folder: form.ending for form in PAGE_FORMATS.values()} | {_PICTURES: ".jpg"}
 _COCO = ("coco.json", "coco_results.json")
 _FAILED = "failed.json"
 _FORMAT = 1
 # Bytes that the record and what files and folders take beyond their content fit into.
-_ROOM = 1 << 16
+_RESERVE = 1 << 16
+_MAX_BYTES = 120  # file systems end at 255; endings and numbers come on top
+_RESERVED = {"con", "prn", "aux", "nul"} | {f"{n}{i}" for n in ("com", "lpt") for i in range(1, 10)}
 
 
 class Output:
@@ -53,16 +58,18 @@ class Output:
         record: Mapping[str, Any],
     ):
         self._folder = folder
-        asked = {"pages": "json" in formats, "page_xml": "page" in formats, "pictures": draw}
-        self._kinds = [kind for kind in _OURS if asked[kind]]
+        self._formats = [PAGE_FORMATS[name] for name in formats if name in PAGE_FORMATS]
+        self._draw = draw
         self._record = dict(record)
         self._names = Names()
         self._classes = tuple(classes)
         self.pages = self.regions = 0
         self.failures: list[Failure] = []
         with self._explained():
-            self._room = Room(folder, size=_ROOM)
-            self._coco = CocoWriter(folder, classes, self._room) if "coco" in formats else None
+            self._space = ReservedSpace(folder, size=_RESERVE)
+            self._coco = None
+            if "coco" in formats:
+                self._coco = CocoWriter(folder, classes, reserve=self._space.grow)
             files = [RECORD, _FAILED, *(_COCO if self._coco else ())]
             write_text(folder / _WRITTEN, "".join(f"{file}\n" for file in files))
             self._write_record(finished=False)
@@ -71,16 +78,16 @@ class Output:
         """Writes one page in every form that was asked for."""
         name = self._names.take(raw.source, raw.number, raw.pages)
         with self._explained():
-            files = {kind: f"{kind}/{name}{_OURS[kind]}" for kind in self._kinds}
+            places = [(form.folder, form.ending) for form in self._formats]
+            places += [(_PICTURES, _OURS[_PICTURES])] * self._draw
+            files = [f"{inside}/{name}{ending}" for inside, ending in places]
             # Before they are there: those of a killed run are known, too.
             with (self._folder / _WRITTEN).open("a", encoding="utf-8") as stream:
-                stream.writelines(f"{file}\n" for file in files.values())
-            if "pages" in files:
-                write_json(self._folder / files["pages"], page.to_dict())
-            if "page_xml" in files:
-                write_text(self._folder / files["page_xml"], page_xml(page).decode())
-            if "pictures" in files:
-                self._write_picture(raw, page, self._folder / files["pictures"])
+                stream.writelines(f"{file}\n" for file in files)
+            for form, file in zip(self._formats, files, strict=False):
+                write_text(self._folder / file, form.text(page))
+            if self._draw:
+                self._write_picture(raw, page, self._folder / files[-1])
             if self._coco is not None:
                 self._coco.add(page, name, several=raw.pages > 1 or raw.number > 1)
         self.pages += 1
@@ -90,12 +97,12 @@ class Output:
         """Notes a file or page that cannot be read."""
         self.failures.append(failure)
         with self._explained():
-            self._room.grow(len(json.dumps(_entry(failure), ensure_ascii=False).encode()) + 16)
+            self._space.grow(len(json.dumps(_entry(failure), ensure_ascii=False).encode()) + 16)
             self._write_failures()
 
     def close(self, *, finished: bool) -> None:
         """Writes what describes the whole run; `finished` False after an interruption."""
-        self._room.give_back()
+        self._space.give_back()
         with self._explained():
             # The counts come first: the COCO files can be too much for a disk that others fill.
             self._write_record(finished=False)
@@ -161,13 +168,20 @@ def _entry(failure: Failure) -> dict[str, Any]:
 
 
 def check_folder(folder: Path, *, overwrite: bool) -> None:
-    """Refuses a folder that holds anything but, with `overwrite`, this command's earlier results.
+    """Refuses a folder that cannot be written, or that holds anything but, with `overwrite`, this
+    command's earlier results. Nothing is made or changed.
 
     Raises:
-        UserError: it is a file, holds results and `overwrite` is not said, or holds other files.
+        UserError: it is a file or in a place that cannot be written, holds results and `overwrite`
+            is not said, or holds other files.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: it is a file; name a folder for the results")
+    parent = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not parent.is_dir():
+        raise UserError(f"{folder}: it cannot be made, since {parent} is a file")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise UserError(f"{folder}: you may not write in {parent}; name another folder")
     # Alone, the list is of a run that came no further.
     if not folder.exists() or all(path.name == _WRITTEN for path in folder.iterdir()):
         return
@@ -224,3 +238,65 @@ def _may_be_ours(path: Path) -> bool:
     if len(path.parts) == 1:
         return path.name in (RECORD, _FAILED, *_COCO)
     return len(path.parts) == 2 and _OURS.get(path.parts[0]) == path.suffix
+
+
+class Names:
+    """Hands out names for results; those that differ in case alone count as the same."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def take(self, source: str, number: int, pages: int) -> str:
+        """The name, without ending, for a page.
+
+        Args:
+            source: the page's file.
+            number: page in the file, from 1.
+            pages: pages of the file; where there are several the name ends in `_p0001`.
+        """
+        stem = safe_stem(source)
+        wanted = f"{stem}_p{number:04d}" if pages > 1 or number > 1 else stem
+        name, count = wanted, 1
+        while name.casefold() in self._taken:
+            count += 1
+            name = f"{wanted}~{count}"
+        self._taken.add(name.casefold())
+        return name
+
+
+def safe_stem(source: str) -> str:
+    """The file name without its ending: letters, digits, `-`, `_` and `.` of any language, the rest
+    as `_`; never empty, hidden, too long or a device name of Windows.
+    """
+    name = PurePath(source).name
+    name = PurePath(name).stem if PurePath(name).suffix else name
+    name = re.sub(r"[^\w.-]", "_", unicodedata.normalize("NFC", name))
+    name = name.encode()[:_MAX_BYTES].decode("utf-8", "ignore").strip(".-") or "page"
+    return f"{name}_" if name.split(".")[0].casefold() in _RESERVED else name
+
+
+class ReservedSpace:
+    """Reserves disk space so that the final files can be written even when the disk fills up.
+
+    A disk that fills up is then noticed while a run can still be brought to an end in order.
+    """
+
+    def __init__(self, folder: Path, *, size: int):
+        """Takes `size` bytes.
+
+        Raises:
+            OSError: the disk has no room for them; so for `grow`.
+        """
+        # It has no name and goes with the process.
+        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)
+        self.grow(size)
+
+    def grow(self, size: int) -> None:
+        """Takes `size` bytes more."""
+        rest = bytes(size)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+
+    def give_back(self) -> None:
+        """Frees all of it."""
+        self._file.close()

@@ -1,8 +1,7 @@
-"""Detectors in `.pth` and `.safetensors` files, run by Detectron2 exactly as evaluation runs them;
-no thresholds.
-"""
+"""Layout detectors in `.pth` and `.safetensors` files, run by Detectron2 as in evaluation."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +15,14 @@ from PIL import Image
 from graphkd.data.mapper import PageMapper
 from graphkd.errors import UserError
 from graphkd.modelfile import ModelFile, build_detector, read_model
-from graphkd.predict.detector import Found, Prepared
+from graphkd.predict.detector import Detector, Found, Prepared
 
 
-class TorchDetector:
-    """A Detectron2 model with the page preparation of its config; see `Detector`."""
+class TorchDetector(Detector):
+    """A Detectron2 model with the page preparation of its config."""
 
     def __init__(self, stored: ModelFile, *, device: str):
-        self.name = stored.path.name
-        self.classes = stored.classes
-        self.thresholds = stored.header.thresholds
-        self.card = stored.header.card
-        self.floor = _floor(stored.cfg)
+        super().__init__(stored.path.name, replace(stored.header, score_floor=_floor(stored.cfg)))
         self._model = build_detector(stored, device=device)
         mapper = PageMapper(stored.cfg, is_train=False)
         self._augmentations, self._format = mapper.augmentations, mapper.image_format
@@ -50,7 +45,7 @@ class TorchDetector:
         return Prepared((-(-height // self._divisor), -(-width // self._divisor)), content)
 
     def detect(self, batch: Sequence[Prepared]) -> list[Found]:
-        """Finds regions; see `Detector.detect`.
+        """Finds regions on pages of one shape.
 
         Raises:
             UserError: the GPU's memory does not hold the batch.

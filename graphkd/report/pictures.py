@@ -3,9 +3,7 @@
 import base64
 import io
 from functools import lru_cache
-from pathlib import Path
 
-import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -94,10 +92,8 @@ def data_uri(image: np.ndarray, *, longest: int = 1100) -> str:
 
 @lru_cache(maxsize=16)
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    """Load DejaVu Sans, which matplotlib ships: the same on every machine."""
-    return ImageFont.truetype(
-        str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size
-    )
+    """The font inside Pillow: the same on every machine, and no other package is needed."""
+    return ImageFont.load_default(size)
 
 
 def _inside(box: np.ndarray, size: tuple[int, int]) -> tuple[float, float, float, float]:

@@ -85,7 +85,8 @@ def test_a_damaged_page_does_not_stop_the_others(predict, tmp_path, capsys):
     assert predict(folder) == 1
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == f"not read: {folder / '2.png'}: not an image that can be read"
-    assert lines[1] == f"not read: {folder / '3.pdf'}: it is encrypted and needs a password"
+    locked = f"{folder / '3.pdf'}: it is encrypted and needs a password (--password-file)"
+    assert lines[1] == f"not read: {locked}"
     assert lines[2].startswith("2 not read: see ") and len(lines) == 3
     failed = load(tmp_path / "out" / "failed.json")
     assert failed[0] == {
@@ -305,7 +306,7 @@ def test_a_threshold_below_the_models_own_is_noted(predict, tmp_path, capsys):
 def test_without_weights_the_shipped_detector_works(onnx_file, tmp_path, monkeypatch):
     import graphkd.shipped
 
-    monkeypatch.setattr(graphkd.shipped, "default_weights", lambda: onnx_file)
+    monkeypatch.setattr(graphkd.shipped, "default_weights", lambda kind: onnx_file)
     page, out = picture(tmp_path / "a.png"), tmp_path / "out"
     assert main(["predict", str(page), "-o", str(out)]) == 0
     assert load(out / "predict.json")["weights"] == "tiny.onnx"

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 import graphkd
+from graphkd.document import Page, Region, box_polygon
 from graphkd.errors import UserError
-from graphkd.predict.results import Page, Region
 from graphkd.predict.sources import RawPage
 from tests.predict.files import BOX, CLASSES, pdf, picture, write_onnx
 
@@ -28,7 +28,7 @@ def test_three_lines(onnx_file, tmp_path):
     assert model.classes == CLASSES
     (page,) = model.predict(picture(tmp_path / "a.png", red=204))
     assert page == Page(
-        str(tmp_path / "a.png"), 1, 60, 80, (Region("text", pytest.approx(0.8), BOX),)
+        str(tmp_path / "a.png"), 1, 60, 80, (Region("text", pytest.approx(0.8), box_polygon(BOX)),)
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from graphkd.errors import UserError
-from graphkd.predict.ranges import parse_ranges
+from graphkd.predict.documents import parse_ranges
 from graphkd.predict.sources import Failure, RawPage, find_files, read_file
 from tests.predict.files import pdf, picture
 

@@ -1,6 +1,6 @@
 import pytest
 
-from graphkd.predict.names import Names, safe_stem
+from graphkd.predict.output import Names, safe_stem
 
 
 def test_no_name_is_given_twice():

@@ -1,7 +1,7 @@
 import pytest
 
 from graphkd.errors import UserError
-from graphkd.predict.ranges import parse_ranges
+from graphkd.predict.documents import parse_ranges
 
 
 @pytest.mark.parametrize(

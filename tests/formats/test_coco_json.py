@@ -7,25 +7,26 @@ import json
 import pytest
 from pycocotools.coco import COCO
 
-from graphkd.predict.coco import CocoWriter
-from graphkd.predict.results import Page, Region
-from graphkd.predict.room import Room
+from graphkd.document import Page, Region, box_polygon
+from graphkd.formats.coco_json import CocoWriter
 
 PAGES = [
-    Page("b.pdf", 1, 100, 200, (Region("table", 0.75, (10, 20, 40, 80)),)),
+    Page("b.pdf", 1, 100, 200, (Region("table", 0.75, box_polygon((10, 20, 40, 80))),)),
     Page("b.pdf", 2, 100, 200, ()),
-    Page("c.png", 1, 50, 50, (Region("text", 0.5, (0, 0, 50, 50)),) * 2),
+    Page("c.png", 1, 50, 50, (Region("text", 0.5, box_polygon((0, 0, 50, 50))),) * 2),
 ]
 
 
 def write(folder, pages):
-    room = Room(folder, size=0)
-    writer = CocoWriter(folder, ["text", "table"], room)
+    sizes = []
+    writer = CocoWriter(folder, ["text", "table"], reserve=sizes.append)
     for page in pages:
         writer.add(page, "name", several=page.source == "b.pdf")
-    room.give_back()
     writer.finish()
     writer.close()
+    files = [folder / "coco.json", folder / "coco_results.json"]
+    # What is not reserved page by page is the frame of the documents.
+    assert sum(file.stat().st_size for file in files) - sum(sizes) < 250
 
 
 def test_the_document(tmp_path):
@@ -61,10 +62,9 @@ def test_pycocotools_loads_both(tmp_path, pages):
 
 
 def test_nothing_is_left_lying_about(tmp_path):
-    writer = CocoWriter(tmp_path, ["text"], Room(tmp_path, size=0))
+    writer = CocoWriter(tmp_path, ["text"], reserve=lambda size: None)
     with pytest.raises(ValueError):
-        writer.add(
-            Page("a", 1, 9, 9, (Region("text", float("nan"), (0, 0, 1, 1)),)), "a", several=False
-        )
+        region = Region("text", float("nan"), box_polygon((0, 0, 1, 1)))
+        writer.add(Page("a", 1, 9, 9, (region,)), "a", several=False)
     writer.close()
     assert list(tmp_path.iterdir()) == []

@@ -1,16 +1,15 @@
-"""Writing finds as COCO json while pages come in, without keeping them in memory; no other form."""
+"""Finds as COCO json, written while pages come in and without keeping them in memory."""
 
 import itertools
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from graphkd.document import Page
 from graphkd.io import replacing
-from graphkd.predict.results import Page
-from graphkd.predict.room import Room
 
 
 class CocoWriter:
@@ -18,12 +17,12 @@ class CocoWriter:
 
     Entries wait in one temporary file each; `finish` puts the two documents together, so that a
     reader never meets half of one. Categories are numbered from 1, boxes are x, y, width, height.
-    What the documents will take on the disk is kept free in `room` page by page, and a page that
-    did not fit is not in them.
+    `reserve` is called with the bytes that a page will take in them; where it raises, the page is
+    left out.
     """
 
-    def __init__(self, folder: Path, classes: Sequence[str], room: Room):
-        self._folder, self._room = folder, room
+    def __init__(self, folder: Path, classes: Sequence[str], *, reserve: Callable[[int], None]):
+        self._folder, self._reserve = folder, reserve
         self._categories = [{"id": i, "name": name} for i, name in enumerate(classes, start=1)]
         self._numbers = {category["name"]: category["id"] for category in self._categories}
         self._images = tempfile.TemporaryFile(dir=folder)
@@ -56,7 +55,7 @@ class CocoWriter:
                 "score": region.score,
             }
             size += 2 * _put(self._annotations, entry)  # they stand in both files
-        self._room.grow(size)
+        self._reserve(size)
         self._pages, self._regions = number, self._regions + len(page.regions)
 
     def finish(self) -> None:

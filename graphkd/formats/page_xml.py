@@ -1,4 +1,4 @@
-"""A page's regions as PAGE XML of the schema of 2019-07-15; it writes no file."""
+"""A page as PAGE XML, schema of 2019-07-15: regions by class, lines and words with their text."""
 
 import datetime
 import math
@@ -7,7 +7,7 @@ from pathlib import PurePath
 from xml.etree import ElementTree
 
 from graphkd import __version__
-from graphkd.predict.results import Page, Region
+from graphkd.document import Line, Outlined, Page, box_polygon
 
 NAMESPACE = "http://schema.primaresearch.org/PAGE/gts/pagecontent/2019-07-15"
 
@@ -71,10 +71,10 @@ _OTHER = {
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def page_xml(page: Page) -> bytes:
+def page_xml(page: Page) -> str:
     """The document of one page; the class stands in every region's `custom`, the score in `conf`.
 
-    Regions are in the order of the page (falling score); there is no reading order and no text.
+    Regions are in the order of the page, with their lines and words where they have any.
     """
     now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
     root = ElementTree.Element("PcGts", {"xmlns": NAMESPACE})
@@ -97,13 +97,18 @@ def page_xml(page: Page) -> bytes:
     )
     for number, region in enumerate(page.regions, start=1):
         element, attributes = region_type(region.label)
-        attributes = {"id": f"r{number}", **attributes, "custom": _custom(region.label)}
-        node = ElementTree.SubElement(body, element, attributes)
-        ElementTree.SubElement(
-            node, "Coords", {"points": _points(region, page), "conf": f"{region.score:.4f}"}
-        )
+        attributes |= {"custom": _custom(region.label)}
+        name = region.id or f"r{number}"
+        node = _outlined(body, element, region, page, id=name, conf=region.score, **attributes)
+        if region.lines and element != "TextRegion":  # only text regions may hold lines
+            node = _outlined(node, "TextRegion", region, page, id=f"{name}t")
+        for place, line in enumerate(region.lines, start=1):
+            _add_line(node, line, page, name=line.id or f"{name}l{place}")
+        if any(line.text for line in region.lines):
+            _add_text(node, region.text, None)
     ElementTree.indent(root)
-    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n"
+    content = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return content.decode() + "\n"
 
 
 def region_type(label: str) -> tuple[str, dict[str, str]]:
@@ -121,11 +126,47 @@ def region_type(label: str) -> tuple[str, dict[str, str]]:
     return "CustomRegion", {"type": _clean(label)}
 
 
-def _points(region: Region, page: Page) -> str:
-    x1, y1, x2, y2 = region.box
-    left, top = max(math.floor(x1), 0), max(math.floor(y1), 0)
-    right, bottom = min(math.ceil(x2), page.width), min(math.ceil(y2), page.height)
-    return f"{left},{top} {right},{top} {right},{bottom} {left},{bottom}"
+def _add_line(parent: ElementTree.Element, line: Line, page: Page, *, name: str) -> None:
+    node = _outlined(parent, "TextLine", line, page, id=name, conf=line.score)
+    if len(line.baseline) > 1:
+        points = " ".join(f"{round(x)},{round(y)}" for x, y in line.baseline)
+        ElementTree.SubElement(node, "Baseline", {"points": points})
+    for place, word in enumerate(line.words, start=1):
+        inside = _outlined(node, "Word", word, page, id=word.id or f"{name}w{place}", conf=None)
+        _add_text(inside, word.text, word.confidence)
+    if line.text:
+        _add_text(node, line.text, line.confidence)
+
+
+def _outlined(
+    parent: ElementTree.Element,
+    element: str,
+    outlined: Outlined,
+    page: Page,
+    *,
+    id: str,
+    conf: float | None = None,
+    **attributes: str,
+) -> ElementTree.Element:
+    """An element with its polygon, in whole pixels inside the page."""
+    node = ElementTree.SubElement(parent, element, {"id": id, **attributes})
+    if outlined.polygon == box_polygon(outlined.box):  # rounded outwards
+        x1, y1, x2, y2 = outlined.box
+        corners = box_polygon((math.floor(x1), math.floor(y1), math.ceil(x2), math.ceil(y2)))
+    else:
+        corners = tuple((round(x), round(y)) for x, y in outlined.polygon)
+    points = " ".join(
+        f"{min(max(x, 0), page.width)},{min(max(y, 0), page.height)}" for x, y in corners
+    )
+    said = {} if conf is None else {"conf": f"{conf:.4f}"}
+    ElementTree.SubElement(node, "Coords", {"points": points, **said})
+    return node
+
+
+def _add_text(node: ElementTree.Element, text: str, confidence: float | None) -> None:
+    said = {} if confidence is None else {"conf": f"{confidence:.4f}"}
+    inside = ElementTree.SubElement(node, "TextEquiv", said)
+    ElementTree.SubElement(inside, "Unicode").text = _clean(text)
 
 
 def _custom(label: str) -> str:

@@ -2,10 +2,10 @@ import sys
 
 import pytest
 
+from graphkd.document import Page, Region, box_polygon
 from graphkd.errors import UserError
-from graphkd.predict.results import Page, Region
 
-PAGE = Page("a.pdf", 3, 200, 400, (Region("title", 0.912345, (10.004, 20, 110, 60)),))
+PAGE = Page("a.pdf", 3, 200, 400, (Region("title", 0.912345, box_polygon((10.004, 20, 110, 60))),))
 
 
 def test_json_has_pixels_and_parts_of_the_page():

@@ -1,7 +1,7 @@
 import pytest
 
 from graphkd.errors import UserError
-from graphkd.predict.thresholds import choose_thresholds, parse_by_class
+from graphkd.predict.detector import choose_thresholds, parse_by_class
 
 CLASSES = ("text", "title", "table")
 

@@ -5,8 +5,8 @@ from xml.etree import ElementTree
 import pytest
 
 from graphkd.data.convert.page import read_page_xml
-from graphkd.predict.page_xml import NAMESPACE, page_xml, region_type
-from graphkd.predict.results import Page, Region
+from graphkd.document import Page, Region, box_polygon
+from graphkd.formats.page_xml import NAMESPACE, page_xml, region_type
 
 
 @pytest.mark.parametrize(
@@ -29,11 +29,11 @@ def test_elements(label, element, kind):
 
 def test_the_document_can_be_read_back(tmp_path):
     regions = (
-        Region("text", 0.87654, (10.6, 20.2, 99.1, 50.5)),
-        Region("table", 1.0, (-3.0, 60.0, 250.0, 99.5)),
+        Region("text", 0.87654, box_polygon((10.6, 20.2, 99.1, 50.5))),
+        Region("table", 1.0, box_polygon((-3.0, 60.0, 250.0, 99.5))),
     )
     file = tmp_path / "a.xml"
-    file.write_bytes(page_xml(Page("scans/a b.png", 1, 200, 100, regions)))
+    file.write_text(page_xml(Page("scans/a b.png", 1, 200, 100, regions)))
     (page,) = read_page_xml(file)
     assert (page.image_name, page.width, page.height) == ("a b.png", 200, 100)
     assert [zone.label for zone in page.zones] == ["TextRegion", "TableRegion"]
@@ -47,7 +47,7 @@ def test_the_document_can_be_read_back(tmp_path):
 
 
 def test_odd_names_stay_in_their_attribute():
-    odd = Region("a; {b}: \x00 & <c>", 0.5, (0, 0, 9, 9))
+    odd = Region("a; {b}: \x00 & <c>", 0.5, box_polygon((0, 0, 9, 9)))
     root = ElementTree.fromstring(page_xml(Page("x\x07.png", 1, 10, 10, (odd,))))
     (region,) = root.iter(f"{{{NAMESPACE}}}CustomRegion")
     assert region.get("custom") == (

@@ -1,0 +1,329 @@
+"""Document > Page > Region > Line > Word: what prediction and reading return, to json and back.
+
+Coordinates are pixels of the upright page, x to the right, y downwards. Polygons have three or more
+points, clockwise; `box` is the upright box (x1, y1, x2, y2) around one. A layout detector alone
+gives regions without lines, a text detector alone one region `text` around its lines, a recogniser
+alone one line.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+from graphkd.errors import UserError
+
+if TYPE_CHECKING:
+    from layoutparser import Layout
+
+FORMAT = 1
+Point = tuple[float, float]
+Polygon = tuple[Point, ...]
+Box = tuple[float, float, float, float]
+
+
+class Outlined:
+    """Anything with a polygon."""
+
+    polygon: Polygon
+
+    @property
+    def box(self) -> Box:
+        """The upright box around the polygon: x1, y1, x2, y2."""
+        xs, ys = zip(*self.polygon, strict=True)
+        return min(xs), min(ys), max(xs), max(ys)
+
+
+@dataclass(frozen=True)
+class Word(Outlined):
+    """One word of a line.
+
+    Attributes:
+        polygon: its outline.
+        text: its characters; "" where it was not read.
+        confidence: of the text in 0..1; None for text that was not recognised but known.
+        characters: text, left, right and confidence of each; empty where nobody asked for them.
+        id: such as r1l2w3; empty outside of a document with reading order.
+    """
+
+    polygon: Polygon
+    text: str = ""
+    confidence: float | None = None
+    characters: tuple[tuple[str, float, float, float | None], ...] = ()
+    id: str = ""
+
+
+@dataclass(frozen=True)
+class Line(Outlined):
+    """One line of text.
+
+    Attributes:
+        polygon: its outline.
+        score: of the text detector in 0..1; None where none ran.
+        text: with its spaces; "" where it was not read.
+        confidence: of the text in 0..1; None for text that was not recognised but known.
+        baseline: points from the line's start to its end; empty where it is not known.
+        words: from start to end; empty where the line was not split.
+        origin: "ocr", or "pdf" for a PDF's own text.
+        alternatives: other readings with their probabilities.
+        id: such as r1l2.
+    """
+
+    polygon: Polygon
+    score: float | None = None
+    text: str = ""
+    confidence: float | None = None
+    baseline: tuple[Point, ...] = ()
+    words: tuple[Word, ...] = ()
+    origin: str = "ocr"
+    alternatives: tuple[tuple[str, float], ...] = ()
+    id: str = ""
+
+
+@dataclass(frozen=True)
+class Region(Outlined):
+    """One region of a page.
+
+    Attributes:
+        label: class name.
+        score: of the layout detector in 0..1.
+        polygon: its outline.
+        lines: of text in it, in reading order; empty where nobody looked for lines.
+        found_by: "layout", or "lines" for the surroundings of lines outside of all regions.
+        parent: id of the region that holds this one.
+        id: such as r1.
+    """
+
+    label: str
+    score: float
+    polygon: Polygon
+    lines: tuple[Line, ...] = ()
+    found_by: str = "layout"
+    parent: str | None = None
+    id: str = ""
+
+    @property
+    def text(self) -> str:
+        """The texts of its lines, one a row."""
+        return "\n".join(line.text for line in self.lines)
+
+
+@dataclass(frozen=True)
+class Page:
+    """The regions of one page.
+
+    Attributes:
+        source: the file as it was named, or "image 1" for a picture that came from memory.
+        number: page in its source, counted from 1.
+        width: of the upright page (a PDF page as drawn), in pixels.
+        height: likewise.
+        regions: in the order that `order_by` names; empty where nothing was found.
+        order_by: "score" (falling), or the method that found the reading order.
+        dpi: at which a PDF page was drawn; None for pictures.
+        rotation: degrees by which the source was turned clockwise to stand upright.
+        to_source: 2 x 3 matrix from pixels to the source's own page; None: not computed.
+        confidence: of the text of the page in 0..1; None where nothing was read.
+        expected_cer: share of characters that are wrong in expectation; None likewise.
+    """
+
+    source: str
+    number: int
+    width: int
+    height: int
+    regions: tuple[Region, ...]
+    order_by: str = "score"
+    dpi: float | None = None
+    rotation: float = 0
+    to_source: tuple[tuple[float, float, float], ...] | None = None
+    confidence: float | None = None
+    expected_cer: float | None = None
+
+    @property
+    def text(self) -> str:
+        """The texts of its regions, with an empty row between them."""
+        return "\n\n".join(region.text for region in self.regions if region.lines)
+
+    def to_dict(self, *, exact: bool = False) -> dict[str, Any]:
+        """The page as it is written to json: boxes in pixels (to 0.01) and as parts of the page.
+
+        What is not known is left out, and so is a polygon that is only its box.
+
+        Args:
+            exact: do not round, and leave out what follows from the rest.
+        """
+        said = {"source": self.source, "page": self.number}
+        said |= {"width": self.width, "height": self.height}
+        said |= _known(self, besides=("source", "number", "width", "height", "regions"))
+        sides = None if exact else (self.width, self.height) * 2
+        said["regions"] = [_region_dict(region, sides=sides) for region in self.regions]
+        return said
+
+    @classmethod
+    def from_dict(cls, said: Mapping[str, Any]) -> Page:
+        """The page from `to_dict`; without loss if that was exact, else as rounded.
+
+        Raises:
+            UserError: something is missing in it or of another kind.
+        """
+        try:
+            rest = {key: _tuples(said[key]) for key in _names(cls) if key in said}
+            rest["number"] = said["page"]
+            rest["regions"] = tuple(_region_of(region) for region in said["regions"])
+            return cls(**rest)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise UserError(f"this is not the json of a page ({reason})") from error
+
+    def to_layoutparser(self) -> Layout:
+        """The regions as a `layoutparser.Layout` of TextBlocks with type and score.
+
+        Raises:
+            UserError: the package layoutparser is not installed.
+        """
+        try:
+            layoutparser = importlib.import_module("layoutparser")
+        except ModuleNotFoundError as error:
+            raise UserError(
+                "to_layoutparser needs the package layoutparser: pip install layoutparser"
+            ) from error
+        return layoutparser.Layout(
+            [
+                layoutparser.TextBlock(
+                    layoutparser.Rectangle(*region.box), type=region.label, score=region.score
+                )
+                for region in self.regions
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class Document:
+    """The pages of one file.
+
+    Attributes:
+        source: the file as it was named.
+        pages: in the file's order.
+        sha256: of the file; empty for a picture that came from memory.
+        meta: facts that travel with it, as json knows them.
+    """
+
+    source: str
+    pages: tuple[Page, ...]
+    sha256: str = ""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[Page]:
+        return iter(self.pages)
+
+    def __len__(self) -> int:
+        return len(self.pages)
+
+    @property
+    def text(self) -> str:
+        """The texts of its pages, with a form feed between them."""
+        return "\f".join(page.text for page in self.pages)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain values for json, without rounding."""
+        return {
+            "format": FORMAT,
+            "source": self.source,
+            "sha256": self.sha256,
+            "meta": dict(self.meta),
+            "pages": [page.to_dict(exact=True) for page in self.pages],
+        }
+
+    @classmethod
+    def from_dict(cls, said: Mapping[str, Any]) -> Document:
+        """The document from `to_dict`, without loss.
+
+        Raises:
+            UserError: another format, or something is missing or of another kind.
+        """
+        if not isinstance(said, Mapping) or said.get("format") != FORMAT:
+            raise UserError(f"this is not the json of a document of format {FORMAT}")
+        pages = tuple(Page.from_dict(page) for page in said.get("pages", ()))
+        return cls(said.get("source", ""), pages, said.get("sha256", ""), said.get("meta", {}))
+
+
+def box_polygon(box: Sequence[float]) -> Polygon:
+    """The corners of x1, y1, x2, y2, clockwise from the upper left."""
+    x1, y1, x2, y2 = box
+    return (x1, y1), (x2, y1), (x2, y2), (x1, y2)
+
+
+def text_region(lines: Iterable[Line], *, score: float = 1.0) -> Region:
+    """The region `text` around lines that were found without a layout; at least one line."""
+    lines = tuple(lines)
+    boxes = list(zip(*(line.box for line in lines), strict=True))
+    around = min(boxes[0]), min(boxes[1]), max(boxes[2]), max(boxes[3])
+    return Region("text", score, box_polygon(around), lines, found_by="lines")
+
+
+def _region_dict(region: Region, *, sides: Sequence[int] | None) -> dict[str, Any]:
+    exact = sides is None
+    box = region.box
+    said: dict[str, Any] = {"class": region.label, "score": region.score}
+    said["box"] = list(box)
+    if not exact:
+        said["score"] = round(region.score, 4)
+        said["box"] = [round(value, 2) for value in box]
+        said["box_fraction"] = [
+            round(value / side, 6) for value, side in zip(box, sides, strict=True)
+        ]
+    besides = ["label", "score", "lines"] + ["polygon"] * (region.polygon == box_polygon(box))
+    said |= _known(region, besides=besides, exact=exact)
+    if region.lines:
+        said["lines"] = [_line_dict(line, exact=exact) for line in region.lines]
+    return said
+
+
+def _line_dict(line: Line, *, exact: bool) -> dict[str, Any]:
+    said = _known(line, besides=("words",), exact=exact)
+    if line.words:
+        said["words"] = [_known(word, exact=exact) for word in line.words]
+    return said
+
+
+def _region_of(said: Mapping[str, Any]) -> Region:
+    rest = {key: _tuples(said[key]) for key in _names(Region) if key in said}
+    rest["label"] = said["class"]
+    rest.setdefault("polygon", box_polygon(said["box"]))
+    rest["lines"] = tuple(_line_of(line) for line in said.get("lines", ()))
+    return Region(**rest)
+
+
+def _line_of(said: Mapping[str, Any]) -> Line:
+    words = tuple(
+        Word(**{key: _tuples(value) for key, value in word.items()})
+        for word in said.get("words", ())
+    )
+    return Line(**{**{key: _tuples(value) for key, value in said.items()}, "words": words})
+
+
+def _names(kind: type) -> list[str]:
+    return [entry.name for entry in fields(kind)]
+
+
+def _known(item: Any, *, besides: Sequence[str] = (), exact: bool = True) -> dict[str, Any]:
+    """The fields of a dataclass that are not as by default, as plain values by name."""
+    digits = {"polygon": 2, "baseline": 2, "characters": 2, "text": None}
+    return {
+        entry.name: _lists(
+            getattr(item, entry.name), digits=None if exact else digits.get(entry.name, 4)
+        )
+        for entry in fields(item)
+        if entry.name not in besides and getattr(item, entry.name) != entry.default
+    }
+
+
+def _lists(value: Any, *, digits: int | None) -> Any:
+    if isinstance(value, tuple):
+        return [_lists(part, digits=digits) for part in value]
+    return round(value, digits) if isinstance(value, float) and digits is not None else value
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

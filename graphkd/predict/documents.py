@@ -1,0 +1,225 @@
+"""Pages of PDFs and TIFFs as pixels, one at a time, and the page numbers that a user asks for."""
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pypdfium2
+from PIL import Image, ImageOps
+
+from graphkd.data.images import MAX_PIXELS, ImageProblem, open_page, to_rgb
+from graphkd.errors import UserError
+
+_SUBFILE, _REDUCED = 254, 1  # TIFF tag: this frame is a small copy of another
+_POINTS = 72  # a PDF point is 1/72 inch
+
+# Gives the password of an encrypted PDF by the name of its file; None where there is none.
+AskPassword = Callable[[str], str | None]
+
+
+@dataclass(frozen=True)
+class RawPage:
+    """One page as pixels.
+
+    Attributes:
+        source: the file as the user named it.
+        number: page in the file, counted from 1.
+        pages: how many pages of the file are read.
+        pixels: (H, W, 3) uint8, RGB, upright.
+    """
+
+    source: str
+    number: int
+    pages: int
+    pixels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A file (`number` None) or a page of it that cannot be read, with the reason in one line;
+    `pages` as for `RawPage`.
+    """
+
+    source: str
+    number: int | None
+    reason: str
+    pages: int = 1
+
+    def __str__(self) -> str:
+        page = "" if self.number is None else f", page {self.number}"
+        return f"{self.source}{page}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class PageRanges:
+    """A set of page numbers, counted from 1.
+
+    Attributes:
+        text: as the user wrote it.
+        spans: first and last number of each part; None as the last: to the end.
+    """
+
+    text: str
+    spans: tuple[tuple[int, int | None], ...]
+
+    def __contains__(self, number: int) -> bool:
+        """Whether a page is wanted."""
+        return any(
+            first <= number and (last is None or number <= last) for first, last in self.spans
+        )
+
+
+def parse_ranges(text: str) -> PageRanges:
+    """Reads `1-3,7` or `5-` (to the end).
+
+    Raises:
+        UserError: anything else, a page 0, or a range that ends before it begins.
+    """
+    spans = []
+    for part in text.split(","):
+        found = re.fullmatch(r"\s*([0-9]+)\s*(?:(-)\s*([0-9]+)?)?\s*", part)
+        first = int(found[1]) if found else 0
+        last = first
+        if found and found[2]:
+            last = int(found[3]) if found[3] else None
+        if first < 1 or (last is not None and last < first):
+            raise UserError(f"--pages {text!r}: write page numbers from 1 on, such as 1-3,7 or 5-")
+        spans.append((first, last))
+    return PageRanges(text.strip(), tuple(spans))
+
+
+def choose(count: int, wanted: PageRanges | None) -> tuple[list[int], str | None]:
+    """The wanted page numbers of a document of `count` pages, or the reason why there are none."""
+    if not count:
+        return [], "it has no pages"
+    chosen = [n for n in range(1, count + 1) if wanted is None or n in wanted]
+    if chosen:
+        return chosen, None
+    return [], f"it has {'1 page' if count == 1 else f'{count} pages'}, none of {wanted.text}"
+
+
+def count_pdf(path: Path) -> int | None:
+    """Pages of a PDF; None where it is damaged or encrypted."""
+    try:
+        document = pypdfium2.PdfDocument(path)
+    except pypdfium2.PdfiumError:
+        return None
+    with contextlib.closing(document):
+        return len(document)
+
+
+def read_pdf(
+    path: Path, source: str, *, dpi: int, wanted: PageRanges | None, ask: AskPassword
+) -> Iterator[RawPage | Failure]:
+    """The pages of a PDF, drawn when they are asked for."""
+    document = _open_pdf(path, source, ask)
+    if isinstance(document, Failure):
+        yield document
+        return
+    with contextlib.closing(document):
+        if document.get_formtype():
+            document.init_forms()  # else filled-in fields are not drawn
+        numbers, reason = choose(len(document), wanted)
+        if reason is not None:
+            yield Failure(source, None, reason)
+        for number in numbers:
+            try:
+                yield RawPage(source, number, len(numbers), _draw(document, number, dpi))
+            except ImageProblem as problem:
+                yield Failure(source, number, str(problem), len(numbers))
+            except Exception as error:  # pdfium's errors, and those of memory
+                yield Failure(source, number, f"cannot be drawn ({short(error)})", len(numbers))
+
+
+def _open_pdf(path: Path, source: str, ask: AskPassword) -> pypdfium2.PdfDocument | Failure:
+    password, reason = None, "it is encrypted and needs a password (--password-file)"
+    for _ in range(2):
+        try:
+            return pypdfium2.PdfDocument(path, password=password)
+        except Exception as error:  # nearly anything on a damaged file
+            if "password" not in str(error).lower():
+                return Failure(source, None, "damaged PDF, or one without pages")
+        if password is not None:
+            return Failure(source, None, "it is encrypted, and the password is wrong")
+        password = ask(source)
+        if password is None:
+            break
+    return Failure(source, None, reason)
+
+
+def _draw(document: pypdfium2.PdfDocument, number: int, dpi: int) -> np.ndarray:
+    page = document[number - 1]
+    try:
+        width, height = page.get_size()
+        if not (width > 0 and height > 0):
+            raise ImageProblem("image_unreadable", "the page has no size")
+        pixels = width * height * (dpi / _POINTS) ** 2
+        if pixels > MAX_PIXELS:
+            raise ImageProblem(
+                "image_too_large",
+                f"{pixels / 1e6:.0f} million pixels at {dpi} dpi, the limit is "
+                f"{MAX_PIXELS / 1e6:.0f}; choose a lower --dpi",
+            )
+        bitmap = page.render(scale=dpi / _POINTS, rev_byteorder=True)
+        try:
+            return bitmap.to_numpy()[:, :, :3].copy()  # the bitmap's memory goes with it
+        finally:
+            bitmap.close()
+    finally:
+        page.close()
+
+
+def tiff_frames(path: Path) -> list[int] | None:
+    """Which frames of a TIFF are pages: all but small copies, or the first where there is no other.
+    None for a file of another kind.
+
+    Raises:
+        ImageProblem: no picture, or a damaged one.
+    """
+    with open_page(path) as image:
+        if image.format != "TIFF":
+            return None
+        try:
+            pages = []
+            for index in range(image.n_frames):
+                image.seek(index)
+                if not image.tag_v2.get(_SUBFILE, 0) & _REDUCED:
+                    pages.append(index)
+        except Exception as error:
+            reason = f"its list of pages is damaged ({short(error)})"
+            raise ImageProblem("image_unreadable", reason) from None
+    return pages or [0]
+
+
+def read_frames(
+    path: Path, source: str, frames: list[int], wanted: PageRanges | None
+) -> Iterator[RawPage | Failure]:
+    """The pages of a TIFF, decoded when they are asked for."""
+    numbers, reason = choose(len(frames), wanted)
+    if reason is not None:
+        yield Failure(source, None, reason)
+    with open_page(path) as image:
+        for number in numbers:
+            try:
+                yield RawPage(source, number, len(numbers), _frame(image, frames[number - 1]))
+            except ImageProblem as problem:
+                yield Failure(source, number, str(problem), len(numbers))
+            except Exception as error:  # decoders raise nearly anything on damaged files
+                yield Failure(source, number, f"cannot be decoded ({short(error)})", len(numbers))
+
+
+def _frame(image: Image.Image, index: int) -> np.ndarray:
+    image.seek(index)
+    if image.width * image.height > MAX_PIXELS:
+        reason = f"more than the limit of {MAX_PIXELS / 1e6:.0f} million pixels"
+        raise ImageProblem("image_too_large", reason)
+    image.load()
+    return np.asarray(to_rgb(ImageOps.exif_transpose(image)))
+
+
+def short(error: Exception) -> str:
+    """The beginning of an error's message, on one line."""
+    return " ".join(str(error).split())[:120] or type(error).__name__
