@@ -102,7 +102,7 @@ def load(
     path = Path(file)
     if path.suffix == ".onnx":
         detector = load_onnx(path, device=device, threads=threads)
-        return detector, detector.card.get("untrained") == "yes"
+        return detector, detector.header.card.get("untrained") == "yes"
     stored = read_model(path, trust=trust)
     return TorchDetector(stored, device=device), is_untrained(stored.state)
 
