@@ -1,6 +1,6 @@
 """How box detectors are exported: signature, header, network, pages, limits of the comparison."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -10,14 +10,14 @@ from torch import nn
 from tqdm import tqdm
 
 from graphkd.errors import UserError
-from graphkd.export.files import Call, Signature, open_openvino, open_torchscript
+from graphkd.export.files import Signature, open_openvino, open_torchscript
 from graphkd.export.job import Comparison, Options
 from graphkd.export.network import BoxNetwork
 from graphkd.export.pages import Pages, generated_pages, named_pages
 from graphkd.export.parity import BoxLimits, compare
 from graphkd.modelfile import Header, ModelFile, build_detector, read_model
 from graphkd.modeling.network import is_untrained
-from graphkd.predict.detector import Detector, Found, Prepared, choose_thresholds
+from graphkd.predict.detector import Detector, ExportedDetector, choose_thresholds
 from graphkd.predict.onnx_detector import load_onnx
 from graphkd.predict.torch_detector import TorchDetector
 
@@ -115,29 +115,6 @@ class BoxExporter:
         if size.MIN_SIZE_TEST:
             long_side = min(_LONGEST_PAGE, max(64, round(_LARGER * long_side)))
         return generated_pages(classes=classes, count=count, seed=seed, long_side=long_side)
-
-
-class ExportedDetector:
-    """A TorchScript or OpenVINO file as a `graphkd.predict.detector.Detector`."""
-
-    def __init__(self, name: str, header: Header, call: Call):
-        self.name = name
-        self.classes = header.classes
-        self.thresholds, self.card = header.thresholds, header.card
-        self.floor = header.score_floor
-        self._call = call
-
-    def prepare(self, pixels: np.ndarray) -> Prepared:
-        """The page as it is; only pages of one size can share a batch."""
-        return Prepared(pixels.shape[:2], pixels)
-
-    def detect(self, batch: Sequence[Prepared]) -> list[Found]:
-        """Finds regions; see `Detector.detect`."""
-        boxes, scores, classes, index = self._call(np.stack([page.content for page in batch]))
-        return [
-            Found(boxes[index == page], scores[index == page], classes[index == page])
-            for page in range(len(batch))
-        ]
 
 
 def load_exported(path: Path) -> Detector:

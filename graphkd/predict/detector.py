@@ -1,7 +1,7 @@
 """What runs model files: the interface that every task offers, and the base of layout detectors."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -130,6 +130,43 @@ class Detector(ABC):
             for label, score, box in scored
             if score >= shown[label]
         )
+
+
+class ExportedDetector(Detector):
+    """An exported layout detector; resizing and normalisation are inside the file.
+
+    Args:
+        name: of the file.
+        header: from the file.
+        call: takes pages (N, H, W, 3) uint8 RGB; gives boxes (M, 4), scores (M,), classes (M,) and
+            the place of each one's page in the batch (M,).
+    """
+
+    def __init__(
+        self, name: str, header: Header, call: Callable[[np.ndarray], Sequence[np.ndarray]]
+    ):
+        super().__init__(name, header)
+        self._call = call
+
+    def prepare(self, pixels: np.ndarray) -> Prepared:
+        """The page as it is; only pages of one size can share a batch."""
+        return Prepared(pixels.shape[:2], pixels)
+
+    def detect(self, batch: Sequence[Prepared]) -> list[Found]:
+        """Finds regions on pages of one shape.
+
+        Raises:
+            UserError: the file cannot be run, or gives a class that it has no name for.
+        """
+        boxes, scores, classes, index = self._call(np.stack([page.content for page in batch]))
+        if classes.size and not 0 <= classes.min() <= classes.max() < len(self.classes):
+            raise UserError(f"{self.name}: it gives a class that it has no name for; export again")
+        height, width = batch[0].shape
+        boxes = np.clip(boxes, 0, np.array([width, height, width, height], boxes.dtype))
+        return [
+            Found(boxes[index == page], scores[index == page], classes[index == page])
+            for page in range(len(batch))
+        ]
 
 
 def choose_thresholds(

@@ -1,7 +1,6 @@
 """Models in `.onnx` files, run by onnxruntime alone: neither torch nor Detectron2 is loaded."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,59 +8,34 @@ import numpy as np
 
 from graphkd.errors import UserError
 from graphkd.modelfile import KEY, Header, read_header
-from graphkd.predict.detector import Detector, Found, Predictor, Prepared
+from graphkd.predict.detector import ExportedDetector, Predictor
 
 _INPUT = "images"
 _OUTPUTS = ("boxes", "scores", "classes", "image_index")
 
 
-class OnnxDetector(Detector):
-    """An exported layout detector; resizing and normalisation are inside the file.
-
-    Args:
-        name: of the file.
-        header: from the file.
-        session: an onnxruntime session of the file.
+def layout_detector(name: str, header: Header, session: Any) -> ExportedDetector:
+    """The layout detector of an onnxruntime session.
 
     Raises:
         UserError: inputs or outputs that are not those of a layout detector.
     """
+    inputs = {value.name for value in session.get_inputs()}
+    outputs = {value.name for value in session.get_outputs()}
+    if inputs != {_INPUT} or not outputs.issuperset(_OUTPUTS):
+        raise UserError(f"{name}: its inputs or outputs are not those of a graphkd detector")
 
-    def __init__(self, name: str, header: Header, session: Any):
-        super().__init__(name, header)
-        self._session = session
-        inputs = {value.name for value in session.get_inputs()}
-        outputs = {value.name for value in session.get_outputs()}
-        if inputs != {_INPUT} or not outputs.issuperset(_OUTPUTS):
-            raise UserError(f"{name}: its inputs or outputs are not those of a graphkd detector")
-
-    def prepare(self, pixels: np.ndarray) -> Prepared:
-        """The page as it is; only pages of one size can share a batch."""
-        return Prepared(pixels.shape[:2], pixels)
-
-    def detect(self, batch: Sequence[Prepared]) -> list[Found]:
-        """Finds regions on pages of one shape.
-
-        Raises:
-            UserError: the file cannot be run, or gives a class that it has no name for.
-        """
-        images = np.stack([page.content for page in batch])
+    def call(images: np.ndarray) -> tuple[np.ndarray, ...]:
         try:
-            boxes, scores, classes, index = self._session.run(_OUTPUTS, {_INPUT: images})
+            return session.run(_OUTPUTS, {_INPUT: images})
         except Exception as error:  # onnxruntime has an exception type for each status
-            raise UserError(f"{self.name}: it cannot be run ({_short(error)})") from error
-        if classes.size and not 0 <= classes.min() <= classes.max() < len(self.classes):
-            raise UserError(f"{self.name}: it gives a class that it has no name for; export again")
-        height, width = batch[0].shape
-        boxes = np.clip(boxes, 0, np.array([width, height, width, height], boxes.dtype))
-        return [
-            Found(boxes[index == page], scores[index == page], classes[index == page])
-            for page in range(len(batch))
-        ]
+            raise UserError(f"{name}: it cannot be run ({_short(error)})") from error
+
+    return ExportedDetector(name, header, call)
 
 
-# Which class runs the files of a task; each is built from name, header and session.
-PREDICTORS = {"layout": OnnxDetector}
+# What runs the files of a task, made from file name, header and session.
+PREDICTORS = {"layout": layout_detector}
 
 
 def load_onnx(path: Path, *, device: str | None, threads: int | None = None) -> Predictor:

@@ -106,7 +106,8 @@ def test_retinanet_as_onnx(tmp_path):
 @pytest.mark.parametrize("batch", BATCHES)
 def test_torchscript_is_the_network(torchscript_file, network, batch):
     detector = load_exported(torchscript_file)
-    assert detector.thresholds["title"] == 0.25 and detector.card == {"seed": "0"}
+    assert detector.header.thresholds["title"] == 0.25
+    assert detector.header.card == {"seed": "0"}
     given = detector.detect([detector.prepare(pixels) for pixels in BATCHES[batch]])
     for a, b in zip(expected(network, BATCHES[batch]), given, strict=True):
         assert np.allclose(a.boxes, b.boxes, atol=1e-2)
@@ -143,7 +144,7 @@ def test_openvino_finds_what_the_network_finds(tmp_path):
     write_onnx(onnx_file, network, SIGNATURE, header(0.05))
     write_openvino(path, onnx_file, header(0.05), half=False)
     detector = load_exported(path)
-    assert detector.thresholds["title"] == 0.25
+    assert detector.header.thresholds["title"] == 0.25
     for pages in (BATCHES["one"], BATCHES["three"]):
         given = detector.detect([detector.prepare(pixels) for pixels in pages])
         assert_same(expected(network, pages), given, share=0.2)
