@@ -208,43 +208,6 @@ def test_the_teacher_sees_the_page_as_if_it_had_read_it_itself(pair, coloured, s
         assert not torch.allclose(maps, wrong[level])
 
 
-def test_an_enlarged_page_gives_what_the_teacher_says_of_the_large_file(pair, coloured):
-    model = pair({"graphkd"}, ("rcnn_tiny_R18",), SCALE=2.0)
-    check_step(model)
-    cfg = small_cfg("rcnn_tiny_R18", *BASE)
-    large = ("INPUT.MIN_SIZE_TRAIN", "(192,)", "INPUT.MAX_SIZE_TRAIN", "256")
-    own = read(coloured / "large.png", small_cfg("rcnn_tiny_R18", *BASE, *large))
-    assert own["image"].shape == (3, 256, 192)
-    boxes = torch.tensor([[8.0, 8, 40, 30], [30, 40, 90, 60], [10, 70, 60, 120]])
-    shown = read(coloured / "small.png", cfg)
-    seen = model.teacher.observe([shown], [boxes], REGION_NEEDS).regions
-    view = model.teacher.view
-    with torch.no_grad():
-        alone = view.observe([own], [2 * boxes], REGION_NEEDS).regions
-        unscaled = view.observe([own], [boxes], REGION_NEEDS).regions
-
-    def likeness(other):
-        flat = [each.features - each.features.mean((0, 2, 3), True) for each in (seen, other)]
-        return torch.cosine_similarity(*(each.flatten(1) for each in flat)).min()
-
-    assert likeness(alone) > 0.95 > 0.5 > likeness(unscaled)
-
-
-def test_boxes_reach_the_edges_of_a_page_enlarged_to_whole_pixels(pair):
-    model = pair({"graphkd"}, ("rcnn_tiny_R18",), SCALE=1.5)
-    image = torch.zeros(3, 97, 61, dtype=torch.uint8)
-    whole = torch.tensor([[0.0, 0.0, 61.0, 97.0]])
-    seen = model.teacher.observe([{"image": image}], [whole], REGION_NEEDS).regions.boxes[0]
-    assert seen.tolist() == [[0.0, 0.0, 92.0, 146.0]]
-
-
-@pytest.mark.parametrize("method", ["fitnets", "rank_mimicking"])
-def test_cells_of_an_enlarged_page_are_not_compared(pair, method):
-    check_refused(
-        lambda: pair({method}, ("rcnn_tiny_R18",), SCALE=2.0), method, "2 times as large", "SCALE"
-    )
-
-
 @pytest.mark.parametrize("method", ["pfi", "proposals", "rank_mimicking"])
 def test_unlike_anchors_are_not_compared_one_by_one(pair, method):
     other = ("MODEL.ANCHOR_GENERATOR.SIZES", "[[20], [40], [80], [160], [320]]")

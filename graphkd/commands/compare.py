@@ -2,6 +2,8 @@
 
 import argparse
 
+from graphkd.commands import add_data, overrides_of
+
 HELP = "Train the plain student and several methods over seeds and compare their AP and cost."
 
 
@@ -10,9 +12,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "configs", nargs="+", metavar="CONFIG", help="run yamls that differ in DISTILL.LOSSES alone"
     )
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="config keys to change")
+    add_data(parser)
     parser.add_argument("--methods", metavar="A,B", help="names in configs/methods; A+B stacks two")
     parser.add_argument("--seeds", type=int, default=3, help="how many, from SEED on (default: 3)")
-    parser.add_argument("--out", default="output/compare", help="folder (default: %(default)s)")
+    parser.add_argument("--out", help="folder (default: output/compare)")
     parser.add_argument(
         "--budget",
         choices=("steps", "time"),
@@ -37,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   graphkd compare configs/tiny/R18-MNv4s.yaml --methods graphkd,fitnets,logits
   graphkd compare configs/R50-R18.yaml --methods graphkd,graphkd+logits --seeds 5 --time-matched
   graphkd compare configs/R50-R18.yaml --methods graphkd_full,dsig --processes 8    # 8 GPUs
+  graphkd compare configs/R50-R18.yaml --methods graphkd_full,dsig --data prima
   graphkd compare mine/a.yaml mine/b.yaml --out output/mine SOLVER.MAX_ITER 3000
 
 A comparison that was stopped goes on with the same command; finished runs are not repeated.
@@ -49,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
 
     from graphkd.compare.plan import contest_of
     from graphkd.compare.run import compare
+    from graphkd.config import project_path
     from graphkd.engine.launch import in_torchrun
     from graphkd.errors import UserError
     from graphkd.lists import names_in
@@ -58,8 +63,9 @@ def run(args: argparse.Namespace) -> int:
         # Each process would train every run, all into the same folders.
         raise UserError("start it without torchrun; --processes N trains N runs at a time")
     configs, overrides = split([*args.configs, *args.overrides])
-    out = Path(args.out)
-    contest = contest_of(configs, overrides, methods=names_in(args.methods or ""), out=out)
+    out = Path(args.out) if args.out else project_path("output/compare")
+    args.overrides = overrides
+    contest = contest_of(configs, overrides_of(args), methods=names_in(args.methods or ""), out=out)
     ledger = compare(
         contest,
         seeds=args.seeds,
@@ -82,7 +88,9 @@ def run(args: argparse.Namespace) -> int:
 
 def split(words: list[str]) -> tuple[list[str], list[str]]:
     """Separates config files, which come first, from KEY VALUE pairs."""
-    end = next((i for i, word in enumerate(words) if not word.endswith((".yaml", ".yml"))), None)
+    from graphkd.config import is_config
+
+    end = next((i for i, word in enumerate(words) if not is_config(word)), None)
     return (words, []) if end is None else (words[:end], words[end:])
 
 
@@ -91,7 +99,7 @@ def typed(args: argparse.Namespace, configs: list[str], overrides: list[str]) ->
     import shlex
 
     words = ["graphkd", "compare", *configs]
-    for option in ("methods", "seeds", "out", "budget", "processes", "classes", "json"):
+    for option in ("data", "methods", "seeds", "out", "budget", "processes", "classes", "json"):
         value = getattr(args, option)
         if value is not None:
             words += [f"--{option}", str(value)]

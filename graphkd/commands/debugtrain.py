@@ -2,15 +2,17 @@
 
 import argparse
 
+from graphkd.commands import add_run, overrides_of
+
 HELP = "Run a few training iterations of a config with batch 1, every term shown."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", help="a run's yaml")
-    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="config keys to change")
+    add_run(parser, help="a run's yaml or its name")
     parser.add_argument("--iterations", type=int, default=3, help="steps to take (default: 3)")
     parser.epilog = """examples:
   graphkd debugtrain configs/tiny/R18-MNv4s.yaml
+  graphkd debugtrain configs/tiny/R18-MNv4s.yaml --data letters      your own data
   graphkd debugtrain configs/R50-R18.yaml INPUT.MIN_SIZE_TRAIN "(320,)"
 """
 
@@ -18,5 +20,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from graphkd.engine.jobs import debug_job
 
-    debug_job(args.config, args.overrides, args.iterations)
+    debug_job(args.config, overrides_of(args), args.iterations)
     return 0

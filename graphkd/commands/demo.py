@@ -3,18 +3,19 @@
 import argparse
 import shutil
 
+from graphkd.commands import add_run, overrides_of
+
 HELP = "Train a teacher, a plain and a distilled student on generated pages and compare them."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "config",
+    add_run(
+        parser,
         nargs="?",
         default="configs/tiny/R18-MNv4s.yaml",
         help="a distilled run's yaml (default: %(default)s)",
     )
-    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="config keys to change")
-    parser.add_argument("--out", default="output/demo", help="folder (default: %(default)s)")
+    parser.add_argument("--out", help="folder (default: output/demo)")
     parser.add_argument(
         "--fresh", action="store_true", help="forget an earlier demo in that folder"
     )
@@ -32,10 +33,11 @@ pictures.
 def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
+    from graphkd.config import project_path
     from graphkd.demo import run_demo
 
-    out = Path(args.out)
-    run_demo(args.config, out=out, overrides=args.overrides, fresh=args.fresh)
+    out = Path(args.out) if args.out else project_path("output/demo")
+    run_demo(args.config, out=out, overrides=overrides_of(args), fresh=args.fresh)
     if args.json:
         shutil.copyfile(out / "results.json", args.json)
     return 0

@@ -1,23 +1,29 @@
-"""`graphkd eval`: COCO AP of a trained model."""
+"""`graphkd eval`: the scores of a trained model."""
 
 import argparse
 
-HELP = "Evaluate a trained model by COCO AP (without a config: the newest run under output/)."
+from graphkd.commands import add_run
+
+HELP = "Score a trained model on its test set or another one (default: the newest run)."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", nargs="?", help="a run's yaml; its OUTPUT_DIR holds the weights")
-    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="config keys to change")
+    add_run(parser, nargs="?", help="a run's folder, or its yaml")
     parser.add_argument("--json", metavar="FILE", help="also write the numbers as json")
     parser.epilog = """examples:
-  graphkd eval
-  graphkd eval configs/R50-R18.yaml
-  graphkd eval configs/R50-R18.yaml MODEL.WEIGHTS student.pth DATASETS.TEST "('doclaynet_test',)"
+  graphkd eval                                           the newest run under output/
+  graphkd eval output/R50-R18
+  graphkd eval configs/R50-R18.yaml                      the run that this yaml trained
+  graphkd eval output/R50-R18 --data publaynet           the same model on another data set
+  graphkd eval configs/R50-R18.yaml MODEL.WEIGHTS student.pth
+
+--data needs a data set with the classes that the model knows. With a yaml it is the run that was
+trained with the same --data, if there is one, else the yaml's own run.
 """
 
 
 def run(args: argparse.Namespace) -> int:
     from graphkd.engine.jobs import eval_job
 
-    eval_job(args.config, args.overrides, args.json)
+    eval_job(args.config, args.overrides, args.json, data=args.data)
     return 0

@@ -2,11 +2,16 @@
 
 import argparse
 
+from graphkd.commands import add_data
+
 HELP = "Make one HTML page of a run, demo or comparison: curves, confusion, worst pages, graph."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", metavar="RUN", help="folder that a training or comparison wrote")
+    parser.add_argument(
+        "folder", metavar="RUN", help="folder of a training, demo or comparison, or a run's yaml"
+    )
+    add_data(parser)
     parser.add_argument("-o", "--out", metavar="FILE", help="HTML file (default: RUN/report.html)")
     parser.add_argument(
         "--score",
@@ -21,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     parser.epilog = """examples:
   graphkd report output/tiny/R18-MNv4s
+  graphkd report configs/R50-R18.yaml --data prima
   graphkd report output/compare -o compare-report.html --pages 12
   graphkd report output/demo --score 0.3 --no-graph
 
@@ -32,6 +38,7 @@ is told in it. In a demo's folder the page is details.html, beside the demo's ow
 def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
+    from graphkd.engine.jobs import run_folder
     from graphkd.engine.run_report import Options, default_path, make_report
     from graphkd.errors import UserError
 
@@ -39,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--score is {args.score:g}; it must be in 0..1")
     if args.pages < 0:
         raise UserError(f"--pages is {args.pages}; it must be 0 or more")
-    folder = Path(args.folder)
+    folder = run_folder(args.folder, data=args.data)
     out = Path(args.out) if args.out else default_path(folder)
     if out.suffix not in (".html", ".htm"):
         raise UserError(f"{out}: a report is an .html file")

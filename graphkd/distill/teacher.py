@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from detectron2.config import CfgNode
 from torch import Tensor, nn
 
@@ -31,14 +30,12 @@ class FrozenTeacher:
         classes: its class names in order.
         input_format: channel order its model expects, "BGR" or "RGB".
         student_format: channel order of the batches it is shown.
-        scale: factor by which it sees the page enlarged.
     """
 
     view: View
     classes: tuple[str, ...]
     input_format: str = "BGR"
     student_format: str = "BGR"
-    scale: float = 1.0
 
     def __post_init__(self):
         self.view.model.eval().requires_grad_(False)
@@ -60,32 +57,14 @@ class FrozenTeacher:
             needs: the parts that the configured losses read; nothing else is computed.
 
         Returns:
-            Outputs in the teacher's own pixels (`scale` times the student's).
+            Outputs in the student's pixels.
         """
         assert not self.model.training, "the teacher was switched to training mode"
-        shown = [self._show(item["image"]) for item in batch]
-        if boxes is not None and self.scale != 1.0:
-            boxes = [
-                box * _growth(item["image"], image["image"]).to(box)
-                for box, item, image in zip(boxes, batch, shown, strict=True)
-            ]
-        return self.view.observe(shown, boxes, needs)
+        return self.view.observe([self._show(item["image"]) for item in batch], boxes, needs)
 
     def _show(self, image: Tensor) -> dict:
-        if self.input_format != self.student_format:
-            image = image.flip(0)
-        if self.scale != 1.0:
-            size = [max(1, round(side * self.scale)) for side in image.shape[-2:]]
-            image = F.interpolate(
-                image[None].float(), size=size, mode="bilinear", align_corners=False, antialias=True
-            )[0]
-        return {"image": image, "height": image.shape[-2], "width": image.shape[-1]}
-
-
-def _growth(before: Tensor, after: Tensor) -> Tensor:
-    """(4,) factors for x1 y1 x2 y2 from one image (3, H, W) to its resized self."""
-    (h0, w0), (h1, w1) = before.shape[-2:], after.shape[-2:]
-    return torch.tensor([w1 / w0, h1 / h0] * 2)
+        same = self.input_format == self.student_format
+        return {"image": image if same else image.flip(0)}
 
 
 def load_teacher_cfg(cfg, *, source: Path) -> CfgNode:
@@ -101,7 +80,8 @@ def load_teacher_cfg(cfg, *, source: Path) -> CfgNode:
     if not cfg.DISTILL.TEACHER.CONFIG:
         raise UserError(f"{source}: DISTILL.TEACHER.CONFIG names no teacher yaml")
     path = find_config(cfg.DISTILL.TEACHER.CONFIG, near=source)
-    return load_cfg(path, ["MODEL.DEVICE", cfg.MODEL.DEVICE])
+    data = ["DATASETS.NAME", cfg.DATASETS.NAME]
+    return load_cfg(path, [*data, "MODEL.DEVICE", cfg.MODEL.DEVICE])
 
 
 def teacher_weights(cfg, teacher_cfg) -> Path:
@@ -117,9 +97,10 @@ def require_weights(cfg, teacher_cfg, *, source: Path) -> Path:
     """
     weights = teacher_weights(cfg, teacher_cfg)
     if not weights.is_file():
+        data = f" --data {cfg.DATASETS.NAME}" if cfg.DATASETS.NAME else ""
         raise UserError(
             f"{source}: the teacher has no weights yet ({weights}); train it with "
-            f"`{COMMAND} train {cfg.DISTILL.TEACHER.CONFIG}` or add --with-teacher"
+            f"`{COMMAND} train {cfg.DISTILL.TEACHER.CONFIG}{data}` or add --with-teacher"
         )
     return weights
 
@@ -163,5 +144,4 @@ def build_untrained_teacher(cfg, *, source: Path) -> FrozenTeacher:
         classes=classes,
         input_format=teacher_cfg.INPUT.FORMAT,
         student_format=cfg.INPUT.FORMAT,
-        scale=cfg.DISTILL.TEACHER.SCALE,
     )

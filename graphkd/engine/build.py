@@ -106,17 +106,10 @@ def check_needs(
     """Checks that the pair can be compared in what the losses read.
 
     Raises:
-        UserError: maps are compared with a teacher that sees the page at another scale, or heads
-            and regions with a teacher of another family.
+        UserError: heads or regions are compared with a teacher of another family.
     """
     for key, loss in losses.items():
         needs = loss.module.needs
-        if teacher.scale != 1 and needs & {"features", "dense"}:
-            raise UserError(
-                f"{source}: DISTILL.LOSSES.{key} compares maps cell by cell, but the teacher sees "
-                f"the page {teacher.scale:g} times as large; set DISTILL.TEACHER.SCALE to 1 or "
-                "remove it"
-            )
         if view.two_stage != teacher.view.two_stage and needs - {"features"}:
             raise UserError(
                 f"{source}: DISTILL.LOSSES.{key} compares regions or head outputs, but one "

@@ -1,4 +1,4 @@
-"""What the commands train, eval and debugtrain do, as plain functions that a launcher can call."""
+"""The work of the commands train, eval and debugtrain, as functions that a launcher can start."""
 
 import logging
 from pathlib import Path
@@ -7,11 +7,12 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 
-from graphkd.config import as_plain, find_config, load_cfg
+from graphkd.config import as_plain, find_config, find_data, find_file, load_cfg, project_path
 from graphkd.data.catalog import register_all
 from graphkd.distill.teacher import load_teacher_cfg, teacher_weights
 from graphkd.engine import run
 from graphkd.engine.build import build_models, check_classes, check_pair
+from graphkd.engine.run_dir import read_about
 from graphkd.engine.solver import check_settings
 from graphkd.errors import UserError
 from graphkd.io import write_json
@@ -49,6 +50,8 @@ def train_job(
     """Trains a run, its untrained teacher first where that is asked for, and prints the result."""
     cfg, source = load_run(config, overrides, plain=plain)
     register_all()
+    if both := set(cfg.DATASETS.TRAIN) & set(cfg.DATASETS.TEST):
+        logger.warning("%s is trained on and scored: its AP says little", ", ".join(sorted(both)))
     if with_teacher and cfg.DISTILL.LOSSES:
         train_teacher(cfg, source=source)
     result = run.train(cfg, source=source, resume=resume)
@@ -105,12 +108,13 @@ def result_row(result: run.RunResult, *, role: str, method: str) -> dict:
     }
 
 
-def newest_run(root: Path = Path("output")) -> Path:
-    """The folder under `root` whose final weights are the newest.
+def newest_run(root: Path | None = None) -> Path:
+    """The folder under `root` (by default output/) whose final weights are the newest.
 
     Raises:
         UserError: no finished run is there.
     """
+    root = project_path("output") if root is None else root
     weights = sorted(root.glob("**/model_final.pth"), key=lambda path: path.stat().st_mtime)
     weights = [path for path in weights if (path.parent / "config.yaml").is_file()]
     if not weights:
@@ -118,18 +122,80 @@ def newest_run(root: Path = Path("output")) -> Path:
     return weights[-1].parent
 
 
-def eval_job(config: str | None, overrides: list[str], json_file: str | None) -> dict:
-    """Evaluates a config's weights (MODEL.WEIGHTS, else its OUTPUT_DIR) and prints AP overall and
-    by class.
+def run_folder(named: str, *, data: str | None = None) -> Path:
+    """The folder of a run, which is named itself or by the yaml that it was trained with.
+
+    Args:
+        named: a folder, its config.yaml, or the yaml of a run.
+        data: `--data` of the training.
+
+    Raises:
+        UserError: neither a folder nor a config.
     """
-    if config is None:
-        folder = newest_run()
-        config = str(folder / "config.yaml")
-        # The folder may have been moved since its config was written.
-        overrides = [*overrides, "OUTPUT_DIR", str(folder)]
-    cfg, source = load_run(config, overrides)
+    place = find_file(named)
+    if place.is_dir():
+        return place
+    if _is_written(place):
+        return place.parent
+    return Path(load_cfg(named, ["DATASETS.NAME", data] if data else []).OUTPUT_DIR)
+
+
+def _is_written(path: Path) -> bool:
+    """Whether it is the config.yaml that a run wrote, and not the yaml of one to be trained."""
+    return path.name == "config.yaml" and any(path.parent.glob("model_*.pth"))
+
+
+def trained_run(
+    named: str | None, overrides: list[str], *, data: str | None = None
+) -> tuple[CfgNode, Path, Path]:
+    """A trained model and the data set that it is scored on.
+
+    Args:
+        named: a run's folder, or its yaml; None for the newest run.
+        overrides: KEY VALUE pairs; MODEL.WEIGHTS names other weights.
+        data: the data set to score; None for the run's own.
+
+    Returns:
+        (frozen config, its file, weights).
+
+    Raises:
+        UserError: no such run, config or data set.
+    """
+    place = newest_run() if named is None else find_file(named)
+    folder = place if place.is_dir() else place.parent if _is_written(place) else None
+    if folder is None:
+        chosen = ["DATASETS.NAME", data] if data else []
+        cfg, source = load_run(named, [*chosen, *overrides])
+        weights = _weights(cfg, overrides)
+        if not data or weights.is_file():
+            return cfg, source, weights
+        folder = Path(load_cfg(source, overrides).OUTPUT_DIR)
+        if not (folder / "model_final.pth").is_file():
+            return cfg, source, weights
+    source = folder / "config.yaml"
+    if not source.is_file():
+        raise UserError(f"{folder}: no config.yaml in it; name the folder or the yaml of a run")
+    # The folder may have been moved since its config was written.
+    cfg = load_cfg(source, ["OUTPUT_DIR", str(folder), *overrides])
+    if data:
+        # Scored alone: the data that the run was trained on may not be there any more.
+        trained_by = Path(read_about(folder).get("source") or source)
+        names = find_data(data, near=trained_by).splits["TEST"]
+        cfg.DATASETS.TRAIN = cfg.DATASETS.VAL = cfg.DATASETS.TEST = names
+    cfg.freeze()
+    return cfg, source, _weights(cfg, overrides)
+
+
+def _weights(cfg: CfgNode, overrides: list[str]) -> Path:
     named = "MODEL.WEIGHTS" in overrides[0::2]
-    weights = Path(cfg.MODEL.WEIGHTS if named else Path(cfg.OUTPUT_DIR) / "model_final.pth")
+    return Path(cfg.MODEL.WEIGHTS if named else Path(cfg.OUTPUT_DIR) / "model_final.pth")
+
+
+def eval_job(
+    config: str | None, overrides: list[str], json_file: str | None, *, data: str | None = None
+) -> dict:
+    """Scores a trained model as `trained_run` finds it, and prints AP overall and by class."""
+    cfg, source, weights = trained_run(config, overrides, data=data)
     scores = run.evaluate_weights(cfg, weights, source=source)
     if not comm.is_main_process():
         return scores
@@ -156,8 +222,10 @@ def debug_job(config: str, overrides: list[str], iterations: int) -> list[dict[s
         "1",
         "DATALOADER.NUM_WORKERS",
         "0",
+        "LOG_PERIOD",
+        "1",  # every step shows its own terms
         "OUTPUT_DIR",
-        "output/debug",
+        str(project_path("output/debug")),
     ]
     cfg, source = load_run(config, [*small, *overrides])
     check_settings(cfg)

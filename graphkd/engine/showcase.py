@@ -121,7 +121,7 @@ def graph_view(
     labels = targets.region_labels[graph.regions].tolist()
     return GraphView(
         image=image,
-        boxes=graph.boxes.cpu().numpy() / distiller.teacher.scale * scale,
+        boxes=graph.boxes.cpu().numpy() * scale,
         node_types=[TYPE_NAMES[kind] for kind in graph.region_types.tolist()],
         groups=graph.groups.tolist(),
         edges=graph.edges.cpu().numpy(),

@@ -40,6 +40,11 @@ def is_untrained(state: Mapping[str, Tensor]) -> bool:
     return bool(biases) and all(bool((each == each.flatten()[0]).all()) for each in biases)
 
 
+def set_classes(cfg: CfgNode, count: int) -> None:
+    """Writes the number of classes into every key of a layout detector that holds it."""
+    cfg.MODEL.ROI_HEADS.NUM_CLASSES = cfg.MODEL.RETINANET.NUM_CLASSES = count
+
+
 def build_network(cfg: CfgNode) -> nn.Module:
     """Detectron2's `build_model` with convolution weights channels-last and exact RoI corners.
 

@@ -67,7 +67,7 @@ def test_an_option_of_a_loss_goes_where_the_loss_is(pair):
         ("SOLVER: {MAX_ITER: 9}", "SOLVER.MAX_ITER is 9, but 6"),
         ("INPUT: {MIN_SIZE_TRAIN: [64]}", "INPUT.MIN_SIZE_TRAIN is .64., but .96."),
         ("MODEL: {FPN: {OUT_CHANNELS: 24}}", "MODEL.FPN.OUT_CHANNELS is 24, but 16"),
-        ("DISTILL: {TEACHER: {SCALE: 2.0}}", "DISTILL.TEACHER.SCALE is 2.0, but 1.0"),
+        ("DISTILL: {TEACHER: {COMPILE: True}}", "DISTILL.TEACHER.COMPILE is True, but False"),
     ],
 )
 def test_runs_may_differ_in_the_method_alone(pair, variant, tmp_path, extra, key):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from graphkd.cli import main
-from graphkd.engine.jobs import load_run, newest_run, train_teacher
+from graphkd.engine.jobs import load_run, newest_run, run_folder, train_teacher
 from graphkd.errors import UserError
 
 
@@ -86,6 +86,45 @@ def test_debugtrain_runs_without_a_trained_teacher_and_shows_every_term(pair, ho
     values = dict(line.split() for line in printed.splitlines() if line.startswith("  "))
     assert math.isfinite(float(values["loss_kd_graphkd_edges"]))
     assert "kd_share/graphkd_edges" in values
+    totals = [line.split()[1] for line in printed.splitlines() if "  total_loss" in line]
+    assert len(set(totals)) == 2, "every step shows its own terms"
+
+
+def test_a_run_with_other_data_is_found_by_its_yaml_its_folder_and_its_data(
+    pair, own_data, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    text = pair.read_text().replace(str(pair.parent / "run"), "output/run")
+    Path("run.yaml").write_text(text)
+    job = ["train", "run.yaml", "--plain", "--data", own_data["test"], "SOLVER.MAX_ITER", "1"]
+    assert main(job) == 0
+    folder = Path(f"output/{own_data['test']}/run-plain")
+    assert (folder / "model_final.pth").is_file()
+    folder = folder.rename(folder.with_name("run"))
+    capsys.readouterr()
+    scored = f"{folder}/model_final.pth on {own_data['test']} (4 pages)"
+    for named in (str(folder), f"{folder}/config.yaml"):
+        assert main(["eval", named]) == 0
+        assert scored in capsys.readouterr().out
+    assert main(["eval", "run.yaml", "--data", own_data["test"]]) == 0
+    assert scored in capsys.readouterr().out
+    assert run_folder("run.yaml", data=own_data["test"]) == run_folder(str(folder)) == folder
+    # Another data set: its pages, its own folder of results.
+    assert main(["eval", str(folder), "--data", own_data["train"]]) == 0
+    assert f"{folder}/model_final.pth on {own_data['train']} (12 pages)" in capsys.readouterr().out
+    assert (folder / "eval" / own_data["train"]).is_dir()
+    # The yaml's own run, where nothing was trained on that data.
+    folder = folder.rename("output/run")
+    assert main(["eval", "run.yaml", "--data", "graphkd_test"]) == 0
+    assert "output/run/model_final.pth on graphkd_test_test" in capsys.readouterr().out
+    assert main(["eval", str(folder), "--data", "pages_tiny"]) == 2
+    error = capsys.readouterr().err
+    assert "2 classes" in error and "text, title, list" in error and error.count("\n") == 1
+
+
+def test_a_folder_without_a_run_is_one_line(tmp_path, capsys):
+    assert main(["eval", str(tmp_path)]) == 2
+    assert "no config.yaml in it" in capsys.readouterr().err
 
 
 def test_no_run_is_a_clear_error(home):

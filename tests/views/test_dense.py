@@ -312,16 +312,6 @@ def test_mixed_families_do_not_share_heads_and_regions(name):
     assert "\n" not in str(caught.value)
 
 
-def test_an_enlarged_teacher_page_allows_region_losses_only():
-    view, teacher, context = pair()
-    teacher = replace(teacher, scale=2.0)
-    for name in ("fitnets", "rank_mimicking", "pfi"):
-        with pytest.raises(UserError, match=f"test.yaml.*{name}.*TEACHER.SCALE to 1"):
-            distiller({name: {}}, view, teacher, context)
-    total, _ = distilled_step({"dsig": {}}, view, teacher, context)
-    assert total > 0
-
-
 def test_the_context_says_whether_region_features_have_one_size():
     assert pair()[2].shared_regions
     assert pair(student=two_stage(), teacher=two_stage(1))[2].shared_regions
