@@ -280,23 +280,19 @@ def _merge_yaml(cfg: CfgNode, path: Path, data: DataSet | None) -> None:
     node.pop("SCHEDULES", None)
     if node.get("DATASETS", {}).get("NAME") and "_BASE_" in path.read_text():
         raise ValueError("DATASETS.NAME is for the command line: train with --data NAME")
-    check_removed(node, source=path)
+    drop_removed(node)
     if node.get("VERSION") == cfg.VERSION or guess_version(node, str(path)) == cfg.VERSION:
         cfg.merge_from_other_cfg(CfgNode(node))
     else:
         cfg.merge_from_file(str(path))  # Detectron2 renames the keys of its old versions
 
 
-def check_removed(node: dict, *, source: Path) -> None:
-    """Takes keys of earlier versions out of the dict of the yaml `source`.
-
-    Raises:
-        UserError: one has a value that this version can't follow.
-    """
+def drop_removed(node: dict) -> None:
+    """Takes keys of earlier versions out of the dict of a yaml, where they changed nothing."""
     for key, harmless in _REMOVED.items():
         *parents, last = key.split(".")
         place = node
         for parent in parents:
             place = place.get(parent) or {}
-        if place.pop(last, harmless) != harmless:
-            raise UserError(f"{source}: this version has no {key}; remove it")
+        if place.get(last) == harmless:
+            del place[last]

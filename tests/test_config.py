@@ -1,11 +1,16 @@
 """Finding and reading of configs, and `--data`."""
 
 import pytest
+import yaml
 
 from graphkd.config import find_config, is_config, load_cfg
 from graphkd.distill.teacher import load_teacher_cfg
 from graphkd.errors import UserError
 from tests.small import small_cfg
+
+
+def content(cfg):
+    return yaml.safe_load(cfg.dump())
 
 
 def write(path, text):
@@ -93,9 +98,9 @@ def test_runs_lie_in_the_project_and_what_is_named_lies_where_the_user_stands(
 
 def test_a_key_of_an_earlier_version_is_read_where_it_changes_nothing(tmp_path):
     old = load_cfg("R50-R18").dump().replace("TEACHER:\n", "TEACHER:\n    SCALE: 1.0\n")
-    assert load_cfg(write(tmp_path / "config.yaml", old)).dump() == load_cfg("R50-R18").dump()
+    assert content(load_cfg(write(tmp_path / "config.yaml", old))) == content(load_cfg("R50-R18"))
     path = write(tmp_path / "config.yaml", old.replace("SCALE: 1.0", "SCALE: 2.0"))
-    with pytest.raises(UserError, match="config.yaml: this version has no DISTILL.TEACHER.SCALE"):
+    with pytest.raises(UserError, match="config.yaml: .*DISTILL.TEACHER.SCALE"):
         load_cfg(path)
 
 
@@ -161,4 +166,4 @@ def test_a_yaml_does_not_name_its_data_without_effect(tmp_path, root):
         load_cfg(write(tmp_path / "run.yaml", text))
     # The config.yaml of a run is complete: there it is a record.
     cfg = load_cfg("R50-R18", ["DATASETS.NAME", "prima", "SOLVER.MAX_ITER", "5"])
-    assert load_cfg(write(tmp_path / "config.yaml", cfg.dump())).dump() == cfg.dump()
+    assert content(load_cfg(write(tmp_path / "config.yaml", cfg.dump()))) == content(cfg)

@@ -7,12 +7,20 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 
-from graphkd.config import as_plain, find_config, find_data, find_file, load_cfg, project_path
+from graphkd.config import (
+    as_plain,
+    find_config,
+    find_data,
+    find_file,
+    is_config,
+    load_cfg,
+    project_path,
+)
 from graphkd.data.catalog import register_all
 from graphkd.distill.teacher import load_teacher_cfg, teacher_weights
 from graphkd.engine import run
 from graphkd.engine.build import build_models, check_classes, check_pair
-from graphkd.engine.run_dir import read_about
+from graphkd.engine.run_dir import RunDir
 from graphkd.engine.solver import check_settings
 from graphkd.errors import UserError
 from graphkd.io import write_json
@@ -137,6 +145,8 @@ def run_folder(named: str, *, data: str | None = None) -> Path:
         return place
     if _is_written(place):
         return place.parent
+    if not is_config(named):
+        raise UserError(f"{named}: no such folder, and no config of this name")
     return Path(load_cfg(named, ["DATASETS.NAME", data] if data else []).OUTPUT_DIR)
 
 
@@ -179,7 +189,7 @@ def trained_run(
     cfg = load_cfg(source, ["OUTPUT_DIR", str(folder), *overrides])
     if data:
         # Scored alone: the data that the run was trained on may not be there any more.
-        trained_by = Path(read_about(folder).get("source") or source)
+        trained_by = Path(RunDir(folder).about().get("source") or source)
         names = find_data(data, near=trained_by).splits["TEST"]
         cfg.DATASETS.TRAIN = cfg.DATASETS.VAL = cfg.DATASETS.TEST = names
     cfg.freeze()

@@ -19,7 +19,7 @@ from detectron2.config import CfgNode
 from detectron2.utils import comm
 
 from graphkd import __version__
-from graphkd.config import check_removed, get_cfg
+from graphkd.config import drop_removed, get_cfg
 from graphkd.data.catalog import source_json
 from graphkd.engine.precision import autocast_format
 from graphkd.errors import UserError
@@ -271,7 +271,7 @@ def changed_key(written: Mapping, cfg: CfgNode) -> tuple[str, Any, Any] | None:
     Returns:
         As `difference_of`, the written value first.
     """
-    check_removed(written, source=Path(cfg.OUTPUT_DIR) / CONFIG)
+    drop_removed(written)
     complete = _filled(written, yaml.safe_load(get_cfg().dump()))
     return difference_of(complete, yaml.safe_load(cfg.dump()), ignore=_PLACES)
 
