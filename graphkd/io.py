@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -69,6 +70,59 @@ def write_json(path: Path, value: Any) -> None:
         ValueError: `value` holds NaN or infinity, which JSON cannot express.
     """
     write_text(path, json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+class NewFolder:
+    """A folder that appears only when the block ends without an error.
+
+    The block writes into `OUT.partial`. An empty folder that exists may be a link, a mounted disk
+    or the current folder, so it is not replaced: there the block writes into `OUT/.partial`, and
+    the content is moved up at the end.
+    """
+
+    def __init__(self, out: str | Path):
+        self.out = Path(out)
+        self._place = self.out.resolve()
+        if self._place.is_dir():
+            self.draft = self._place / ".partial"
+        else:
+            self.draft = self._place.with_name(f"{self._place.name}.partial")
+
+    def check(self) -> None:
+        """Refuse a folder that cannot be a new one.
+
+        Raises:
+            UserError: it is not empty, is a file, or an earlier run left its draft.
+        """
+        if self.draft.exists():
+            raise UserError(f"{self.draft} is left from an earlier run; delete it")
+        if self._place.exists() and (not self._place.is_dir() or any(self._place.iterdir())):
+            raise UserError(f"{self.out} is already there and not empty; name a new folder")
+
+    def __enter__(self) -> Path:
+        self.check()
+        self.draft.mkdir(parents=True)  # an error where another run makes it at this moment
+        return self.draft
+
+    def __exit__(self, kind: Any, *_: Any) -> None:
+        if kind is not None:
+            shutil.rmtree(self.draft, ignore_errors=True)
+            return
+        try:
+            self._publish()
+        except OSError as error:
+            raise UserError(
+                f"everything is written, but cannot be moved to {self.out} ({error.strerror}); "
+                f"it is in {self.draft}"
+            ) from None
+
+    def _publish(self) -> None:
+        if self.draft.parent != self._place:
+            self.draft.rename(self._place)
+            return
+        for path in sorted(self.draft.iterdir(), key=Path.is_file):  # what lists the images, last
+            path.rename(self._place / path.name)
+        self.draft.rmdir()
 
 
 def file_digest(path: Path) -> str:

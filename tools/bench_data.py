@@ -7,14 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from detectron2.data import get_detection_dataset_dicts
 from detectron2.data import transforms as T
 from tqdm.auto import tqdm
 
 from graphkd.bench.machine import describe_machine, machine_line, milliseconds, table
 from graphkd.commands.bench import whole_numbers
 from graphkd.config import get_cfg, load_cfg
-from graphkd.data.catalog import register_all, require
+from graphkd.data.catalog import register_all, require, training_dicts
 from graphkd.data.loader import build_train_loader
 from graphkd.data.mapper import PageMapper, read_for
 from graphkd.errors import UserError
@@ -150,7 +149,7 @@ def loader_rate(cfg, *, workers: int, pages: int) -> float:
 
 def page_shares(cfg, *, pages: int) -> dict[str, float]:
     """Seconds of reading one page, and the shares of decoding and of resizing in them."""
-    dicts = get_detection_dataset_dicts(cfg.DATASETS.TRAIN, filter_empty=False)
+    dicts = training_dicts(cfg.DATASETS.TRAIN, filter_empty=False)
     mapper = PageMapper(cfg, is_train=True)
     np.random.seed(SEED)
     decoding = resizing = whole = 0.0

@@ -92,7 +92,7 @@ def choose_texts(asked: str | None, classes: tuple[str, ...]) -> tuple[tuple[str
     Raises:
         UserError: a class that the detector does not have.
     """
-    from graphkd.data.text_names import text_names
+    from graphkd.data.layouts import text_names
     from graphkd.errors import UserError
     from graphkd.lists import names_in
 

@@ -1,25 +1,30 @@
-"""Names of data sets in Detectron2's catalogs: the known ones and the user's own; loads no page."""
+"""Names of data sets in Detectron2's catalogs: the known ones and the user's own.
+
+`DatasetCatalog.get(name)` gives every page and box as published, which is what scoring needs;
+`training_dicts` gives the cleaned pages for training. Loaders that users register themselves stay
+as they are.
+"""
 
 import difflib
+import itertools
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from graphkd.data.coco import load_coco, read_categories, untrainable
 from graphkd.data.entries import (
     Entry,
-    below,
     datasets_root,
     known_entries,
+    new_entry,
     own_entries,
-    own_entry,
+    require_data,
     store,
 )
-from graphkd.data.loading import load, make_pages
+from graphkd.data.published import load_published, read_published, remedy
 from graphkd.errors import UserError
 
 _registered: dict[str, Entry] = {}
-_adopted: dict[str, Entry] = {}
 
 
 def register_all(root: Path | None = None) -> None:
@@ -33,7 +38,6 @@ def register_all(root: Path | None = None) -> None:
 
     Raises:
         UserError: a name is already taken by other data, or registered.yaml is unreadable.
-
     """
     folder = datasets_root() if root is None else Path(root).expanduser().absolute()
     for entry in (*known_entries(folder), *own_entries(folder)):
@@ -42,12 +46,8 @@ def register_all(root: Path | None = None) -> None:
 
 def unregister_all() -> None:
     """Take out everything that `register_all` put in; names registered elsewhere stay."""
-    from detectron2.data import DatasetCatalog, MetadataCatalog
-
     for name in list(_registered):
-        del _registered[name]
-        DatasetCatalog.pop(name, None)
-        MetadataCatalog.pop(name, None)
+        _forget(name)
 
 
 def add_own(
@@ -72,37 +72,10 @@ def add_own(
     Raises:
         UserError: unusable json, missing folder, unknown text class, a name that is taken or a
             damaged registered.yaml.
-
     """
-    from graphkd.data.coco import read_categories
-
     folder = datasets_root() if root is None else Path(root).expanduser().absolute()
-    if not name or not all(c.isalnum() or c in "_-." for c in name):
-        raise UserError(f"{name!r} is no name: use letters, digits, '_', '-' and '.' only")
-    if name in {entry.name for entry in known_entries(folder)}:
-        raise UserError(f"{name} is the name of a built-in data set; choose another one")
-    own_entries(folder)  # a damaged registered.yaml stops here, before anything is entered
-    images = Path(image_root).expanduser().absolute()
-    if not images.is_dir():
-        raise UserError(f"{images}: no such folder; --images is the folder of the page images")
-    annotations = Path(json_file).expanduser().absolute()
-    categories = read_categories(annotations)
-    for label in text_classes or ():
-        if label not in categories.values():
-            raise UserError(
-                f"text class {label!r} is not in {annotations}; "
-                f"its classes are: {', '.join(categories.values())}"
-            )
-    item: dict[str, Any] = {
-        "json": below(annotations, folder),
-        "images": below(images, folder),
-        "categories": categories,
-    }
-    if text_classes is not None:
-        item["text_classes"] = list(text_classes)
-    entry = own_entry(folder, name, item)
-    old = _registered.pop(name, None)
-    if old is not None:
+    entry, item = new_entry(folder, name, json_file, image_root, text_classes=text_classes)
+    if name in _registered:
         _forget(name)
     register(entry)
     store(folder, name, item)
@@ -112,6 +85,7 @@ def add_own(
 def _forget(name: str) -> None:
     from detectron2.data import DatasetCatalog, MetadataCatalog
 
+    del _registered[name]
     DatasetCatalog.pop(name, None)
     MetadataCatalog.pop(name, None)
 
@@ -121,7 +95,6 @@ def register(entry: Entry) -> None:
 
     Raises:
         UserError: the name is taken by other data.
-
     """
     from detectron2.data import DatasetCatalog, MetadataCatalog
 
@@ -129,16 +102,15 @@ def register(entry: Entry) -> None:
     if known == entry and entry.name in DatasetCatalog:
         return
     if entry.name in DatasetCatalog:
-        adopted = _adopted.get(entry.name)
-        taken = adopted.json_file if adopted else MetadataCatalog.get(entry.name).get("json_file")
+        taken = MetadataCatalog.get(entry.name).get("json_file")
         if known is None and taken == entry.json_file:
-            return  # the user registered the very same file with Detectron2's own function
+            return  # the user registered the same file himself: his loader stays
         raise UserError(
             f"data set name {entry.name} is already taken by {taken or 'other data'}, "
             f"not {entry.json_file}; rename one of the two"
         )
     _registered[entry.name] = entry
-    DatasetCatalog.register(entry.name, lambda: load(entry))
+    DatasetCatalog.register(entry.name, lambda: _published_dicts(entry))
     metadata: dict[str, Any] = {
         "thing_classes": list(entry.classes),
         "thing_dataset_id_to_contiguous_id": entry.id_map,
@@ -151,6 +123,79 @@ def register(entry: Entry) -> None:
     MetadataCatalog.get(entry.name).set(**metadata)
 
 
+def training_dicts(names: Sequence[str], *, filter_empty: bool) -> list[dict[str, Any]]:
+    """The pages of some data sets for training, as Detectron2 dataset dicts.
+
+    Pages and boxes that cannot be trained on are left out with a warning. The pages of a loader
+    that the user registered himself are taken as they are, and checked.
+
+    Args:
+        names: data set names.
+        filter_empty: leave out pages without boxes other than crowd boxes.
+
+    Raises:
+        UserError: data that is missing or unusable, or a box of a user's own loader that would
+            make the loss NaN.
+    """
+    from detectron2.data.build import filter_images_with_only_crowd_annotations
+
+    dicts = list(itertools.chain.from_iterable(map(_training_dicts, names)))
+    return filter_images_with_only_crowd_annotations(dicts) if filter_empty else dicts
+
+
+def _training_dicts(name: str) -> list[dict[str, Any]]:
+    from detectron2.data import DatasetCatalog
+
+    require(name)
+    entry = _registered.get(name)
+    if entry is not None:
+        require_data(entry)
+        ids = entry.category_ids
+        return load_coco(entry.json_file, entry.image_root, entry.classes, category_ids=ids)
+    dicts = DatasetCatalog.get(name)
+    fault = untrainable(dicts)
+    if fault is not None:
+        json_file = source_json(name)
+        advice = "correct its loader" if json_file is None else remedy(json_file, name)
+        raise UserError(f"data set {name}: {fault}; {advice}")
+    return dicts
+
+
+def _published_dicts(entry: Entry) -> list[dict[str, Any]]:
+    require_data(entry)
+    where = entry.json_file, entry.image_root, entry.classes
+    return load_published(*where, category_ids=entry.category_ids, name=entry.name)
+
+
+def published(name: str) -> dict[str, Any] | None:
+    """The json of a data set as published; None for a set that has no json.
+
+    Raises:
+        UserError: unknown name, or a json that cannot be scored as published.
+    """
+    json_file = source_json(name)
+    if name in _registered:
+        require_data(_registered[name])
+    return None if json_file is None else read_published(json_file, name=name)
+
+
+def check_scorable(names: Sequence[str]) -> None:
+    """Look at the sets that a run will be scored on, so that it does not fail after its last step.
+
+    Raises:
+        UserError: a set that is missing or cannot be scored as published.
+    """
+    from detectron2.data import MetadataCatalog
+
+    for name in dict.fromkeys(names):
+        require(name)
+        images = MetadataCatalog.get(name).get("image_root")
+        if name in _registered:
+            _published_dicts(_registered[name])
+        elif source_json(name) is not None and images is not None:
+            load_published(source_json(name), images, classes_of(name), name=name)
+
+
 def entry_of(name: str) -> Entry | None:
     """The entry of a name that graphkd registered; None for names registered elsewhere."""
     return _registered.get(name)
@@ -159,15 +204,14 @@ def entry_of(name: str) -> Entry | None:
 def source_json(name: str) -> Path | None:
     """The COCO json that a data set was registered with, there or not; None for another source.
 
-    Metadata's `json_file` may be a cleaned copy instead.
-
     Raises:
         UserError: unknown name.
-
     """
+    from detectron2.data import MetadataCatalog
+
     require(name)
-    entry = entry_of(name) or _adopted.get(name)
-    return None if entry is None else Path(entry.json_file)
+    json_file = MetadataCatalog.get(name).get("json_file")
+    return None if json_file is None else Path(json_file)
 
 
 def locate(name: str) -> tuple[Path, Path, tuple[str, ...] | None]:
@@ -177,44 +221,37 @@ def locate(name: str) -> tuple[Path, Path, tuple[str, ...] | None]:
 
     Raises:
         UserError: unknown name, or its json is not there.
-
     """
     from detectron2.data import MetadataCatalog
 
     require(name)
     entry = entry_of(name)
-    if entry is not None and entry.source is not None:
-        entry = make_pages(entry)
-    if entry is None:
-        metadata = MetadataCatalog.get(name)
-        files = metadata.get("json_file"), metadata.get("image_root")
-        if None in files:
-            raise UserError(f"data set {name} was not registered from a COCO json: give the file")
-        return Path(files[0]), Path(files[1]), metadata.get("thing_classes")
-    if not Path(entry.json_file).is_file():
-        raise UserError(f"{name} is missing: no file {entry.json_file}; {entry.how}")
-    return Path(entry.json_file), Path(entry.image_root), entry.classes
+    if entry is not None:
+        require_data(entry)
+        return Path(entry.json_file), Path(entry.image_root), entry.classes
+    metadata = MetadataCatalog.get(name)
+    files = metadata.get("json_file"), metadata.get("image_root")
+    if None in files:
+        raise UserError(f"data set {name} was not registered from a COCO json: give the file")
+    return Path(files[0]), Path(files[1]), metadata.get("thing_classes")
 
 
 def ensure_registered() -> None:
-    """Call `register_all()` once, unless someone did (perhaps with another root)."""
+    """Call `register_all()` once, unless it was called (perhaps with another root)."""
     if not _registered:
         register_all()
 
 
 def require(name: str) -> None:
-    """Check that a data set of this name is registered; one of `register_coco_instances` is from
-    then on loaded with the checks of this project.
+    """Check that a data set of this name is registered.
 
     Raises:
-        UserError: it is not, and the message offers the closest names; or its json is unusable.
-
+        UserError: it is not; the message offers the closest names.
     """
     from detectron2.data import DatasetCatalog
 
     ensure_registered()
     if name in DatasetCatalog:
-        _adopt(name)
         return
     close = difflib.get_close_matches(name, DatasetCatalog.list(), n=3)
     hint = f"did you mean {' or '.join(close)}? " if close else ""
@@ -224,46 +261,23 @@ def require(name: str) -> None:
     )
 
 
-def _adopt(name: str) -> None:
-    """Puts the checked loader in the place of Detectron2's own for a COCO json, which trains on
-    NaN boxes without a word and ends in a stack trace where a key is missing.
-    """
-    from detectron2.data import DatasetCatalog, MetadataCatalog
-    from detectron2.data.datasets import coco
-
-    from graphkd.data.coco import read_categories
-
-    if DatasetCatalog[name].__module__ != coco.__name__:
-        return
-    metadata = MetadataCatalog.get(name)
-    item = {
-        "json": metadata.json_file,
-        "images": metadata.image_root,
-        "categories": read_categories(metadata.json_file),
-        "text_classes": metadata.get("text_classes"),
-    }
-    entry = replace(own_entry(Path(), name, item), how="register it with the place where it is")
-    _adopted[name] = entry
-    DatasetCatalog.pop(name)
-    DatasetCatalog.register(name, lambda: load(entry))
-    vars(metadata).update(
-        thing_classes=list(entry.classes), thing_dataset_id_to_contiguous_id=entry.id_map
-    )
-
-
 def classes_of(name: str) -> tuple[str, ...]:
     """The class names of one data set; names registered elsewhere may have to be loaded for it.
 
     Raises:
-        UserError: unknown name, or no class names even after loading.
-
+        UserError: unknown name, an unusable json, or no class names even after loading.
     """
     from detectron2.data import DatasetCatalog, MetadataCatalog
 
     require(name)
     metadata = MetadataCatalog.get(name)
     if metadata.get("thing_classes") is None:
-        DatasetCatalog.get(name)
+        if metadata.get("json_file") is None:
+            DatasetCatalog.get(name)
+        else:
+            # What Detectron2's loader would set, without loading the pages.
+            categories = read_categories(metadata.json_file)
+            metadata.thing_classes = list(categories.values())
     classes = metadata.get("thing_classes")
     if not classes:
         raise UserError(
@@ -280,7 +294,6 @@ def dataset_classes(names: Sequence[str]) -> tuple[str, ...]:
 
     Raises:
         UserError: an unknown name, or class lists that differ.
-
     """
     if isinstance(names, str):
         raise TypeError("names is a sequence of names, not one string")
@@ -302,7 +315,6 @@ def text_classes(name: str) -> tuple[str, ...] | None:
 
     Raises:
         UserError: unknown name.
-
     """
     from detectron2.data import MetadataCatalog
 

@@ -1,21 +1,24 @@
-"""Loading a COCO json for training and scoring, damaged parts left out loudly; no registering."""
+"""Reading a COCO json for training: usable pages and boxes, with a warning for everything else."""
 
 import contextlib
 import gc
 import logging
+import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from graphkd.data.check import KINDS, CleanSet, Problem, clean, count_by_kind, read_document
-from graphkd.data.check.boxes import mask_or_box
+from graphkd.data.check.boxes import as_int, mask_or_box
+from graphkd.data.check.document import clean_categories
 from graphkd.errors import UserError
 
 logger = logging.getLogger(__name__)
 
 TRUST_VARIABLE = "GRAPHKD_TRUST_IMAGES"
 _SHOWN = 5  # findings of one kind that are logged line by line
+_warned: set[tuple] = set()  # versions of files whose findings were logged by this process
 
 
 def load_coco(
@@ -23,9 +26,10 @@ def load_coco(
     image_root: str | Path,
     classes: Sequence[str],
     *,
+    category_ids: Sequence[int] | None = None,
     inspect: bool | None = None,
 ) -> list[dict[str, Any]]:
-    """Load a COCO json as Detectron2 dataset dicts.
+    """Load a COCO json as Detectron2 dataset dicts for training.
 
     What `graphkd data check` would drop or skip is left out here by the same rules, with a
     warning that names file and annotation; what makes a file unusable stops the loading.
@@ -34,6 +38,7 @@ def load_coco(
         json_file: COCO instances json; category ids of any kind.
         image_root: the folder that file names are relative to.
         classes: class names; "category_id" of the result is the index in this list.
+        category_ids: the ids that go with `classes`, in their order; None accepts any.
         inspect: open every image's header to find missing, cut-off and wrongly described pages
             before the first step. Default: yes, unless the environment variable
             GRAPHKD_TRUST_IMAGES is 1.
@@ -45,38 +50,20 @@ def load_coco(
         have an empty list.
 
     Raises:
-        UserError: missing or unreadable json, class names that differ from `classes`,
-            duplicate ids, no usable page.
-
+        UserError: missing or unreadable json, classes that differ from `classes`, duplicate ids,
+            no usable page.
     """
     with no_collector():
-        return to_dicts(load_clean(json_file, image_root, classes, inspect=inspect), classes)
-
-
-def load_clean(
-    json_file: str | Path,
-    image_root: str | Path,
-    classes: Sequence[str] | None = None,
-    *,
-    inspect: bool | None = None,
-) -> CleanSet:
-    """As `load_coco`, but the cleaned COCO document itself; `classes` None takes the file's."""
-    document = read_document(json_file)
-    names = [category.get("name") for category in document["categories"]]
-    if classes is not None and sorted(map(str, names)) != sorted(classes):
-        raise UserError(_class_message(json_file, names, classes))
-    if inspect is None:
-        inspect = os.environ.get(TRUST_VARIABLE) != "1"
-    with _progress(len(document["images"]) if inspect else 0) as advance:
-        cleaned = clean(document, image_root, inspect=inspect, advance=advance)
-    if cleaned.error is not None:
-        raise UserError(f"{json_file}: {cleaned.error.line()}")
-    warn(json_file, cleaned.problems)
-    if not cleaned.pages:
-        raise UserError(
-            f"{json_file}: none of its images can be used; the first: {cleaned.counted[0].line()}"
-        )
-    return cleaned
+        document = read_document(json_file)
+        check_classes(json_file, document["categories"], classes, category_ids)
+        cleaned = clean(document, image_root, inspect=wants_inspection(inspect))
+        if cleaned.error is not None:
+            raise UserError(f"{json_file}: {cleaned.error.line()}")
+        _warn(json_file, cleaned.problems)
+        if not cleaned.pages:
+            first = cleaned.counted[0].line()
+            raise UserError(f"{json_file}: none of its images can be used; the first: {first}")
+        return _to_dicts(cleaned, classes)
 
 
 def read_categories(json_file: str | Path) -> dict[int, str]:
@@ -84,10 +71,7 @@ def read_categories(json_file: str | Path) -> dict[int, str]:
 
     Raises:
         UserError: the json is unreadable or its categories are not usable.
-
     """
-    from graphkd.data.check.listing import clean_categories
-
     problems: list[Problem] = []
     categories = clean_categories(read_document(json_file)["categories"], problems.append)
     for problem in problems:
@@ -96,25 +80,102 @@ def read_categories(json_file: str | Path) -> dict[int, str]:
     return {category["id"]: category["name"] for category in categories}
 
 
-def warn(json_file: str | Path, problems: list[Problem]) -> None:
-    """Log each kind of finding (not notes): a count, and the first few places."""
-    shown: dict[str, int] = {}
+def check_classes(
+    json_file: str | Path,
+    categories: list[dict[str, Any]],
+    classes: Sequence[str],
+    category_ids: Sequence[int] | None = None,
+) -> None:
+    """Compare the categories of a json with the classes that its name stands for.
+
+    Raises:
+        UserError: other names, or names under other ids.
+    """
+    found = [str(category.get("name")) for category in categories]
+    if sorted(found) != sorted(classes):
+        lost = [name for name in classes if name not in found]
+        extra = [name for name in found if name not in classes]
+        parts = [f"missing: {', '.join(lost)}"] if lost else []
+        parts += [f"unexpected: {', '.join(extra)}"] if extra else []
+        raise UserError(
+            f"{json_file}: its {len(found)} class names differ from the {len(classes)} expected "
+            f"ones ({'; '.join(parts) or 'a name is given twice'}); register it under a name of "
+            "its own with `graphkd data register`"
+        )
+    if category_ids is None:
+        return
+    ids = {category.get("name"): as_int(category.get("id"))[0] for category in categories}
+    expected = dict(zip(classes, category_ids, strict=True))
+    if ids != expected:
+        raise UserError(
+            f"{json_file}: its class ids {ids} differ from the registered ones {expected}; "
+            "register it under a name of its own with `graphkd data register`"
+        )
+
+
+def untrainable(dicts: list[dict[str, Any]]) -> str | None:
+    """The first box that would make a loss NaN or end in a stack trace; None where there is none.
+
+    For Detectron2 dataset dicts of other loaders: Detectron2's own passes such boxes on.
+    """
+    for page in dicts:
+        for annotation in page.get("annotations", ()):
+            box = annotation.get("bbox")
+            try:
+                numbers = [float(number) for number in box]
+            except (TypeError, ValueError):
+                numbers = []
+            # Five numbers are a rotated box.
+            if len(numbers) not in (4, 5) or not all(map(math.isfinite, numbers)):
+                return f"{page.get('file_name')} has the box {box}, which cannot be trained on"
+    return None
+
+
+def wants_inspection(inspect: bool | None) -> bool:
+    """Whether images are opened; None leaves it to the environment variable."""
+    return os.environ.get(TRUST_VARIABLE) != "1" if inspect is None else inspect
+
+
+def version_of(path: str | Path) -> tuple:
+    """Something that changes whenever a file does."""
+    about = Path(path).stat()
+    return str(path), about.st_mtime_ns, about.st_size
+
+
+@contextlib.contextmanager
+def no_collector() -> Iterator[None]:
+    """Pause the garbage collector: it walks over millions of new dicts again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _warn(json_file: str | Path, problems: list[Problem]) -> None:
+    """Log each kind of finding (not notes): a count, and the first few places.
+
+    A process that loads the same file again, as the next run of a comparison, says it once.
+    """
+    version = version_of(json_file)
+    if version in _warned:
+        return
+    _warned.add(version)
     for kind, count in count_by_kind(problems).items():
         level, title = KINDS[kind]
         if level == "note":
             continue
-        for problem in problems:
-            if problem.kind == kind and shown.get(kind, 0) < _SHOWN:
-                shown[kind] = shown.get(kind, 0) + 1
-                logger.warning("%s: %s", json_file, problem.line())
+        for problem in [problem for problem in problems if problem.kind == kind][:_SHOWN]:
+            logger.warning("%s: %s", json_file, problem.line())
         if count > _SHOWN:
             logger.warning(
                 "%s: %s: %d in all; `graphkd data check` lists them", json_file, title, count
             )
 
 
-def to_dicts(cleaned: CleanSet, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Detectron2 dataset dicts of cleaned pages; see `load_coco`."""
+def _to_dicts(cleaned: CleanSet, classes: Sequence[str]) -> list[dict[str, Any]]:
     from detectron2.structures import BoxMode
 
     index = {c["id"]: list(classes).index(c["name"]) for c in cleaned.categories}
@@ -138,64 +199,16 @@ def to_dicts(cleaned: CleanSet, classes: Sequence[str]) -> list[dict[str, Any]]:
             }
             if masks:
                 mask = mask_or_box(annotation.get("segmentation"), annotation["bbox"])
-                instance["segmentation"] = _packed(mask)
+                instance["segmentation"] = packed(mask)
             record["annotations"].append(instance)
         dicts.append(record)
     return dicts
 
 
-def _packed(mask: Any) -> Any:
-    """Detectron2 wants run-length masks in pycocotools' packed form."""
+def packed(mask: Any) -> Any:
+    """A mask as Detectron2 wants it: run lengths in pycocotools' packed form."""
     if isinstance(mask, dict) and isinstance(mask["counts"], list):
         from pycocotools import mask as mask_tools
 
         return mask_tools.frPyObjects(mask, *mask["size"])
     return mask
-
-
-def _class_message(json_file: str | Path, found: list[Any], expected: Sequence[str]) -> str:
-    extra = [str(name) for name in found if name not in expected]
-    lost = [name for name in expected if name not in found]
-    parts = []
-    if lost:
-        parts.append(f"missing: {', '.join(lost)}")
-    if extra:
-        parts.append(f"unexpected: {', '.join(extra)}")
-    if not parts:
-        parts.append("a name is given twice")
-    return (
-        f"{json_file}: its {len(found)} class names differ from the {len(expected)} expected ones "
-        f"({'; '.join(parts)}); register it under a name of its own with `graphkd data register`"
-    )
-
-
-@contextlib.contextmanager
-def no_collector() -> Iterator[None]:
-    """Pause the garbage collector: it walks over millions of new dicts again and again."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
-
-
-class _progress:  # noqa: N801  (used as a function)
-    """A bar over the images of a big set; silent for small ones."""
-
-    def __init__(self, total: int):
-        self._total = total
-        self._bar = None
-
-    def __enter__(self):
-        if self._total < 2000:
-            return None
-        from tqdm import tqdm
-
-        self._bar = tqdm(total=self._total, desc="looking at images", unit="page")
-        return self._bar.update
-
-    def __exit__(self, *_):
-        if self._bar is not None:
-            self._bar.close()

@@ -1,20 +1,24 @@
-"""What is known of each data set name: files, classes, registered.yaml; knows no Detectron2."""
+"""What is known about each data set name: files, classes, and the user's own registered.yaml."""
 
 import os
-import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from graphkd.data.check import read_document
+from graphkd.data.coco import read_categories
 from graphkd.data.layouts import GENERATED, KNOWN, GeneratedLayout
 from graphkd.errors import UserError
+from graphkd.io import write_text
 
 REGISTERED_FILE = "registered.yaml"
+_LARGEST = 100_000_000  # bytes; a larger json is not read just to count its pages
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One name of the catalog; paths are absolute, `source` is set for generated pages only."""
+    """One data set name; paths are absolute, `source` is set for generated pages only."""
 
     name: str
     json_file: str
@@ -22,7 +26,7 @@ class Entry:
     classes: tuple[str, ...]
     category_ids: tuple[int, ...]
     text_classes: tuple[str, ...] | None
-    how: str
+    how: str  # how to get the data, the end of "... is missing: "
     source: tuple[str, str, str] | None = None  # root, name and split for synthesis.ensure
 
     @property
@@ -31,13 +35,69 @@ class Entry:
         return {number: index for index, number in enumerate(self.category_ids)}
 
 
+@dataclass(frozen=True)
+class Listed:
+    """One row of `graphkd data list`.
+
+    Attributes:
+        name: as in configs.
+        data: found, missing, images missing, unreadable json, or made on first use.
+        pages: how many; None where the json is missing, damaged or very large.
+        classes: names in order.
+        text_classes: those that are text; None where the set does not say.
+    """
+
+    name: str
+    data: str
+    pages: int | None
+    classes: tuple[str, ...]
+    text_classes: tuple[str, ...] | None
+
+
 def datasets_root() -> Path:
     """The data folder: $DETECTRON2_DATASETS, or `datasets` in the current folder."""
     return Path(os.environ.get("DETECTRON2_DATASETS", "datasets")).expanduser().absolute()
 
 
+def inventory(root: Path) -> list[Listed]:
+    """All data sets below `root`, the user's own first."""
+    return [
+        Listed(entry.name, *_state(entry), entry.classes, entry.text_classes)
+        for entry in [*own_entries(root), *known_entries(root)]
+    ]
+
+
+def _state(entry: Entry) -> tuple[str, int | None]:
+    path = Path(entry.json_file)
+    if not path.is_file():
+        return ("made on first use" if entry.source is not None else "missing"), None
+    if not Path(entry.image_root).is_dir():
+        return "images missing", None
+    if path.stat().st_size > _LARGEST:
+        return "found", None
+    try:
+        return "found", len(read_document(path)["images"])
+    except UserError:
+        return "unreadable json", None
+
+
+def require_data(entry: Entry) -> None:
+    """Make generated pages where they are missing; other data has to exist.
+
+    Raises:
+        UserError: its json is missing; the message says how to get it.
+    """
+    if entry.source is not None:
+        from graphkd.synthesis import ensure
+
+        root, name, split = entry.source
+        ensure(Path(root), name, split)
+    elif not Path(entry.json_file).is_file():
+        raise UserError(f"{entry.name} is missing: no file {entry.json_file}; {entry.how}")
+
+
 def known_entries(root: Path) -> list[Entry]:
-    """The generated pages and the published data sets below `root`, there or not."""
+    """The generated pages and the published data sets below `root`, whether they exist or not."""
     entries = [_generated(layout, root) for layout in GENERATED]
     for layout in KNOWN:
         entries.append(
@@ -72,26 +132,81 @@ def own_entries(root: Path) -> list[Entry]:
     """The data sets of registered.yaml below `root`; empty where there is no such file.
 
     Raises:
-        UserError: the file is not readable as what `add_own` writes; the message names it.
-
+        UserError: the file cannot be read as a list of data sets.
     """
+    return [_own_entry(root, name, item) for name, item in _registered_yaml(root).items()]
+
+
+def new_entry(
+    root: Path,
+    name: str,
+    json_file: str | Path,
+    image_root: str | Path,
+    *,
+    text_classes: Sequence[str] | None = None,
+) -> tuple[Entry, dict[str, Any]]:
+    """A data set of the user's own: its entry, and its item for `store`; writes nothing.
+
+    Raises:
+        UserError: unusable json, missing folder, unknown text class, a name of a built-in data
+            set, or a damaged registered.yaml.
+    """
+    if not name or not all(c.isalnum() or c in "_-." for c in name):
+        raise UserError(f"{name!r} is no name: use letters, digits, '_', '-' and '.' only")
+    if name in {entry.name for entry in known_entries(root)}:
+        raise UserError(f"{name} is the name of a built-in data set; choose another one")
+    _registered_yaml(root)  # a damaged file stops here, before anything is registered
+    images = Path(image_root).expanduser().absolute()
+    if not images.is_dir():
+        raise UserError(f"{images}: no such folder; --images is the folder of the page images")
+    annotations = Path(json_file).expanduser().absolute()
+    categories = read_categories(annotations)
+    for label in text_classes or ():
+        if label not in categories.values():
+            raise UserError(
+                f"text class {label!r} is not in {annotations}; "
+                f"its classes are: {', '.join(categories.values())}"
+            )
+    item: dict[str, Any] = {
+        "json": _below(annotations, root),
+        "images": _below(images, root),
+        "categories": categories,
+    }
+    if text_classes is not None:
+        item["text_classes"] = list(text_classes)
+    return _own_entry(root, name, item), item
+
+
+def store(root: Path, name: str, item: dict[str, Any]) -> None:
+    """Write a data set into registered.yaml; an earlier item of that name is replaced."""
+    import yaml
+
+    content = {**_registered_yaml(root), name: item}
+    text = "# Written by `graphkd data register`; paths are relative to this folder.\n"
+    text += yaml.safe_dump(content, allow_unicode=True, sort_keys=False)
+    write_text(root / REGISTERED_FILE, text)
+
+
+def _registered_yaml(root: Path) -> dict[str, Any]:
     import yaml
 
     path = root / REGISTERED_FILE
     if not path.is_file():
-        return []
+        return {}
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        return [own_entry(root, str(name), item) for name, item in content.items()]
-    except (yaml.YAMLError, UnicodeDecodeError, AttributeError, KeyError, TypeError) as error:
+        for name, item in content.items():
+            _own_entry(root, str(name), item)
+    except (yaml.YAMLError, ValueError, AttributeError, KeyError, TypeError) as error:
         said = " ".join(str(error).split())[:200]
         raise UserError(
             f"{path}: not readable as a list of data sets ({said}); "
             "mend it or delete it and run `graphkd data register` again"
         ) from None
+    return {str(name): item for name, item in content.items()}
 
 
-def own_entry(root: Path, name: str, item: dict[str, Any]) -> Entry:
+def _own_entry(root: Path, name: str, item: dict[str, Any]) -> Entry:
     categories = {int(number): str(label) for number, label in item["categories"].items()}
     texts = item.get("text_classes")
     return Entry(
@@ -101,37 +216,10 @@ def own_entry(root: Path, name: str, item: dict[str, Any]) -> Entry:
         classes=tuple(categories[number] for number in sorted(categories)),
         category_ids=tuple(sorted(categories)),
         text_classes=None if texts is None else tuple(map(str, texts)),
-        how=f"put it back or register it again (it is entered in {root / REGISTERED_FILE})",
+        how=f"put it back or register it again (it is listed in {root / REGISTERED_FILE})",
     )
 
 
-def below(path: Path, root: Path) -> str:
+def _below(path: Path, root: Path) -> str:
+    """Relative where possible, so that the data folder can be moved."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
-
-
-def store(root: Path, name: str, item: dict[str, Any]) -> None:
-    import yaml
-
-    path = root / REGISTERED_FILE
-    root.mkdir(parents=True, exist_ok=True)
-    content = {}
-    if path.is_file():
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    content[name] = item
-    text = "# Written by `graphkd data register`; paths are relative to this folder.\n"
-    text += yaml.safe_dump(content, allow_unicode=True, sort_keys=False)
-    write_text(path, text)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file so that no reader ever sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        os.chmod(draft, 0o644)
-        os.replace(draft, path)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise

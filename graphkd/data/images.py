@@ -1,6 +1,7 @@
-"""Reading page images of any kind as 8-bit RGB or BGR arrays; knows nothing of annotations."""
+"""Reading page images of any kind as 8-bit RGB or BGR arrays."""
 
 import contextlib
+import logging
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from graphkd.data.depth import to_8_bit
+logger = logging.getLogger(__name__)
 
 MAX_PIXELS = 178_956_970  # Pillow's own hard limit; about 540 MB as 8-bit RGB
 _ORIENTATION = 0x0112
@@ -42,6 +43,10 @@ _EXTENSIONS = {
 }
 # What pages are kept in. Pillow knows more formats, and for PostScript it starts Ghostscript.
 _FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "DIB", "GIF", "WEBP", "JPEG2000", "PPM")
+
+_DIM = 1 << 13  # a 16-bit page that is nowhere brighter has 12 bits or fewer
+_STRIP = 1 << 22  # values converted at a time, so that a big page needs no copy as floats
+_warned: list[str] = []  # dim pages; one is enough, since the others of a set look the same
 
 # Pillow warns at half its hard limit; open_page has one clear limit of its own. Set once here,
 # because warnings.catch_warnings is not safe in the threads that read pages.
@@ -84,7 +89,6 @@ def open_page(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Iterator[Ima
 
     Raises:
         ImageProblem: kind image_unreadable, image_truncated or image_too_large.
-
     """
     path = Path(path)
     try:
@@ -117,7 +121,6 @@ def read_header(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> PageHeader
 
     Raises:
         ImageProblem: it cannot be opened or holds more than `max_pixels` pixels.
-
     """
     with open_page(path, max_pixels=max_pixels) as image:
         return header_of(image)
@@ -162,7 +165,6 @@ def decode_test(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> None:
 
     Raises:
         ImageProblem: the file cannot be decoded or is cut off.
-
     """
     with open_page(path, max_pixels=max_pixels) as image:
         # libjpeg can decode at an eighth of the size: every byte is read, little memory is used.
@@ -194,7 +196,6 @@ def read_page(
 
     Raises:
         ImageProblem: it cannot be read, is cut off or too large.
-
     """
     with open_page(path, max_pixels=max_pixels) as image:
         stored, orientation = _stored(image), _orientation(image)
@@ -226,6 +227,40 @@ def to_rgb(image: Image.Image) -> Image.Image:
         paper = Image.new("RGBA", layer.size, (255, 255, 255, 255))
         return Image.alpha_composite(paper, layer).convert("RGB")
     return image.convert("RGB")
+
+
+def to_8_bit(image: Image.Image) -> Image.Image:
+    """A gray page of 16 or 32 bits or floats in 8 bits: scaled by its kind, never stretched."""
+    values = np.asarray(image)
+    rows = max(1, _STRIP // max(values.shape[1], 1))
+    strips = [slice(top, top + rows) for top in range(0, values.shape[0], rows)]
+    highest = max((float(_finite(values[strip]).max(initial=0.0)) for strip in strips), default=0.0)
+    if image.mode == "F":
+        scale = 255.0 if highest <= 1.0 else 1.0
+    elif image.mode == "I" and highest > 65535:
+        scale = 255.0 / (2**31 - 1)
+    else:
+        scale = 1.0 / 257.0
+        if 0 < highest < _DIM:
+            name = getattr(image, "filename", "") or "a page"
+            _warn_once(
+                f"{name}: the brightest of its 16-bit values is {highest:.0f} of 65535, all but "
+                "black; stretch such pages if they have fewer bits (only the first is named)"
+            )
+    shown = np.empty(values.shape, np.uint8)
+    for strip in strips:
+        shown[strip] = np.clip(_finite(values[strip]) * scale + 0.5, 0, 255).astype(np.uint8)
+    return Image.fromarray(shown)
+
+
+def _warn_once(text: str) -> None:
+    if not _warned:
+        _warned.append(text)
+        logger.warning("%s", text)
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    return np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def _stored(image: Image.Image) -> tuple[int, int]:

@@ -1,5 +1,7 @@
-"""What is publicly known of each data set: classes, text classes, file layout; reads no file."""
+"""Classes, text classes and file layout of the known data sets."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 PUBLAYNET_CLASSES = ("text", "title", "list", "table", "figure")
@@ -70,12 +72,29 @@ SEGMONTO_TEXT = (
 )
 
 
+# For class lists of other data sets: the last of these words in a name decides, as "Section-header"
+# is a header and "TableCaption" a caption.
+_TEXT_WORDS = frozenset(
+    "abstract address author authors body caption catchword code colophon comment date entry "
+    "footer footnote footnotes foreword header heading headline index item line lines list "
+    "lists main margin marginalia note notes number numbering paragraph paragraphs quire "
+    "quote reference references rubric running section sidebar signature subtitle text texts "
+    "title titles toc word words".split()
+)
+_NONTEXT_WORDS = frozenset(
+    "advertisement background capital chart charts chem cover damage decoration diagram drawing "
+    "equation figure figures form formula formulas frame graphic graphics illustration image "
+    "images initial logo map maps math maths music ornament other photo photograph picture "
+    "pictures plot seal separator separators stamp table tables".split()
+)
+
+
 @dataclass(frozen=True)
 class Layout:
-    """Where one split of a known data set lies below the data root, and what it holds.
+    """Where one split of a published data set lies below the data root, and what it holds.
 
     `json` and `images` are relative to the data root. Category ids are 1..K in the order of
-    `classes`, as in every published file (or as the converter writes them).
+    `classes`, as in the published files (or as the converter writes them).
     """
 
     name: str
@@ -86,78 +105,55 @@ class Layout:
     how: str  # how to get it, the end of "... is missing: "
 
 
-def _splits(
-    prefix: str,
-    splits: tuple[str, ...],
-    json: str,
-    images: str,
-    classes: tuple[str, ...],
-    text_classes: tuple[str, ...],
-    how: str,
-) -> list[Layout]:
-    return [
-        Layout(
-            name=f"{prefix}_{split}",
-            json=json.format(split=split),
-            images=images.format(split=split),
-            classes=classes,
-            text_classes=text_classes,
-            how=how,
-        )
-        for split in splits
-    ]
-
-
-_TRAIN_VAL = ("train", "val")
 _ALL = ("train", "val", "test")
-
-KNOWN: tuple[Layout, ...] = tuple(
-    _splits(
+_TRAIN_VAL = _ALL[:2]
+_PUBLISHED = (
+    (
         "publaynet",
         _TRAIN_VAL,
         "publaynet/{split}.json",
         "publaynet/{split}",
-        PUBLAYNET_CLASSES,
-        PUBLAYNET_TEXT,
+        (PUBLAYNET_CLASSES, PUBLAYNET_TEXT),
         "unpack PubLayNet there (see datasets/README.md)",
-    )
-    + _splits(
+    ),
+    (
         "doclaynet",
         _ALL,
         "doclaynet/COCO/{split}.json",
         "doclaynet/PNG",
-        DOCLAYNET_CLASSES,
-        DOCLAYNET_TEXT,
+        (DOCLAYNET_CLASSES, DOCLAYNET_TEXT),
         "unpack DocLayNet_core there (see datasets/README.md)",
-    )
-    + _splits(
+    ),
+    (
         "prima",
         _TRAIN_VAL,
         "prima/{split}.json",
         "prima/images",
-        PRIMA_CLASSES,
-        PRIMA_TEXT,
+        (PRIMA_CLASSES, PRIMA_TEXT),
         "make it with `graphkd data convert prima FOLDER --out datasets/prima`",
-    )
-    + _splits(
+    ),
+    (
         "hj",
         _ALL,
         "hj/{split}.json",
         "hj/images",
-        HJ_CLASSES,
-        HJ_TEXT,
+        (HJ_CLASSES, HJ_TEXT),
         "make it with `graphkd data convert hj FOLDER --out datasets/hj`",
-    )
-    + _splits(
+    ),
+    (
         "segmonto",
         _ALL,
         "segmonto/{split}.json",
         "segmonto/images",
-        SEGMONTO_CLASSES,
-        SEGMONTO_TEXT,
+        (SEGMONTO_CLASSES, SEGMONTO_TEXT),
         "make it with `graphkd data convert alto FOLDER --out datasets/segmonto "
         "--split 70,15,15 --group folder`",
-    )
+    ),
+)
+KNOWN: tuple[Layout, ...] = tuple(
+    Layout(f"{name}_{split}", json.format(split=split), images.format(split=split), *classes, how)
+    for name, splits, json, images, classes, how in _PUBLISHED
+    for split in splits
 )
 
 
@@ -189,3 +185,30 @@ GENERATED: tuple[GeneratedLayout, ...] = tuple(
     for tiny in ("", "_tiny")
     for split in _ALL
 )
+
+
+def text_names(classes: Sequence[str]) -> tuple[tuple[str, ...], str]:
+    """The text classes of a class list, for models whose data set is not on this machine.
+
+    A class list of a known data set has the text classes of that set. In other lists the last
+    word of a name that is in one of the two word lists above decides; a name without such a word
+    is no text.
+
+    Args:
+        classes: class names.
+
+    Returns:
+        Those that are text, in their order, and where that comes from, as the end of a sentence.
+    """
+    for layout in (*KNOWN, *GENERATED):
+        if tuple(classes) == layout.classes:
+            return layout.text_classes, f"as in {layout.name.rpartition('_')[0]}"
+    return tuple(name for name in classes if _is_text(name)), "guessed from the names"
+
+
+def _is_text(name: str) -> bool:
+    parts = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
+    for word in reversed([part.lower() for part in parts]):
+        if word in _TEXT_WORDS or word in _NONTEXT_WORDS:
+            return word in _TEXT_WORDS
+    return False

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from detectron2.data import get_detection_dataset_dicts
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from graphkd.data.catalog import training_dicts
 from graphkd.errors import UserError
 
 Draw = tuple[int, int]
@@ -100,9 +100,7 @@ def build_train_loader(
     Raises:
         UserError: no page, or a batch that does not divide by the processes.
     """
-    dicts = get_detection_dataset_dicts(
-        cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
-    )
+    dicts = training_dicts(cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS)
     if not dicts:
         raise UserError(f"{', '.join(cfg.DATASETS.TRAIN)}: no page to train on")
     if cfg.SOLVER.IMS_PER_BATCH % world:

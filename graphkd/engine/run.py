@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from graphkd.checkpoint import RunCheckpointer
-from graphkd.data.catalog import register_all
+from graphkd.data.catalog import check_scorable, register_all
 from graphkd.data.loader import build_train_loader
 from graphkd.data.mapper import PageMapper
 from graphkd.distill.teacher import load_teacher_cfg, require_weights
@@ -78,6 +78,7 @@ def train(
     # All of this before an earlier run's folder is touched.
     check_settings(cfg)
     classes = check_classes(cfg, source=source)
+    check_scorable((*cfg.DATASETS.VAL, *cfg.DATASETS.TEST))
     teacher = None
     if cfg.DISTILL.LOSSES:
         teacher = require_weights(cfg, load_teacher_cfg(cfg, source=source), source=source)

@@ -7,7 +7,7 @@ from pathlib import Path
 from graphkd.compare.rows import TEACHER
 from graphkd.config import find_config
 from graphkd.data.catalog import text_classes
-from graphkd.data.text_names import text_names
+from graphkd.data.layouts import text_names
 from graphkd.distill.teacher import load_teacher_cfg, teacher_weights
 from graphkd.engine.showcase import detected_graph, graph_view
 from graphkd.engine.stored_run import StoredRun

@@ -107,13 +107,33 @@ def read_run(folder: Path, *, name: str) -> StoredRun:
     if cfg.DATASETS.TEST:
         path = folder / "eval" / cfg.DATASETS.TEST[0] / "coco_results.json"
         predictions = read_json(path, list)
-        if predictions is None:
+        if predictions is not None:
+            predictions = _class_numbers(predictions, path.with_name("metrics.json"))
+        else:
             notes.append(
                 f"{name} has no stored predictions ({path.relative_to(folder)}), so single pages "
                 "cannot be judged; `graphkd eval` writes them."
             )
     record = RunDir(folder).about()
     return StoredRun(name, folder, cfg, result or {}, curves, predictions, record, notes)
+
+
+def _class_numbers(predictions: list[dict], metrics: Path) -> list[dict]:
+    """Predictions with class numbers 0..K - 1 in the place of the data set's category ids.
+
+    Files of earlier versions have these numbers already, and their metrics.json has no ids.
+    """
+    ids = (read_json(metrics, dict) or {}).get("category_ids")
+    if ids is None:
+        return predictions
+    numbers = {category: number for number, category in enumerate(ids.values())}
+    try:
+        return [{**row, "category_id": numbers[row["category_id"]]} for row in predictions]
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"{metrics.with_name('coco_results.json')}: the category ids are not those of "
+            f"{metrics.name} beside it ({error}); `graphkd eval` writes both again"
+        ) from error
 
 
 def read_json(path: Path, kind: type) -> Any:

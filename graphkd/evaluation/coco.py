@@ -1,4 +1,4 @@
-"""COCO average precision of a Detectron2 model on a registered data set; no training, no drawing.
+"""COCO average precision of a Detectron2 model on a registered data set, as published.
 
 The numbers come from faster-coco-eval, whose rules are those of pycocotools. Every AP and AR is in
 0..100; `None` stands where nothing could be measured because the ground truth has no such object.
@@ -20,6 +20,7 @@ from faster_coco_eval import COCO, COCOeval_faster
 from torch import nn
 from tqdm.auto import tqdm
 
+from graphkd.data.catalog import published
 from graphkd.errors import UserError
 from graphkd.evaluation.timing import waiter
 from graphkd.io import write_json
@@ -48,7 +49,7 @@ def ground_truth(dicts: Iterable[dict], classes: Sequence[str]) -> dict:
 
     Args:
         dicts: one a page, with image_id, height, width and `annotations` (bbox, bbox_mode,
-            category_id in 0..K-1, optional iscrowd and area). No pages: an empty COCO dict.
+            category_id in 0..K-1, optional iscrowd, area and id). No pages: an empty COCO dict.
         classes: K class names; category ids in the result are 0..K-1, as in `dicts`.
 
     Returns:
@@ -79,7 +80,8 @@ def ground_truth(dicts: Iterable[dict], classes: Sequence[str]) -> dict:
             )
             annotations.append(
                 {
-                    "id": len(annotations) + 1,  # 0 would read as "unmatched"
+                    # COCO evaluation reads 0 as "unmatched", so the count starts at 1.
+                    "id": annotation.get("id", len(annotations) + 1),
                     "image_id": image_id,
                     "category_id": int(category),
                     "bbox": [float(number) for number in box],
@@ -114,7 +116,9 @@ def coco_ap(ground_truth: dict, results: Sequence[dict]) -> dict:
     """COCO box AP and AR of results against a ground truth; neither is changed.
 
     Args:
-        ground_truth: a COCO json dict, see `ground_truth()`; image ids may be numbers or strings.
+        ground_truth: a COCO json dict; ids may be numbers or strings. Annotations of images or
+            categories that are not listed do not count, as in pycocotools; a missing `area` is
+            that of the box, a missing `iscrowd` is 0 and a missing `id` a new one.
         results: dicts with image_id, category_id, bbox (x, y, w, h), score. No results give 0.0.
 
     Returns:
@@ -125,26 +129,66 @@ def coco_ap(ground_truth: dict, results: Sequence[dict]) -> dict:
     Raises:
         ValueError: a result names an unknown image or class, or holds a number that isn't finite.
     """
-    image_numbers = {image["id"]: i for i, image in enumerate(ground_truth["images"], start=1)}
-    names = {category["id"]: category["name"] for category in ground_truth["categories"]}
-    _check_results(results, image_numbers, names)
-    # faster-coco-eval wants whole-number image ids and writes into what it is given: hence copies.
-    truth = {
-        "images": [{**im, "id": image_numbers[im["id"]]} for im in ground_truth["images"]],
-        "annotations": [
-            {**a, "image_id": image_numbers[a["image_id"]]} for a in ground_truth["annotations"]
-        ],
-        "categories": ground_truth["categories"],
-    }
-    if not truth["images"] or not names:
+    # faster-coco-eval takes whole-number ids only and writes into what it is given, hence numbered
+    # copies. Their order decides between equal scores, so it is that of pycocotools: sorted.
+    images = _numbers(image["id"] for image in ground_truth["images"])
+    categories = _numbers(category["id"] for category in ground_truth["categories"])
+    names = {categories[c["id"]]: c["name"] for c in ground_truth["categories"]}
+    _check_results(results, images, categories)
+    if not images or not names:
         empty = dict.fromkeys([*_PRECISIONS, *_RECALLS])
         return {**empty, "per_class": dict.fromkeys(names.values())}
-    truth_api = COCO(truth, use_deepcopy=True)
-    guesses = [{**result, "image_id": image_numbers[result["image_id"]]} for result in results]
+    truth_api = COCO(
+        {
+            "images": [{**image, "id": images[image["id"]]} for image in ground_truth["images"]],
+            "annotations": _countable(ground_truth["annotations"], images, categories),
+            "categories": [{"id": number, "name": name} for number, name in names.items()],
+        }
+    )
+    guesses = [
+        {
+            **result,
+            "image_id": images[result["image_id"]],
+            "category_id": categories[result["category_id"]],
+        }
+        for result in results
+    ]
     evaluator = COCOeval_faster(truth_api, truth_api.loadRes(guesses), iouType="bbox")
     evaluator.evaluate()
     evaluator.accumulate()
     return _twelve_numbers(evaluator, names)
+
+
+def _numbers(ids: Iterable) -> dict:
+    """Id -> 1, 2, ... in sorted order."""
+    return {value: number for number, value in enumerate(sorted(set(ids)), start=1)}
+
+
+def _countable(annotations: Sequence[dict], images: dict, categories: dict) -> list[dict]:
+    """Numbered copies of the annotations that count, with the fields that COCO evaluation reads."""
+    # 0 keeps its meaning: an object of this id can never be found. Equal ids stay equal.
+    numbers = {}
+    for annotation in annotations:
+        if annotation.get("id", 0) != 0:
+            numbers.setdefault(annotation["id"], len(numbers) + 1)
+    numbers[0], free = 0, len(numbers) + 1
+    rows = []
+    for annotation in annotations:
+        image, category = annotation["image_id"], annotation["category_id"]
+        if image in images and category in categories:
+            box = annotation["bbox"]
+            number = numbers[annotation["id"]] if "id" in annotation else free + len(rows)
+            rows.append(
+                {
+                    "id": number,
+                    "image_id": images[image],
+                    "category_id": categories[category],
+                    "bbox": box,
+                    "area": annotation.get("area", box[2] * box[3]),
+                    "iscrowd": int(annotation.get("iscrowd", 0)),
+                }
+            )
+    return rows
 
 
 def mean_ap(per_class: dict[str, float | None], names: Iterable[str]) -> float | None:
@@ -177,13 +221,17 @@ def evaluate(
 ) -> dict:
     """Run a Detectron2 detector over a test loader and measure its COCO AP.
 
+    The ground truth is the data set's json as published, or what its loader gives where it has no
+    json.
+
     Args:
         model: returns a list of {"instances": Instances} in eval mode; its mode is given back.
         loader: batches of dicts with image, image_id, height, width; covers the data set once
             (each rank of a distributed run its own part).
-        dataset_name: a name in Detectron2's DatasetCatalog, the source of the ground truth.
+        dataset_name: a registered name.
         classes: the K class names in the order of the contiguous category ids.
-        output_dir: receives `coco_results.json` and `metrics.json`; None writes nothing.
+        output_dir: receives `coco_results.json`, with the category ids of the json, and
+            `metrics.json`, which also has `category_ids` {class name: id}; None writes nothing.
         progress: show a bar with pages per second on the main rank.
 
     Returns:
@@ -191,29 +239,62 @@ def evaluate(
         data loading; the slowest rank's). On ranks other than the main one: {}.
 
     Raises:
-        UserError: the model predicts a class that the class list has no name for.
+        UserError: a data set that cannot be scored as published, or a model that predicts a class
+            that the class list has no name for.
         ValueError: the loader left out or repeated pages of the data set.
     """
+    truth = published_truth(dataset_name, classes)  # on all ranks: an error stops them all
     results, seen, seconds = _predict(model, loader, progress=progress)
     gathered = comm.gather((results, seen, seconds))
     if not comm.is_main_process():
         return {}
     results = [result for part, _, _ in gathered for result in part]
     seen = [image_id for _, part, _ in gathered for image_id in part]
-    truth = ground_truth(DatasetCatalog.get(dataset_name), classes)
     _check_coverage(seen, truth, dataset_name)
+    ids = category_ids(truth, classes)
     highest = max((result["category_id"] for result in results), default=-1)
-    if highest >= len(classes):
+    if highest >= len(ids):
         raise UserError(
-            f"the model predicts class {highest}, but {dataset_name} has {len(classes)} classes; "
+            f"the model predicts class {highest}, but {dataset_name} has {len(ids)} classes; "
             f"use a model trained for this class list"
         )
+    results = [{**result, "category_id": ids[result["category_id"]]} for result in results]
     metrics = coco_ap(truth, results)
     metrics.update(images=len(seen), seconds=max(part for _, _, part in gathered))
     if output_dir is not None:
+        written = {**metrics, "category_ids": dict(zip(classes, ids, strict=True))}
         write_json(Path(output_dir) / "coco_results.json", results)
-        write_json(Path(output_dir) / "metrics.json", metrics)
+        write_json(Path(output_dir) / "metrics.json", written)
     return metrics
+
+
+def published_truth(dataset_name: str, classes: Sequence[str]) -> dict:
+    """The ground truth of a registered data set as a COCO json dict.
+
+    Returns:
+        Its json as published; for a set without a json, what its loader gives, with category ids
+        0..K-1.
+
+    Raises:
+        UserError: a data set that cannot be scored as published.
+    """
+    truth = published(dataset_name)
+    return ground_truth(DatasetCatalog.get(dataset_name), classes) if truth is None else truth
+
+
+def category_ids(truth: dict, classes: Sequence[str]) -> list:
+    """The ids that a COCO json dict gives to the classes, in the order of `classes`.
+
+    Raises:
+        UserError: its categories are not these classes.
+    """
+    ids = {category["name"]: category["id"] for category in truth["categories"]}
+    if set(ids) != set(classes):
+        raise UserError(
+            f"the data has the classes {', '.join(ids)}, the model {', '.join(classes)}; they "
+            "have to be the same"
+        )
+    return [ids[name] for name in classes]
 
 
 def _predict(
@@ -251,11 +332,11 @@ def _check_coverage(seen: list, truth: dict, dataset_name: str) -> None:
         )
 
 
-def _check_results(results: Sequence[dict], images: dict, names: dict) -> None:
+def _check_results(results: Sequence[dict], images: dict, categories: dict) -> None:
     for result in results:
         if result["image_id"] not in images:
             raise ValueError(f"a result names the unknown image {result['image_id']!r}")
-        if result["category_id"] not in names:
+        if result["category_id"] not in categories:
             raise ValueError(f"a result names the unknown category {result['category_id']!r}")
         if not all(map(math.isfinite, [*result["bbox"], result["score"]])):
             raise ValueError(f"a result on image {result['image_id']!r} holds NaN or infinity")

@@ -12,8 +12,9 @@ from detectron2.structures import BoxMode
 from tqdm.auto import tqdm
 
 from graphkd.data.catalog import classes_of
-from graphkd.data.coco import load_coco, read_categories
+from graphkd.data.coco import read_categories
 from graphkd.data.mapper import read_for
+from graphkd.data.published import load_published
 from graphkd.errors import UserError
 from graphkd.evaluation.coco import coco_ap, ground_truth, result_rows
 from graphkd.io import file_digest
@@ -77,7 +78,7 @@ def load_pages(data: str, images: Path | None = None) -> PageSet:
     if not images.is_dir():
         raise UserError(f"{images}: no such folder; --images is the folder of the page images")
     classes = tuple(read_categories(data).values())
-    return PageSet(Path(data).name, classes, load_coco(data, images, classes))
+    return PageSet(Path(data).name, classes, load_published(data, images, classes))
 
 
 def load_contenders(

@@ -1,18 +1,20 @@
-"""Judging one box against one page and putting it right; pure, reads no file."""
+"""Which pixels the numbers of a json mean, and boxes and masks fitted to their page."""
 
 import math
 from dataclasses import dataclass
 from typing import Any
 
+from graphkd.data.images import PageHeader
+
 MIN_SIDE = 0.5  # pixels; smaller boxes have no area worth learning
-NEARLY_ALL = 0.95  # share of a set's boxes that have to agree in a guess about all of them
+NEARLY_ALL = 0.95  # share of a set's boxes that have to agree before all are read differently
 ROUNDING = 1.0  # pixels a box may reach over the page by rounding alone
 _Polygons = list[list[float]]
 
 
 @dataclass(frozen=True)
 class PageFrame:
-    """The page as it is read (width, height in pixels) and what the json's numbers are times."""
+    """Size of the page as it is read, in pixels, and the factors that the json's numbers need."""
 
     width: int
     height: int
@@ -26,7 +28,7 @@ class PageFrame:
 
 
 def as_int(value: Any) -> tuple[int | None, bool]:
-    """(the whole number, whether it was written as a string); (None, False) where it is none."""
+    """(the whole number, whether it was a string); (None, False) if it is no whole number."""
     if isinstance(value, bool):
         return None, False
     if isinstance(value, int):
@@ -46,7 +48,6 @@ def as_box(value: Any) -> tuple[list[float] | None, bool, str | None]:
 
     Returns:
         (numbers, whether any was a string, None), or (None, False, kind of problem).
-
     """
     if not isinstance(value, (list, tuple)) or len(value) != 4:
         return None, False, "box_malformed"
@@ -76,7 +77,6 @@ def fit_box(box: list[float], frame: PageFrame) -> tuple[list[float] | None, str
     Returns:
         (box, None) where nothing was cut, or rounding only; (box, "box_clipped");
         (None, "box_degenerate" or "box_outside").
-
     """
     x, y, width, height = box
     if width <= 0 or height <= 0:
@@ -106,7 +106,6 @@ def fit_mask(mask: Any, frame: PageFrame) -> tuple[_Polygons | dict | None, bool
 
     Returns:
         (usable mask or None, whether something unusable was given).
-
     """
     if mask is None or mask == []:
         return None, False
@@ -184,7 +183,6 @@ def look_like_corners(boxes: list[tuple[list[float], int, int]]) -> bool:
 
     Args:
         boxes: triples of the box, the page's width and the page's height.
-
     """
     if len(boxes) < 3:
         return False
@@ -202,3 +200,85 @@ def mask_or_box(mask: _Polygons | dict | None, box: list[float]) -> _Polygons | 
         return mask
     x, y, width, height = box
     return [[x, y, x + width, y, x + width, y + height, x, y + height]]
+
+
+# What was found out about a page's size: a key of `graphkd.data.check.problems.KINDS`, and a text.
+Finding = tuple[str, str]
+
+
+def decide_frame(
+    declared: tuple[Any, Any], header: PageHeader, boxes: list[list[float]]
+) -> tuple[PageFrame | None, Finding | None]:
+    """Reconcile the size in the json with the size of the picture.
+
+    Args:
+        declared: "width" and "height" of the json, of any type.
+        header: what the picture says.
+        boxes: the page's readable boxes (x, y, width, height) as the json gives them.
+
+    Returns:
+        (frame, finding or None); the frame is None where the page has to be left out.
+    """
+    width, wide_string = as_int(declared[0])
+    height, high_string = as_int(declared[1])
+    if width is None or height is None or width < 1 or height < 1:
+        return _absent(declared, header, boxes)
+    size, upright = (width, height), header.upright
+    if size in (upright, header.stored):
+        strings = ("numbers_as_strings", "width or height is written as a string")
+        return PageFrame(*size), strings if wide_string or high_string else None
+    if size == (1, 1):
+        return _fractions(upright, boxes)
+    said = f"the json gives {width} x {height}, the picture has {upright[0]} x {upright[1]}"
+    if size == upright[::-1]:
+        if _fit(boxes, upright):
+            return PageFrame(*upright), ("size_swapped", f"{said}; the picture's size is used")
+        return None, ("size_unclear", f"{said} and the boxes fit only the json's")
+    frame = _same_shape(size, header)
+    if frame is None:
+        return None, ("size_unclear", f"{said}: another shape")
+    if _fit_scaled(boxes, frame):
+        return frame, ("size_scaled", f"{said}; boxes are scaled by {frame.scale_x:.4g}")
+    return None, ("size_unclear", f"{said}: the boxes do not fit the json's size")
+
+
+def _absent(
+    declared: tuple[Any, Any], header: PageHeader, boxes: list[list[float]]
+) -> tuple[PageFrame | None, Finding]:
+    width, height = header.upright
+    if _fit(boxes, header.upright):
+        text = f"width {declared[0]!r}, height {declared[1]!r}; {width} x {height} is used"
+        return PageFrame(width, height), ("size_absent", text)
+    text = "no usable size in the json, and the boxes do not fit the picture"
+    return None, ("size_unclear", text)
+
+
+def _fractions(size: tuple[int, int], boxes: list[list[float]]) -> tuple[PageFrame | None, Finding]:
+    if look_normalised(boxes) or all(min(box[2:]) <= 0 for box in boxes):
+        text = f"the json gives 1 x 1 and fractions; scaled to {size[0]} x {size[1]}"
+        return PageFrame(*size, *size), ("normalised_boxes", text)
+    text = f"the json gives 1 x 1, the picture has {size[0]} x {size[1]}"
+    return None, ("size_unclear", text)
+
+
+def _same_shape(size: tuple[int, int], header: PageHeader) -> PageFrame | None:
+    """The picture's frame, upright or as stored, that has the aspect of `size`."""
+    for real in (header.upright, header.stored):
+        scale_x, scale_y = real[0] / size[0], real[1] / size[1]
+        if scale_x and scale_y and abs(scale_x / scale_y - 1.0) <= 0.01 + 1.0 / min(*size, *real):
+            return PageFrame(*real, scale_x, scale_y)
+    return None
+
+
+def _fit_scaled(boxes: list[list[float]], frame: PageFrame) -> bool:
+    scales = (frame.scale_x, frame.scale_y) * 2
+    scaled = [[value * scale for value, scale in zip(box, scales, strict=True)] for box in boxes]
+    return _fit(scaled, (frame.width, frame.height))
+
+
+def _fit(boxes: list[list[float]], size: tuple[int, int]) -> bool:
+    """Whether nearly all boxes lie on a page of this size; True without boxes."""
+    inside = sum(
+        reach(box)[0] <= size[0] * 1.02 + 1 and reach(box)[1] <= size[1] * 1.02 + 1 for box in boxes
+    )
+    return inside >= 0.9 * len(boxes)

@@ -1,21 +1,21 @@
-"""Turning a COCO document into what can be used of it, with every change said; writes nothing."""
+"""Cleaning a COCO document for training; every change is reported."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from graphkd.data.check.boxes import (
     PageFrame,
     as_int,
+    decide_frame,
     fit_box,
     fit_mask,
     look_like_corners,
     look_normalised,
 )
-from graphkd.data.check.frames import decide_frame, sizes_are_wrong
-from graphkd.data.check.listing import clean_categories, clean_images, find_files, group_annotations
-from graphkd.data.check.pages import PageFile, inspect_pages
+from graphkd.data.check.document import clean_categories, clean_images, group_annotations
+from graphkd.data.check.files import PageFile, find_files, inspect_pages
 from graphkd.data.check.problems import ERROR, KINDS, NOTE, Problem
 from graphkd.data.images import MAX_PIXELS
 
@@ -24,7 +24,7 @@ from graphkd.data.images import MAX_PIXELS
 class CleanPage:
     """One usable page: size as it is read (pixels), boxes x, y, width, height within it."""
 
-    entry: dict[str, Any]  # the json's own entry, ids and sizes put right
+    entry: dict[str, Any]  # the json's own entry with corrected ids and sizes
     path: Path
     annotations: list[dict[str, Any]]
     file: PageFile | None
@@ -66,7 +66,6 @@ def clean(
     inspect: bool = True,
     decode: bool = False,
     max_pixels: int = MAX_PIXELS,
-    advance: Callable[[int], None] | None = None,
 ) -> CleanSet:
     """Apply every rule of `graphkd.data.check.problems.KINDS` to a COCO document.
 
@@ -77,11 +76,9 @@ def clean(
             believed and only images without a size are opened.
         decode: decode every image instead of trusting the end mark.
         max_pixels: larger images are left out without being decoded.
-        advance: called with the number of images done since the last call.
 
     Returns:
         The usable pages and all findings. A document with an error gives no page.
-
     """
     result = CleanSet(extra={k: document[k] for k in ("info", "licenses") if k in document})
     found = result.problems.append
@@ -92,7 +89,7 @@ def clean(
     known = {category["id"] for category in result.categories}
     groups = group_annotations(document.pop("annotations"), images, known, found)
     files = find_files(images, Path(image_root), found)
-    sheets = _inspect(files, images, inspect, decode, max_pixels, advance)
+    sheets = _inspect(files, images, inspect, decode, max_pixels)
     draft = _frames(sheets, images, groups, found)
     _warn_about_corners(draft, groups, found)
     used: dict[str, str] = {}
@@ -114,7 +111,6 @@ def _inspect(
     inspect: bool,
     decode: bool,
     max_pixels: int,
-    advance: Callable[[int], None] | None,
 ) -> list[tuple[int, PageFile]]:
     """Look at the images; with `inspect` off only those whose size the json does not give."""
 
@@ -124,7 +120,7 @@ def _inspect(
         return inspect or min(sizes) < 2
 
     jobs = [(path, images[i]["file_name"]) for i, path in files if wanted(i)]
-    looked = inspect_pages(jobs, decode=decode, max_pixels=max_pixels, advance=advance)
+    looked = inspect_pages(jobs, decode=decode, max_pixels=max_pixels)
     return [(i, next(looked) if wanted(i) else PageFile(path, None)) for i, path in files]
 
 
@@ -136,26 +132,18 @@ def _frames(
 ) -> list[tuple[int, PageFile, PageFrame]]:
     """The frame of every page that can be used."""
     fractions = look_normalised([a["bbox"] for group in groups.values() for a in group])
-    sizes_wrong = sizes_are_wrong(
-        (_declared(images[i]), sheet.header, [a["bbox"] for a in groups.get(i, [])])
-        for i, sheet in sheets
-        if sheet.header is not None
-    )
     draft = []
     for image_id, sheet in sheets:
         image = images[image_id]
         for problem in sheet.problems:
-            found(Problem(problem.kind, problem.message, problem.file, image_id))
-        declared = _declared(image)
+            found(replace(problem, image_id=image_id))
+        declared = image.get("width"), image.get("height")
         if sheet.header is not None:
             boxes = [a["bbox"] for a in groups.get(image_id, [])]
-            name = image["file_name"]
-            frame, problem = decide_frame(
-                declared, sheet.header, boxes, name, sizes_wrong=sizes_wrong
-            )
-            if problem is not None:
-                found(Problem(problem.kind, problem.message, problem.file, image_id))
-        elif any(KINDS[p.kind][0] == "skip" for p in sheet.problems):
+            frame, finding = decide_frame(declared, sheet.header, boxes)
+            if finding is not None:
+                found(Problem(*finding, image["file_name"], image_id))
+        elif sheet.unusable:
             frame = None
         else:
             frame = PageFrame(as_int(declared[0])[0] or 0, as_int(declared[1])[0] or 0)
@@ -169,10 +157,6 @@ def _frames(
             frame = whole
         draft.append((image_id, sheet, frame))
     return draft
-
-
-def _declared(image: dict[str, Any]) -> tuple[Any, Any]:
-    return image.get("width"), image.get("height")
 
 
 def _warn_about_corners(
@@ -220,7 +204,7 @@ def _clean_boxes(
         box, kind = fit_box(annotation["bbox"], frame)
         page = f"the page of {frame.width} x {frame.height}"
         if box is None:
-            say(kind, f"bbox {annotation['bbox']} on {page}: {KINDS[kind][1]}; dropped")
+            say(kind, f"bbox {annotation['bbox']} on {page}: {KINDS[kind][1]}")
             continue
         if kind == "box_clipped":
             say(kind, f"bbox {annotation['bbox']} reaches over {page}; cut to it")
@@ -250,8 +234,9 @@ def _clean_fields(
     area = annotation.get("area")
     good = isinstance(area, (int, float)) and not isinstance(area, bool) and area > 0
     full = box[2] * box[3]
+    # The area of a polygon is at most its box's; the rest allows for rounding.
     if not good or box != annotation["bbox"] or not area <= full * 1.05 + 1:
-        area = full if mask is None or isinstance(mask, dict) else min(full, _area(mask))
+        area = full
     cleaned = {k: v for k, v in annotation.items() if k not in ("segmentation", "ignore")}
     cleaned.update(bbox=box, area=area, iscrowd=int(crowd))
     if mask is not None:
@@ -262,16 +247,6 @@ def _clean_fields(
 def _marked(mark: Any) -> bool:
     """Whether a 0/1 field is set, also where it is written as a string."""
     return mark is True or bool(as_int(mark)[0])
-
-
-def _area(polygons: list[list[float]]) -> float:
-    """The area of polygons that do not overlap; the shoelace formula."""
-    total = 0.0
-    for polygon in polygons:
-        xs, ys = polygon[0::2], polygon[1::2]
-        turns = zip(xs, ys, xs[1:] + xs[:1], ys[1:] + ys[:1], strict=True)
-        total += abs(sum(x0 * y1 - x1 * y0 for x0, y0, x1, y1 in turns)) / 2
-    return total
 
 
 def _renumber(pages: list[CleanPage], found: Callable[[Problem], None]) -> None:

@@ -1,11 +1,30 @@
-"""Finding an image below its folder by the name the json gives it; opens no image."""
+"""Finding the images that a json names, and looking at them."""
 
 import os
+import threading
 import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from graphkd.data.check.problems import Problem
+from tqdm import tqdm
+
+from graphkd.data.check.problems import SKIP, Problem
+from graphkd.data.images import (
+    MAX_PIXELS,
+    ImageProblem,
+    PageHeader,
+    decode_test,
+    ends_properly,
+    read_header,
+    wrong_extension,
+)
+
+_BIG = 20_000_000  # pages of more pixels than this are decoded one at a time
+_one_big_page = threading.Lock()
+_BATCH = 512  # results held at a time
 
 
 class Folder:
@@ -23,17 +42,13 @@ class Folder:
 
         Returns:
             (path, None) for a plain hit; (path, problem) where it was found under the other
-            Unicode normal form; (None, problem) where the name is refused or nothing is there.
-
+            Unicode normal form; (None, problem) where the name is refused or there is no file.
         """
         if not isinstance(name, str) or not name.strip():
-            return None, Problem("no_file_name", f"file_name is {name!r}; the image is left out")
+            return None, Problem("no_file_name", f"file_name is {name!r}")
         if _leaves(name):
-            return None, Problem(
-                "path_outside",
-                f"the file name leaves {self.root} (only names below it are read); left out",
-                file=name,
-            )
+            text = f"the file name leaves {self.root} (only names below it are read)"
+            return None, Problem("path_outside", text, file=name)
         try:
             path = self.root / name
             if os.path.isfile(path):
@@ -44,11 +59,8 @@ class Folder:
             return None, Problem("image_missing", "the file name is not a legal name", file=name)
         twin = by_form.get(unicodedata.normalize("NFC", relative.name))
         if twin is not None and (path.parent / twin).is_file():
-            return path.parent / twin, Problem(
-                "name_normal_form",
-                "found under another Unicode normal form (NFC/NFD) of its name",
-                file=name,
-            )
+            text = "found under another Unicode normal form (NFC/NFD) of its name"
+            return path.parent / twin, Problem("name_normal_form", text, file=name)
         hint = by_case.get(relative.name.casefold())
         return None, Problem("image_missing", self._missing(path, hint), file=name)
 
@@ -57,7 +69,7 @@ class Folder:
             return f"missing: the image folder {self.root} does not exist"
         if hint is not None:
             return f"missing: {path} is not there, but {hint} is: upper and lower case differ"
-        return f"missing: {path} is not there; left out"
+        return f"missing: {path} is not there"
 
     def _listing(self, folder: Path) -> tuple[dict[str, str], dict[str, str]]:
         if folder not in self._listings:
@@ -80,3 +92,103 @@ def _leaves(name: str) -> bool:
         if depth < 0:
             return True
     return False
+
+
+def find_files(
+    images: dict[int, dict[str, Any]], root: Path, found: Callable[[Problem], None]
+) -> list[tuple[int, Path]]:
+    """(image id, path) of every image whose file is there.
+
+    A name that differs from the disk's in its Unicode form is replaced in `images`.
+    """
+    folder = Folder(root)
+    files = []
+    for image_id, image in images.items():
+        path, problem = folder.find(image.get("file_name"))
+        if problem is not None:
+            found(replace(problem, image_id=image_id))
+        if path is not None:
+            if problem is not None:
+                images[image_id] = {**image, "file_name": path.relative_to(root).as_posix()}
+            files.append((image_id, path))
+    return files
+
+
+@dataclass
+class PageFile:
+    """What was found out about one image file; `header` is None where it cannot be used."""
+
+    path: Path
+    header: PageHeader | None
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def unusable(self) -> Problem | None:
+        """Why the page cannot be read; None where it can, or where nobody looked."""
+        return next((problem for problem in self.problems if problem.level == SKIP), None)
+
+
+def inspect_page(path: Path, name: str, *, decode: bool, max_pixels: int = MAX_PIXELS) -> PageFile:
+    """Look at one image.
+
+    Args:
+        path: the file.
+        name: its name in the json, for messages.
+        decode: decode every page; otherwise only files without a proper end mark.
+        max_pixels: larger pages are refused without decoding.
+    """
+    try:
+        header = read_header(path, max_pixels=max_pixels)
+        if decode or not ends_properly(path, header):
+            if header.stored[0] * header.stored[1] > _BIG:
+                with _one_big_page:
+                    decode_test(path, max_pixels=max_pixels)
+            else:
+                decode_test(path, max_pixels=max_pixels)
+    except ImageProblem as error:
+        return PageFile(path, None, [Problem(error.kind, str(error), file=name)])
+    except OSError as error:
+        text = f"cannot be read ({error.strerror})"
+        return PageFile(path, None, [Problem("image_unreadable", text, file=name)])
+    return PageFile(path, header, list(_remarks(path, name, header)))
+
+
+def _remarks(path: Path, name: str, header: PageHeader) -> Iterator[Problem]:
+    if header.frames > 1:
+        text = f"holds {header.frames} pages; only the first is used"
+        yield Problem("several_frames", text, file=name)
+    if header.orientation != 1:
+        yield Problem("exif_rotation", f"EXIF orientation {header.orientation}", file=name)
+    if header.unusual:
+        yield Problem("unusual_pixels", f"{header.format} of mode {header.mode}", file=name)
+    if wrong_extension(path, header):
+        yield Problem("wrong_extension", f"is a {header.format} inside", file=name)
+
+
+def inspect_pages(
+    jobs: Sequence[tuple[Path, str]], *, decode: bool, max_pixels: int = MAX_PIXELS
+) -> Iterator[PageFile]:
+    """Look at many images in parallel, in order, with a progress bar where it takes long.
+
+    Args:
+        jobs: pairs of path and name.
+        decode: see `inspect_page`.
+        max_pixels: see `inspect_page`.
+    """
+    with (
+        ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool,
+        progress("looking at images", len(jobs)) as bar,
+    ):
+        for first in range(0, len(jobs), _BATCH):
+            looked = pool.map(
+                lambda job: inspect_page(*job, decode=decode, max_pixels=max_pixels),
+                jobs[first : first + _BATCH],
+            )
+            for page in looked:
+                bar.update()
+                yield page
+
+
+def progress(text: str, total: int) -> tqdm:
+    """A progress bar for work on many pages: on a terminal only, and only after a second."""
+    return tqdm(total=total, desc=text, unit="page", disable=None, leave=False, delay=1)

@@ -1,13 +1,13 @@
-"""The kinds of problem a data set can have and what is done about each; finds none itself."""
+"""The kinds of problem that a data set can have, and what is done about each."""
 
 from dataclasses import dataclass
 
 ERROR = "error"  # the whole file is refused
 SKIP = "skip"  # one page is left out
 DROP = "drop"  # one box is left out
-REPAIR = "repair"  # put right, nothing is lost
+REPAIR = "repair"  # corrected, nothing is lost
 WARN = "warn"  # loaded as it is, someone should look
-NOTE = "note"  # legal; said only in reports, never counted as a problem
+NOTE = "note"  # legal; shown in reports, never counted as a problem
 
 KINDS: dict[str, tuple[str, str]] = {
     "not_coco": (ERROR, "the file is no readable COCO json"),
@@ -37,7 +37,6 @@ KINDS: dict[str, tuple[str, str]] = {
     "size_absent": (REPAIR, "width or height is missing in the json"),
     "size_swapped": (REPAIR, "width and height are swapped in the json"),
     "size_scaled": (REPAIR, "the json describes another resolution"),
-    "size_wrong": (REPAIR, "the json's size is wrong; the boxes are in the picture's pixels"),
     "normalised_boxes": (REPAIR, "boxes are fractions of the page"),
     "name_normal_form": (REPAIR, "the name's Unicode form differs from the disk's"),
     "same_file_twice": (WARN, "one page is listed twice"),
@@ -72,7 +71,13 @@ class Problem:
         return KINDS[self.kind][0]
 
     def line(self) -> str:
-        """The finding in one line, with everything needed to find the place."""
+        """The finding in one line, with everything needed to find the place, and what is lost."""
+        lost = {SKIP: "; left out", DROP: "; dropped"}.get(self.level, "")
+        return self.place_and_message + lost
+
+    @property
+    def place_and_message(self) -> str:
+        """The finding in one line, whatever is done about it."""
         where = []
         if self.file is not None:
             where.append(str(self.file))

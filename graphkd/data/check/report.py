@@ -1,14 +1,25 @@
-"""Checking one data set as a whole and saying what was found, as a dict; prints nothing."""
+"""Checking one data set, and writing a repaired copy; the source is only read."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+import json
+import math
+import shutil
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from graphkd.data.check.clean import CleanSet, clean
+from graphkd.data.check.boxes import as_box
+from graphkd.data.check.clean import CleanPage, CleanSet, clean
 from graphkd.data.check.document import NotCoco, read_document
-from graphkd.data.check.fix import corners_to_sizes
-from graphkd.data.check.problems import KINDS, Problem, count_by_kind
+from graphkd.data.check.files import progress
+from graphkd.data.check.problems import Problem, count_by_kind
+from graphkd.data.images import read_page, wrong_extension
+from graphkd.errors import UserError
+from graphkd.io import NewFolder
+
+JSON_NAME = "annotations.json"
+IMAGES_NAME = "images"
 
 
 @dataclass(frozen=True)
@@ -50,7 +61,6 @@ def check(
     category_ids: Sequence[int] | None = None,
     decode: bool = True,
     corners: bool = False,
-    advance: Callable[[int], None] | None = None,
 ) -> Report:
     """Check a COCO data set: the json, every image and every box.
 
@@ -61,11 +71,9 @@ def check(
         category_ids: the ids that go with `classes`, in their order; None accepts any.
         decode: decode every image; otherwise only headers and end marks are looked at.
         corners: read boxes as x1, y1, x2, y2.
-        advance: called with the number of images done since the last call.
 
     Raises:
         UserError: there is no such json file. Damage is reported, not raised.
-
     """
     where = {"json_file": str(json_file), "image_root": str(image_root)}
     try:
@@ -77,7 +85,7 @@ def check(
         document = corners_to_sizes(document)
     pages, boxes = len(document["images"]), len(document["annotations"])
     names = [category.get("name") for category in document["categories"]]
-    cleaned = clean(document, image_root, decode=decode, advance=advance)
+    cleaned = clean(document, image_root, decode=decode)
     if classes is not None and sorted(map(str, names)) != sorted(classes):
         text = f"the classes are {', '.join(map(str, names))}; expected: {', '.join(classes)}"
         cleaned.problems.insert(0, Problem("wrong_classes", text))
@@ -90,6 +98,127 @@ def check(
     return Report(**where, pages=pages, boxes=boxes, cleaned=cleaned)
 
 
-def title(kind: str) -> str:
-    """What a kind of finding means, in words."""
-    return KINDS[kind][1]
+def corners_to_sizes(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with every box read as x1, y1, x2, y2; unreadable boxes stay as they are."""
+    for annotation in document["annotations"]:
+        box, _, kind = as_box(annotation.get("bbox"))
+        if kind is None:
+            annotation["bbox"] = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
+    return document
+
+
+def write_fixed(cleaned: CleanSet, out: str | Path) -> list[Problem]:
+    """Write the usable part of a data set as a clean one: OUT/annotations.json and OUT/images.
+
+    Plain pages are copied byte by byte. Turned, transparent, 16-bit, CMYK and several-page files
+    are written anew as 8-bit PNG, upright in the frame of their boxes; a page listed twice is
+    listed once, with the boxes of both.
+
+    Args:
+        cleaned: the result of `clean` with images inspected.
+        out: a folder that is not there yet or is empty; appears only when all is written.
+
+    Returns:
+        What a new check of the copy still finds, notes left out; empty where it is clean.
+
+    Raises:
+        UserError: the set has an error that cannot be repaired, or `out` is in use.
+    """
+    if cleaned.error is not None:
+        raise UserError(f"cannot be repaired: {cleaned.error.line()}")
+    if any(p.kind == "boxes_look_like_corners" for p in cleaned.problems):
+        raise UserError(
+            "boxes look like x1, y1, x2, y2: say --boxes corners to convert them, "
+            "or --boxes xywh if they are right as they are"
+        )
+    if not cleaned.pages:
+        raise UserError("no page of this data set can be used: there is nothing to write")
+    names: set[str] = set()
+    cleaned.pages = merge_listings(cleaned.pages)
+    with NewFolder(out) as draft:
+        with progress("writing the copy", len(cleaned.pages)) as bar:
+            for page in cleaned.pages:
+                page.entry["file_name"] = _write_page(page, draft / IMAGES_NAME, names)
+                bar.update()
+        write_document(draft / JSON_NAME, cleaned.document())
+    folder = Path(out)
+    return clean(read_document(folder / JSON_NAME), folder / IMAGES_NAME).counted
+
+
+def write_document(path: Path, document: dict[str, Any]) -> None:
+    """Write a COCO document; NaN and infinity in fields that no rule reads become null."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        text = json.dumps(document, ensure_ascii=False, allow_nan=False)
+    except ValueError:  # rare, so a big set is not walked over in Python for nothing
+        text = json.dumps(_legal(document), ensure_ascii=False, allow_nan=False)
+    # A lone surrogate is legal in json but not in UTF-8: written as the escape it came as.
+    path.write_bytes(text.encode("utf-8", "backslashreplace"))
+
+
+def _legal(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _legal(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_legal(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def merge_listings(pages: list[CleanPage]) -> list[CleanPage]:
+    """One page a file: the boxes of later listings that differ are added to the first one.
+
+    Raises:
+        UserError: two listings of one file give different sizes.
+    """
+    first: dict[str, CleanPage] = {}
+    for page in pages:
+        key = str(page.path)
+        if key not in first:
+            first[key] = replace(page, annotations=list(page.annotations))
+            continue
+        kept = first[key]
+        same_frame = all(kept.entry[side] == page.entry[side] for side in ("width", "height"))
+        if page.annotations and not same_frame:
+            raise UserError(
+                f"{page.entry['file_name']} is listed as image {kept.entry['id']} and "
+                f"{page.entry['id']} in two different frames; delete one of the two by hand"
+            )
+        known = {(a["category_id"], *a["bbox"]) for a in kept.annotations}
+        kept.annotations.extend(
+            {**a, "image_id": kept.entry["id"]}
+            for a in page.annotations
+            if (a["category_id"], *a["bbox"]) not in known
+        )
+    return list(first.values())
+
+
+def _write_page(page: CleanPage, folder: Path, names: set[str]) -> str:
+    """Copy or rewrite one image; returns its new name relative to `folder`."""
+    header = page.file.header if page.file is not None else None
+    redraw = header is not None and (header.orientation != 1 or header.unusual or header.frames > 1)
+    relative = PurePosixPath(unicodedata.normalize("NFC", page.entry["file_name"]))
+    relative = PurePosixPath(*(part for part in relative.parts if part not in (".", "..")))
+    if redraw:
+        relative = relative.with_suffix(".png")
+    elif header is not None and wrong_extension(page.path, header):
+        relative = relative.with_suffix(f".{header.format.lower()}")
+    name = _free_name(relative, names)
+    target = folder / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if redraw:
+        from PIL import Image
+
+        size = (page.entry["width"], page.entry["height"])
+        Image.fromarray(read_page(page.path, size=size)).save(target)
+    else:
+        shutil.copyfile(page.path, target)
+    return name
+
+
+def _free_name(relative: PurePosixPath, names: set[str]) -> str:
+    name, number = relative, 1
+    while name.as_posix().casefold() in names:
+        name = relative.with_name(f"{relative.stem}_{number}{relative.suffix}")
+        number += 1
+    names.add(name.as_posix().casefold())
+    return name.as_posix()
