@@ -144,21 +144,39 @@ def training_dicts(names: Sequence[str], *, filter_empty: bool) -> list[dict[str
 
 
 def _training_dicts(name: str) -> list[dict[str, Any]]:
-    from detectron2.data import DatasetCatalog
-
     require(name)
     entry = _registered.get(name)
     if entry is not None:
         require_data(entry)
         ids = entry.category_ids
         return load_coco(entry.json_file, entry.image_root, entry.classes, category_ids=ids)
-    dicts = DatasetCatalog.get(name)
+    dicts = _own_loader(name)
     fault = untrainable(dicts)
     if fault is not None:
         json_file = source_json(name)
         advice = "correct its loader" if json_file is None else remedy(json_file, name)
         raise UserError(f"data set {name}: {fault}; {advice}")
     return dicts
+
+
+def _own_loader(name: str) -> list[dict[str, Any]]:
+    """What a loader that the user registered gives.
+
+    Raises:
+        UserError: it fails on a json, as Detectron2's does where a key is missing.
+    """
+    from detectron2.data import DatasetCatalog
+
+    try:
+        return DatasetCatalog.get(name)
+    except (AssertionError, LookupError, TypeError, ValueError) as error:
+        json_file = source_json(name)
+        if json_file is None:
+            raise
+        said = f"{type(error).__name__}: {error}"
+        raise UserError(
+            f"data set {name}: its loader fails on {json_file} ({said}); {remedy(json_file, name)}"
+        ) from error
 
 
 def _published_dicts(entry: Entry) -> list[dict[str, Any]]:
@@ -194,6 +212,7 @@ def check_scorable(names: Sequence[str]) -> None:
             _published_dicts(_registered[name])
         elif source_json(name) is not None and images is not None:
             load_published(source_json(name), images, classes_of(name), name=name)
+            _own_loader(name)
 
 
 def entry_of(name: str) -> Entry | None:

@@ -214,6 +214,7 @@ def evaluate_weights(cfg: CfgNode, weights: Path, *, source: Path) -> dict:
     classes = check_classes(cfg, source=source)
     if not weights.is_file():
         raise UserError(f"{weights}: no such weights file; train the config first")
+    check_scorable(cfg.DATASETS.TEST)
     prepare(cfg)
     return test(cfg, build_trained(cfg, weights, classes=classes), classes=classes)
 

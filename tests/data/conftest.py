@@ -10,7 +10,6 @@ from graphkd.data import catalog
 def data_root(tmp_path, monkeypatch):
     """An empty data folder and empty catalogs, as far as graphkd fills them."""
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "datasets"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     before = set(DatasetCatalog) | set(MetadataCatalog)
     catalog.unregister_all()
     yield tmp_path / "datasets"

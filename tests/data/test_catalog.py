@@ -1,6 +1,6 @@
 """Names in Detectron2's catalogs: known sets, generated pages and the user's own."""
 
-import logging
+import json
 
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -108,19 +108,70 @@ def test_detectron2s_own_registration_works(data_root):
     assert catalog.locate("plain_set")[0] == json_file
 
 
-def test_detectron2s_own_registration_is_checked_like_any_other(data_root, caplog, monkeypatch):
-    monkeypatch.setattr(logging.getLogger("graphkd"), "propagate", True)
+def test_a_users_own_loader_stays_his(data_root):
     dirty = document()
-    dirty["annotations"][0]["bbox"] = [1.0, 1.0, float("nan"), 9.0]
+    dirty["annotations"][0]["bbox"] = [50, 1, 20, 9]  # over the edge
     json_file, images = write_set(data_root / "plain", dirty)
-    register_coco_instances("dirty_set", {"text_classes": ["text"]}, str(json_file), str(images))
-    assert catalog.classes_of("dirty_set") == ("text", "figure")
-    boxes = [a for page in DatasetCatalog.get("dirty_set") for a in page["annotations"]]
-    assert len(boxes) == len(dirty["annotations"]) - 1 and "dropped" in caplog.text
-    assert catalog.text_classes("dirty_set") == ("text",)
-    # Scoring reads a cleaned copy, but the source stays known.
-    assert MetadataCatalog.get("dirty_set").json_file != str(json_file)
-    assert catalog.source_json("dirty_set") == json_file
+    register_coco_instances("his", {"text_classes": ["text"]}, str(json_file), str(images))
+    loader = DatasetCatalog["his"]
+    assert catalog.classes_of("his") == ("text", "figure")
+    assert catalog.text_classes("his") == ("text",)
+    pages = catalog.training_dicts(["his"], filter_empty=True)
+    catalog.check_scorable(["his"])
+    assert DatasetCatalog["his"] is loader
+    assert [a["bbox"] for page in pages for a in page["annotations"]][0] == [50, 1, 20, 9]
+    assert MetadataCatalog.get("his").json_file == str(json_file)
+    assert catalog.source_json("his") == json_file
+    assert catalog.published("his") == dirty
+
+
+@pytest.mark.parametrize("box", [[1.0, 1.0, float("nan"), 9.0], [1, 2, 3], "1234x"])
+def test_a_box_that_cannot_be_trained_on_is_refused_in_a_users_own_loader(data_root, box):
+    dirty = document()
+    dirty["annotations"][1]["bbox"] = box
+    json_file, images = write_set(data_root / "plain", dirty)
+    register_coco_instances("his", {}, str(json_file), str(images))
+    with pytest.raises(UserError, match="his: .*a.jpg has the box.*data check his --fix OUT"):
+        catalog.training_dicts(["his"], filter_empty=False)
+    DatasetCatalog.register("function", lambda: [{"file_name": "x", "annotations": [{}]}])
+    with pytest.raises(UserError, match="function: x has the box None.*correct its loader"):
+        catalog.training_dicts(["function"], filter_empty=False)
+
+
+@pytest.mark.parametrize("key", ["width", "file_name"])
+def test_a_json_that_detectron2s_loader_fails_on_is_one_line(data_root, key):
+    content = document()
+    del content["images"][0][key]
+    json_file, images = write_set(data_root / "plain", content)
+    register_coco_instances("his", {}, str(json_file), str(images))
+    with pytest.raises(UserError, match="his.*KeyError: .*data check his --fix OUT"):
+        catalog.training_dicts(["his"], filter_empty=False)
+    with pytest.raises(UserError, match="data check his --fix OUT"):
+        catalog.check_scorable(["his"])
+
+
+def test_training_gets_cleaned_pages_and_scoring_the_published_ones(data_root):
+    broken = document()
+    broken["annotations"][0]["bbox"] = [50, 6, 20, 30]  # reaches over the right edge
+    broken["annotations"][2]["bbox"] = [5, 5, 0, 10]  # no area
+    json_file, images = write_set(data_root / "letters", broken)
+    catalog.add_own("letters", json_file, images)
+    pages = catalog.training_dicts(["letters"], filter_empty=False)
+    boxes = [a["bbox"] for page in pages for a in page["annotations"]]
+    assert boxes == [[50, 6, 10, 30], [30, 40, 25, 35]]
+    assert len(catalog.training_dicts(["letters"], filter_empty=True)) == 1
+    pages = DatasetCatalog.get("letters")
+    boxes = [a["bbox"] for page in pages for a in page["annotations"]]
+    assert boxes == [a["bbox"] for a in broken["annotations"]]
+    assert catalog.published("letters") == broken
+    assert MetadataCatalog.get("letters").json_file == str(json_file)
+
+
+def test_training_on_several_sets_takes_them_in_order(data_root):
+    for name in ("one", "two"):
+        catalog.add_own(name, *write_set(data_root / name))
+    pages = catalog.training_dicts(["two", "one"], filter_empty=True)
+    assert ["two" in page["file_name"] for page in pages] == [True, True, False, False]
 
 
 def test_a_set_that_is_entered_in_both_ways_stays_usable(data_root):
@@ -172,3 +223,41 @@ def test_class_lists_that_differ_are_refused(data_root):
         catalog.dataset_classes([])
     with pytest.raises(TypeError):
         catalog.dataset_classes("publaynet_val")
+
+
+def test_a_missing_set_says_what_to_do(data_root):
+    catalog.register_all()
+    with pytest.raises(
+        UserError, match=r"prima_train is missing.*prima/train\.json.*convert prima"
+    ):
+        DatasetCatalog.get("prima_train")
+
+
+def test_changed_class_ids_are_noticed(data_root):
+    json_file, images = write_set(data_root / "letters")
+    catalog.add_own("letters", json_file, images)
+    swapped = document(categories=[{"id": 2, "name": "text"}, {"id": 1, "name": "figure"}])
+    json_file.write_text(json.dumps(swapped))
+    with pytest.raises(UserError, match="class ids .* differ from the registered ones"):
+        DatasetCatalog.get("letters")
+    with pytest.raises(UserError, match="class ids .* differ from the registered ones"):
+        catalog.training_dicts(["letters"], filter_empty=False)
+
+
+def test_generated_pages_are_made_on_loading(data_root, monkeypatch):
+    made = []
+
+    def ensure(base, name, split):
+        made.append((name, split))
+        folder = base / name / split
+        content = document(categories=[{"id": i + 1, "name": n} for i, n in enumerate(names)])
+        path, _ = write_set(folder, content)
+        path.rename(folder / "annotations_5.json")
+        return folder
+
+    names = catalog.dataset_classes(["pages_tiny_val"])
+    assert not data_root.exists()
+    monkeypatch.setattr("graphkd.synthesis.ensure", ensure)
+    assert len(DatasetCatalog.get("pages_tiny_val")) == 2
+    assert made == [("pages_tiny", "val")]
+    assert catalog.locate("pages_tiny_val")[0].is_file()

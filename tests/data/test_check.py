@@ -8,8 +8,7 @@ import pytest
 from PIL import Image
 
 from graphkd.data.check import KINDS, clean, read_document
-from graphkd.data.check.fix import write_fixed
-from graphkd.data.check.report import check
+from graphkd.data.check.report import check, write_fixed
 from graphkd.data.images import read_page
 from graphkd.errors import UserError
 from tests.data.sets import document, page, write_set

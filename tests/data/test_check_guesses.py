@@ -1,17 +1,12 @@
 """What a check concludes from a set as a whole: sizes, fractions, crowds and class names."""
 
-import json
-
 import numpy as np
 import pytest
 
 from graphkd.cli import main
 from graphkd.data.catalog import add_own, text_classes
-from graphkd.data.check.boxes import PageFrame, look_normalised
-from graphkd.data.check.fix import write_fixed
-from graphkd.data.check.frames import decide_frame
+from graphkd.data.check.boxes import PageFrame, decide_frame, look_normalised
 from graphkd.data.check.report import check
-from graphkd.data.entries import write_text
 from graphkd.data.images import PageHeader
 from graphkd.errors import UserError
 from tests.data.sets import document, write_set
@@ -52,11 +47,10 @@ def sized(scale):
     return content
 
 
-def test_boxes_in_the_pictures_pixels_stay_where_the_size_is_wrong(tmp_path):
+def test_boxes_in_the_pictures_pixels_are_left_out_where_the_size_is_wrong(tmp_path):
+    """Read as the json says they leave the page, and nothing else says what they mean."""
     report = check(*write_set(tmp_path / "in", sized(0.5)))
-    assert counts(report) == {"size_wrong": 2}
-    assert boxes(report) == [a["bbox"] for a in document()["annotations"]]
-    assert write_fixed(report.cleaned, tmp_path / "out") == []
+    assert counts(report) == {"size_unclear": 2} and boxes(report) == []
 
 
 def test_boxes_of_another_resolution_are_scaled_as_before(tmp_path):
@@ -68,41 +62,10 @@ def test_boxes_of_another_resolution_are_scaled_as_before(tmp_path):
     assert boxes(report) == [a["bbox"] for a in document()["annotations"]]
 
 
-def test_a_sparse_page_is_read_like_the_others_of_its_set(tmp_path):
-    content = sized(0.5)
-    del content["annotations"][1]  # what is left of page 1 would fit the json's size, too
-    content["annotations"][0]["bbox"] = [5, 6, 20, 30]
-    content["images"].append({"id": 3, "file_name": "c.jpg", "width": 30, "height": 40})
-    content["annotations"].append({"id": 9, "image_id": 3, "category_id": 1, "bbox": [9, 9, 50, 9]})
-    json_file, images = write_set(tmp_path, content)
-    (images / "c.jpg").write_bytes((images / "b.jpg").read_bytes())
-    report = check(json_file, images)
-    assert counts(report) == {"size_wrong": 3}
-    assert boxes(report)[0] == [5, 6, 20, 30]
-
-
-def test_one_page_of_a_wrong_size_says_nothing_about_the_others(tmp_path):
-    content = sized(0.5)
-    content["annotations"][0]["bbox"] = [5, 6, 10, 10]
-    content["annotations"][1]["bbox"] = [15, 20, 10, 10]
-    report = check(*write_set(tmp_path, content))
-    assert counts(report) == {"size_scaled": 1, "size_wrong": 1}
-    assert boxes(report) == [[10, 12, 20, 20], [30, 40, 20, 20], [0, 0, 60, 80]]
-
-
-@pytest.mark.parametrize("wrong", [False, True])
-def test_boxes_that_fit_neither_size_are_left_out(wrong):
+def test_boxes_that_do_not_fit_the_given_size_are_left_out():
     header = PageHeader((100, 200), 1, "JPEG", "RGB", 1, False)
-    found, problem = decide_frame((50, 100), header, [[0, 0, 150, 90]], "a.jpg", sizes_wrong=wrong)
-    assert found is None and problem.kind == "size_unclear"
-    found, problem = decide_frame((50, 100), header, [[0, 0, 90, 90]], "a.jpg")
-    assert found == PageFrame(100, 200) and problem.kind == "size_wrong"
-
-
-def test_a_page_that_fits_the_given_size_alone_is_scaled_whatever_the_set_says():
-    header = PageHeader((100, 200), 1, "JPEG", "RGB", 1, False)
-    found, problem = decide_frame((200, 400), header, [[0, 0, 190, 390]], "a.jpg", sizes_wrong=True)
-    assert problem.kind == "size_scaled" and (found.scale_x, found.scale_y) == (0.5, 0.5)
+    found, (kind, _) = decide_frame((50, 100), header, [[0, 0, 90, 90]])
+    assert found is None and kind == "size_unclear"
 
 
 def fractional(pages=2, boxes_each=12):
@@ -142,8 +105,8 @@ def test_fractions_are_of_the_page_whatever_its_size_in_the_json(tmp_path):
 def test_a_page_of_one_by_one_may_have_a_box_over_its_edge_or_without_area():
     header = PageHeader((100, 200), 1, "JPEG", "RGB", 1, False)
     for found in ([[0.52, 0.1, 0.5, 0.2]], [[0, 0, 0, 0]], []):
-        frame, problem = decide_frame((1, 1), header, found, "a.jpg")
-        assert frame == PageFrame(100, 200, 100, 200) and problem.kind == "normalised_boxes"
+        frame, (kind, _) = decide_frame((1, 1), header, found)
+        assert frame == PageFrame(100, 200, 100, 200) and kind == "normalised_boxes"
 
 
 def test_boxes_without_area_do_not_make_a_set_one_of_fractions():
@@ -188,17 +151,3 @@ def test_class_names_of_every_script_are_fine(tmp_path):
     names = ("متن\u200cها", "図 版")
     categories = [{"id": i, "name": name} for i, name in enumerate(names, start=1)]
     assert check(*write_set(tmp_path, document(categories=categories))).clean
-
-
-def test_a_full_disk_leaves_no_empty_file(tmp_path, monkeypatch):
-    path = tmp_path / "registered.yaml"
-    path.write_text("old")
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.replace", full)
-    with pytest.raises(OSError, match="No space"):
-        write_text(path, json.dumps({"a": 1}))
-    assert [p.name for p in tmp_path.iterdir()] == ["registered.yaml"]
-    assert path.read_text() == "old"

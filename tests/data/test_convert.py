@@ -1,6 +1,5 @@
 """Converters: hand-written files of each format, and the real examples where they are."""
 
-import contextlib
 import json
 import os
 
@@ -9,10 +8,14 @@ import pytest
 from graphkd.data.check.report import check
 from graphkd.data.coco import load_coco
 from graphkd.data.convert import XML_KINDS, convert_coco, convert_xml
-from graphkd.data.convert.alto import plain_label, read_alto, segmonto_class
-from graphkd.data.convert.page import read_page_xml
+from graphkd.data.convert.readers import (
+    plain_label,
+    read_alto,
+    read_page_xml,
+    read_voc,
+    segmonto_class,
+)
 from graphkd.data.convert.split import group_of, parse_shares, split_names
-from graphkd.data.convert.voc import read_voc
 from graphkd.data.convert.zones import BadFile
 from graphkd.data.layouts import HJ_CLASSES, PRIMA_CLASSES, PUBLAYNET_CLASSES, SEGMONTO_CLASSES
 from graphkd.errors import UserError
@@ -245,37 +248,6 @@ def test_images_are_linked_or_copied(tmp_path):
     copied = tmp_path / "copied/images/p1.jpg"
     assert copied.read_bytes() == original.read_bytes() and not copied.samefile(original)
     assert (tmp_path / "linked/images/p1.jpg").read_bytes() == original.read_bytes()
-
-
-class Watched:
-    """Stages that keep what they were told: name -> [total, done]."""
-
-    def __init__(self):
-        self.seen = {}
-
-    @contextlib.contextmanager
-    def __call__(self, name, total):
-        self.seen[name] = [total, 0]
-
-        def advance(done):
-            self.seen[name][1] += done
-
-        yield advance
-
-
-def test_every_stage_of_a_conversion_is_told_to_its_end(tmp_path):
-    for name in ("p1", "p2"):
-        put(tmp_path / f"xml/{name}.xml", VOC.replace("p1", name))
-        page(tmp_path / f"xml/{name}.jpg")
-    watched = Watched()
-    convert_xml(read_voc, tmp_path / "xml", tmp_path / "out", stages=watched)
-    names = ["reading XML", "looking at pages", "writing images"]
-    assert watched.seen == {name: [2, 2] for name in names}
-    write_set(tmp_path / "in", document(categories=[{"id": 1, "name": "text"}]))
-    (tmp_path / "in/annotations.json").rename(tmp_path / "in/val.json")
-    watched = Watched()
-    convert_coco("publaynet", tmp_path / "in", tmp_path / "coco", stages=watched)
-    assert watched.seen == {"val: looking at pages": [2, 2], "writing images": [2, 2]}
 
 
 def test_publaynet_gets_the_catalogs_class_order(tmp_path):

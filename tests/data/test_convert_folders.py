@@ -8,11 +8,10 @@ import pytest
 from PIL import Image
 
 from graphkd.cli import main
-from graphkd.data.check.fix import new_folder
 from graphkd.data.convert import convert_xml
-from graphkd.data.convert.alto import read_alto
-from graphkd.data.convert.voc import read_voc
+from graphkd.data.convert.readers import read_alto, read_voc
 from graphkd.errors import UserError
+from graphkd.io import NewFolder
 from tests.data.sets import page, write_set
 from tests.data.test_convert import ALTO, VOC, put
 
@@ -188,7 +187,7 @@ def test_a_file_is_no_folder_to_write(tmp_path, capsys):
 
 
 def test_a_failed_block_leaves_an_empty_folder_as_it_was(tmp_path):
-    with pytest.raises(KeyError), new_folder(tmp_path) as draft:
+    with pytest.raises(KeyError), NewFolder(tmp_path) as draft:
         (draft / "half").mkdir()
         raise KeyError
     assert list(tmp_path.iterdir()) == []

@@ -4,9 +4,7 @@ import pytest
 
 from graphkd.cli import main
 from graphkd.data.convert import convert_coco, convert_xml
-from graphkd.data.convert.alto import read_alto, segmonto_class
-from graphkd.data.convert.page import read_page_xml
-from graphkd.data.convert.voc import read_voc
+from graphkd.data.convert.readers import read_alto, read_page_xml, read_voc, segmonto_class
 from graphkd.data.convert.zones import BadFile, numbers
 from graphkd.data.layouts import HJ_CLASSES, SEGMONTO_CLASSES
 from tests.data.sets import document, page, write_set

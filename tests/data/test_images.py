@@ -61,7 +61,7 @@ def test_16_bits_are_scaled_not_cut(tmp_path):
 @pytest.mark.parametrize(("brightest", "said"), [(1023, True), (60_000, False), (0, False)])
 def test_fewer_bits_in_16_are_told(tmp_path, caplog, monkeypatch, brightest, said):
     monkeypatch.setattr(logging.getLogger("graphkd"), "propagate", True)
-    monkeypatch.setattr("graphkd.data.depth._warned", [])
+    monkeypatch.setattr("graphkd.data.images._warned", [])
     Image.fromarray(np.array([[0, brightest]], dtype=np.uint16)).save(tmp_path / "p.png")
     for _ in range(2):
         read_page(tmp_path / "p.png")

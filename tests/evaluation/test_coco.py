@@ -13,13 +13,16 @@ import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, build_detection_test_loader
+from detectron2.data.datasets import register_coco_instances
 from detectron2.structures import Boxes, BoxMode, Instances
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import nn
 
+from graphkd.data.catalog import add_own, dataset_classes, training_dicts
 from graphkd.errors import UserError
 from graphkd.evaluation.coco import coco_ap, evaluate, ground_truth, mean_ap
+from tests.data.sets import document, write_set
 
 STATS = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"]
 CLASSES = ["text", "title", "figure", "table"]
@@ -41,7 +44,7 @@ def reference(truth: dict, results: list[dict]) -> dict:
     }
     precision = evaluator.eval["precision"]
     numbers["per_class"] = {}
-    for i, category in enumerate(truth["categories"]):
+    for i, category in enumerate(sorted(truth["categories"], key=lambda item: item["id"])):
         cells = precision[:, :, i, 0, -1]
         cells = cells[cells > -1]
         numbers["per_class"][category["name"]] = 100 * cells.mean() if cells.size else None
@@ -268,7 +271,9 @@ def test_evaluate_runs_the_model_and_writes_its_files(registered, tmp_path):
     assert_same(metrics, reference(ground_truth(dicts, CLASSES), results))
     assert metrics["images"] == len(dicts) and metrics["seconds"] > 0
     assert not any(model.modes) and model.training
-    assert json.loads((tmp_path / "new" / "metrics.json").read_text()) == metrics
+    written = json.loads((tmp_path / "new" / "metrics.json").read_text())
+    assert written.pop("category_ids") == {name: k for k, name in enumerate(CLASSES)}
+    assert written == metrics
     assert len(json.loads((tmp_path / "new" / "coco_results.json").read_text())) == len(results)
     assert sorted(p.name for p in (tmp_path / "new").iterdir()) == [
         "coco_results.json",
@@ -314,6 +319,163 @@ def test_evaluate_takes_detectron2s_own_loader(registered, capsys):
     assert_same(metrics, reference(ground_truth(dicts, CLASSES), results))
     bar = capsys.readouterr().err
     assert f"{len(dicts)}/{len(dicts)}" in bar and "pages/s" in bar
+
+
+def published_set(folder, *, image_ids=(31, 8), category_ids=(9, 4)):
+    """Two pages with everything that cleaning for training changes, and finds of a detector.
+
+    Returns:
+        json, image folder, and results by image id with class numbers 0 and 1.
+    """
+    content = document()
+    text, figure = category_ids
+    content["categories"] = [{"id": text, "name": "text"}, {"id": figure, "name": "figure"}]
+    first, second = image_ids
+    rows = [
+        (first, text, [48, 6, 15, 30]),  # 20 % over the page's edge
+        (first, figure, [5, 40, 30, 20]),
+        (first, figure, [5, 40, 30, 20]),  # a duplicate
+        (first, text, [20, 20, 1, 1]),  # of one pixel
+        (first, text, [30, 60, 20, 0]),  # without area
+        (first, 777, [5, 5, 20, 20]),  # an odd category
+        (second, text, [0, 0, 60, 40]),
+        (second, figure, [70, 90, 10, 10]),  # off the page
+        (second, figure, [0, 40, 60, 40]),
+    ]
+    content["annotations"] = [
+        {"id": i, "image_id": image, "category_id": c, "bbox": b, "area": b[2] * b[3], "iscrowd": 0}
+        for i, (image, c, b) in enumerate(rows, start=10)
+    ]
+    content["annotations"][-1]["iscrowd"] = 1
+    content["annotations"][1]["ignore"] = 1
+    for image, number in zip(content["images"], image_ids, strict=True):
+        image["id"] = number
+    found = {
+        first: [(1, [48, 6, 12, 30], 0.9), (0, [5, 40, 28, 20], 0.8), (1, [20, 20, 1, 1], 0.7),
+                (0, [5, 5, 20, 20], 0.6), (1, [48, 6, 15, 30], 0.5), (0, [6, 41, 30, 20], 0.5)],
+        second: [(1, [0, 0, 60, 40], 0.9), (0, [10, 45, 20, 20], 0.9), (0, [0, 0, 60, 40], 0.3)],
+    }  # fmt: skip
+    by_id = sorted(zip(category_ids, (0, 1), strict=True))
+    order = [name for _, name in by_id]  # class numbers follow the sorted ids
+    table = {
+        image: [{"category_id": order.index(1 - c), "bbox": b, "score": s} for c, b, s in boxes]
+        for image, boxes in found.items()
+    }
+    return (*write_set(folder, content), table)
+
+
+def assert_as_published(json_file, table, name, classes, folder):
+    """AP of `evaluate` and of its result file are pycocotools' on the json, and not trivial."""
+    metrics = evaluate(
+        Oracle(table),
+        build_detection_test_loader(
+            DatasetCatalog.get(name), mapper=lambda page: {**page, "image": None}, num_workers=0
+        ),
+        name,
+        classes=classes,
+        output_dir=folder,
+        progress=False,
+    )
+    results = json.loads((folder / "coco_results.json").read_text())
+    expected = reference(json.loads(json_file.read_text()), results)
+    assert_same(metrics, expected)
+    assert 5 < metrics["AP"] < 95
+    return results
+
+
+@pytest.mark.parametrize("image_ids", [(31, 8), ("b", "a")], ids=["numbers", "strings"])
+@pytest.mark.parametrize("category_ids", [(1, 2), (9, 4), (0, 7)])
+def test_scores_are_those_of_the_published_json(data_root, tmp_path, image_ids, category_ids):
+    json_file, images, table = published_set(
+        data_root / "set", image_ids=image_ids, category_ids=category_ids
+    )
+    before = json_file.read_bytes()
+    add_own("published", json_file, images)
+    classes = dataset_classes(["published"])
+    results = assert_as_published(json_file, table, "published", classes, tmp_path / "eval")
+    assert {row["category_id"] for row in results} == set(category_ids)
+    assert {row["image_id"] for row in results} == set(image_ids)
+    written = json.loads((tmp_path / "eval" / "metrics.json").read_text())
+    assert written["category_ids"] == dict(zip(("text", "figure"), category_ids, strict=True))
+    # Training the same set does not change what it is scored against.
+    if image_ids == (31, 8):
+        cleaned = training_dicts(["published"], filter_empty=False)
+        assert sum(len(page["annotations"]) for page in cleaned) == 6
+    assert_as_published(json_file, table, "published", classes, tmp_path / "again")
+    assert json_file.read_bytes() == before
+
+
+def test_scores_of_a_users_own_registration_are_those_of_its_json(data_root, tmp_path):
+    json_file, images, table = published_set(data_root / "set")
+    content = json.loads(json_file.read_text())
+    # Detectron2's loader refuses this field and this category.
+    del content["annotations"][1]["ignore"], content["annotations"][5]
+    json_file.write_text(json.dumps(content))
+    register_coco_instances("his_own", {}, str(json_file), str(images))
+    classes = dataset_classes(["his_own"])
+    results = assert_as_published(json_file, table, "his_own", classes, tmp_path / "eval")
+    assert {row["category_id"] for row in results} == {9, 4}
+
+
+def test_boxes_of_lossless_dicts_score_as_the_json(data_root):
+    """What robustness and export measure on: data set dicts in the place of the json."""
+    json_file, images, table = published_set(data_root / "set")
+    add_own("published", json_file, images)
+    classes = dataset_classes(["published"])
+    results = [{"image_id": i, **row} for i, rows in table.items() for row in rows]
+    dicts = DatasetCatalog.get("published")
+    ids = [4, 9]
+    theirs = [{**row, "category_id": ids[row["category_id"]]} for row in results]
+    expected = reference(json.loads(json_file.read_text()), theirs)
+    ours = coco_ap(ground_truth(dicts, classes), results)
+    assert [ours[key] for key in STATS] == pytest.approx([expected[key] for key in STATS])
+
+
+@pytest.mark.parametrize("change", ["zero", "twice", "negative", "ignored", "orphans", "minus"])
+def test_odd_annotations_score_as_in_pycocotools(change):
+    dicts, results = random_pages(8)
+    truth = ground_truth(dicts, CLASSES)
+    rows = truth["annotations"]
+    for i, row in enumerate(rows[:12]):
+        match change:
+            case "zero":
+                row["id"] = 0 if i == 0 else row["id"]
+            case "twice":
+                row["id"] = rows[i // 2]["id"]
+            case "negative":
+                row["id"] = -row["id"]
+            case "ignored":
+                row["ignore"] = 1
+            case "orphans":
+                row["image_id"] = 99
+            case "minus":
+                row["bbox"][2] *= -1
+    truth["images"].reverse()  # equal scores are taken in the order of the ids
+    assert_same(coco_ap(truth, results), reference(truth, results))
+
+
+def test_fields_that_a_json_may_leave_out_have_their_usual_values():
+    dicts, results = random_pages(9)
+    for page in dicts:
+        for annotation in page["annotations"]:
+            annotation["iscrowd"] = 0
+    truth = ground_truth(dicts, CLASSES)
+    expected = reference(truth, results)
+    for row in truth["annotations"]:
+        del row["id"], row["area"], row["iscrowd"]
+    assert_same(coco_ap(truth, results), expected)
+
+
+def test_a_set_that_cannot_be_scored_stops_before_the_first_page(data_root, tmp_path):
+    json_file, images, table = published_set(data_root / "set")
+    add_own("published", json_file, images)
+    content = json.loads(json_file.read_text())
+    content["annotations"][0]["bbox"][0] = float("nan")
+    json_file.write_text(json.dumps(content))
+    model = Oracle(table)
+    with pytest.raises(UserError, match="annotation 10: .*data check published --fix OUT"):
+        evaluate(model, [], "published", classes=("text", "figure"), progress=False)
+    assert model.modes == []
 
 
 RANK_SCRIPT = """

@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from graphkd.data.convert.page import read_page_xml
+from graphkd.data.convert.readers import read_page_xml
 from graphkd.document import Page, Region, box_polygon
 from graphkd.formats.page_xml import NAMESPACE, page_xml, region_type
 

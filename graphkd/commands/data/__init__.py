@@ -1,8 +1,8 @@
-"""`graphkd data`: list, register, check and convert data sets; a module an action."""
+"""`graphkd data`: list, register, check and convert data sets."""
 
 import argparse
 
-from graphkd.commands.data import check, convert, listing, register
+from graphkd.commands.data import check, convert, names
 
 HELP = "list, register, check, repair and convert data sets"
 
@@ -16,24 +16,29 @@ _EPILOG = """examples:
 
 Data sets lie below $DETECTRON2_DATASETS (default: the folder `datasets`)."""
 
-_ACTIONS = {"list": listing, "register": register, "check": check, "convert": convert}
+_ACTIONS = {
+    "list": (names.add_list_arguments, names.show_list, names.LIST_HELP, None),
+    "register": (names.add_register_arguments, names.register, names.REGISTER_HELP, None),
+    "check": (check.add_arguments, check.run, check.HELP, check.EPILOG),
+    "convert": (convert.add_arguments, convert.run, convert.HELP, convert.EPILOG),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the sub-commands and their options."""
     parser.epilog = _EPILOG
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    for name, module in _ACTIONS.items():
+    for name, (add, _, text, epilog) in _ACTIONS.items():
         action = actions.add_parser(
             name,
-            help=module.HELP,
-            description=module.HELP,
-            epilog=module.EPILOG,
+            help=text,
+            description=text,
+            epilog=epilog,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        module.add_arguments(action)
+        add(action)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run one sub-command; returns the exit code."""
-    return _ACTIONS[args.action].run(args)
+    return _ACTIONS[args.action][1](args)

@@ -1,11 +1,7 @@
-"""`graphkd data check`: findings of a data set and a repaired copy; the work is done in
-graphkd.data.
-"""
+"""`graphkd data check`: what is wrong with a data set, and a repaired copy of it."""
 
 import argparse
 from pathlib import Path
-
-from graphkd.commands.data.shown import ProgressBar, console
 
 HELP = "check a data set, optionally repair a copy"
 EPILOG = """exit code: 0 clean, 1 problems were found, 2 the command was wrong
@@ -19,7 +15,7 @@ _DONE = {
     "error": "file refused",
     "skip": "page left out",
     "drop": "box left out",
-    "repair": "put right",
+    "repair": "corrected",
     "warn": "look at it",
     "note": "nothing",
 }
@@ -43,34 +39,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from graphkd.data.catalog import entry_of
-    from graphkd.data.check.fix import new_folder, write_fixed
-    from graphkd.data.check.report import check
+    from graphkd.data.check.report import check, write_fixed
+    from graphkd.io import NewFolder, write_json
 
     json_file, images, classes = _target(args)
     entry = entry_of(args.target) if classes is not None else None
     if args.fix:
-        new_folder(args.fix).check()
-    with ProgressBar("checking images", _count_images(json_file)) as advance:
-        report = check(
-            json_file,
-            images,
-            classes=classes,
-            category_ids=None if entry is None else entry.category_ids,
-            decode=not args.fast,
-            corners=args.boxes == "corners",
-            advance=advance,
-        )
+        NewFolder(args.fix).check()
+    report = check(
+        json_file,
+        images,
+        classes=classes,
+        category_ids=None if entry is None else entry.category_ids,
+        decode=not args.fast,
+        corners=args.boxes == "corners",
+    )
     if args.boxes == "xywh":
         problems = report.cleaned.problems
         report.cleaned.problems = [p for p in problems if p.kind != "boxes_look_like_corners"]
     _print_report(report, show_all=args.all)
     if args.json:
-        from graphkd.io import write_json
-
         write_json(Path(args.json), report.to_dict())
     if args.fix:
-        with ProgressBar("writing the copy", len(report.cleaned.pages)) as advance:
-            rest = write_fixed(report.cleaned, args.fix, advance=advance)
+        rest = write_fixed(report.cleaned, args.fix)
         print(f"repaired copy: {args.fix}/annotations.json and {args.fix}/images")
         for problem in rest:
             print(f"  still: {problem.line()}")
@@ -98,12 +89,13 @@ def _target(args: argparse.Namespace) -> tuple[Path, Path, tuple[str, ...] | Non
 
 
 def _print_report(report, *, show_all: bool) -> None:
+    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from graphkd.data.check.problems import KINDS, count_by_kind
 
-    terminal, cleaned = console(), report.cleaned
+    terminal, cleaned = Console(), report.cleaned
     shown: dict[str, int] = {}
     for problem in cleaned.problems:
         shown[problem.kind] = shown.get(problem.kind, 0) + 1
@@ -124,15 +116,3 @@ def _print_report(report, *, show_all: bool) -> None:
         f"{boxes} of {report.boxes} boxes are usable; "
         f"{'clean' if report.clean else 'problems were found'}"
     )
-
-
-def _count_images(json_file: Path) -> int | None:
-    """A total for the bar; None for big files, which are not read twice."""
-    from graphkd.data.check import NotCoco, read_document
-
-    if json_file.stat().st_size > 50_000_000:
-        return None
-    try:
-        return len(read_document(json_file)["images"])
-    except NotCoco:
-        return None

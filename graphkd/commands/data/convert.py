@@ -1,24 +1,25 @@
-"""`graphkd data convert`: published and XML data sets to COCO json; the work is done in
-graphkd.data.
-"""
+"""`graphkd data convert`: published and XML data sets to COCO json."""
 
 import argparse
-
-from graphkd.commands.data.shown import ProgressBar
+from pathlib import Path
 
 HELP = "convert a data set to COCO json"
 EPILOG = """kinds:
-  publaynet, doclaynet   COCO as published: checked, class order and folders as the catalog has them
+  publaynet, doclaynet   COCO as published, in the class order and folders of the catalog
   hj                     HJDataset: annotations/instances_*.json and the page folders
   prima                  PAGE XML (XML/ and Images/), six classes, 80/20 into train and val
   alto                   ALTO with SegmOnto zone tags, nine classes (--keep-labels: as tagged)
   voc                    Pascal VOC, classes as found
 
-exit code: 0 all was converted, 1 something was left out or put right (it is listed)
+exit code: 0 all was converted, 1 something was left out or corrected (OUT/left_out.txt lists it)
 
 examples:
   graphkd data convert publaynet publaynet_download --out datasets/publaynet
   graphkd data convert voc pages --out datasets/pages_voc --split 80,20 --group '^[^_]+'"""
+
+
+_SHOWN = 20  # lines of each kind; the file has all
+_LIST = "left_out.txt"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,13 +44,12 @@ def run(args: argparse.Namespace) -> int:
     from graphkd.data.check.problems import count_by_kind
     from graphkd.data.convert import COCO_KINDS, XML_KINDS, convert_coco, convert_xml
     from graphkd.errors import UserError
+    from graphkd.io import write_text
 
     if args.kind in COCO_KINDS:
         if args.split or args.keep_labels or args.group != "page":
             raise UserError(f"{args.kind} has splits and classes of its own: leave the option out")
-        done = convert_coco(
-            args.kind, args.input, args.out, images=args.images, copy=args.copy, stages=ProgressBar
-        )
+        done = convert_coco(args.kind, args.input, args.out, images=args.images, copy=args.copy)
     else:
         done = convert_xml(
             XML_KINDS[args.kind],
@@ -59,17 +59,16 @@ def run(args: argparse.Namespace) -> int:
             group=args.group,
             seed=args.seed,
             copy=args.copy,
-            stages=ProgressBar,
             **_classes_and_shares(args),
         )
-    for line in done.left_out[:20]:
-        print(f"left out: {line}")
-    if len(done.left_out) > 20:
-        print(f"left out: {len(done.left_out) - 20} more")
+    lost = [f"left out: {line}" for line in done.left_out]
+    found = [f"{each.level}: {each.line()}" for each in done.problems if each.level != "note"]
+    _print_first(lost, done.out)
     for line in (*done.remarks, *done.renamed):
         print(line)
-    for problem in [p for p in done.problems if p.level != "note"][:20]:
-        print(f"{problem.level}: {problem.line()}")
+    _print_first(found, done.out)
+    if lost or found:
+        write_text(done.out / _LIST, "".join(f"{line}\n" for line in lost + found))
     for kind, count in count_by_kind(done.problems).items():
         print(f"{kind}: {count}")
     for split, (pages, boxes) in done.splits.items():
@@ -79,9 +78,16 @@ def run(args: argparse.Namespace) -> int:
     return 0 if done.complete else 1
 
 
+def _print_first(lines: list[str], out: Path) -> None:
+    for line in lines[:_SHOWN]:
+        print(line)
+    if len(lines) > _SHOWN:
+        print(f"and {len(lines) - _SHOWN} more, listed in {out / _LIST}")
+
+
 def _classes_and_shares(args: argparse.Namespace) -> dict:
     """Class list, relabelling and splits of an XML kind."""
-    from graphkd.data.convert.alto import segmonto_class
+    from graphkd.data.convert.readers import segmonto_class
     from graphkd.data.convert.split import parse_shares
     from graphkd.data.layouts import PRIMA_CLASSES, SEGMONTO_CLASSES
 

@@ -1,9 +1,7 @@
 """Converting published annotation formats to COCO json; `KINDS` is the list of converters."""
 
-from graphkd.data.convert.alto import read_alto
 from graphkd.data.convert.coco import COCO_KINDS, convert_coco
-from graphkd.data.convert.page import read_page_xml
-from graphkd.data.convert.voc import read_voc
+from graphkd.data.convert.readers import read_alto, read_page_xml, read_voc
 from graphkd.data.convert.write import Converted, convert_xml
 
 XML_KINDS = {"prima": read_page_xml, "alto": read_alto, "voc": read_voc}

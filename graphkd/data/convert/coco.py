@@ -1,18 +1,18 @@
-"""Bringing published sets that are COCO already into one class order and layout; reads no XML."""
+"""Bringing published COCO sets into the class order and folders of the catalog."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from graphkd.data.check.boxes import as_int
-from graphkd.data.check.clean import clean
 from graphkd.data.check.document import read_document
-from graphkd.data.check.fix import new_folder, write_document
+from graphkd.data.check.files import Folder
 from graphkd.data.check.problems import Problem
-from graphkd.data.convert.progress import Stages, silent
+from graphkd.data.check.report import write_document
 from graphkd.data.convert.write import Converted, place_all
 from graphkd.data.layouts import DOCLAYNET_CLASSES, HJ_CLASSES, PUBLAYNET_CLASSES
 from graphkd.errors import UserError
+from graphkd.io import NewFolder
 
 _SPLITS = ("train", "val", "test")
 
@@ -48,12 +48,12 @@ def convert_coco(
     *,
     images: str | Path | None = None,
     copy: bool = False,
-    stages: Stages = silent,
 ) -> Converted:
-    """Check a published COCO set and write it in the catalog's layout and class order.
+    """Write a published COCO set in the catalog's layout and class order.
 
     Class names are matched without regard to case, ids become 1..K. Entries of the class list
-    that describe whole pages (supercategory "page_type", HJDataset) are left out.
+    that describe whole pages (supercategory "page_type", HJDataset) are left out. Boxes stay as
+    published, since the result is what models are scored on.
 
     Args:
         kind: a key of `COCO_KINDS`.
@@ -61,42 +61,51 @@ def convert_coco(
         out: new folder.
         images: where the images lie, if not beside the json as published.
         copy: copy the images; otherwise they are hard-linked where the disk allows it.
-        stages: told of looking at pages and writing images, split by split, while they go on.
 
     Raises:
         UserError: no json found, unusable json, or classes that are not those of the set.
-
     """
     layout = COCO_KINDS[kind]
     result = Converted(Path(out), classes=layout.classes)
-    new_folder(out).check()
+    NewFolder(out).check()
     jsons = _find_jsons(Path(source), layout)
-    with new_folder(out) as draft:
+    with NewFolder(out) as draft:
         for split, path in jsons.items():
             document = read_document(path)
             result.problems += _order_classes(path, document, layout.classes)
             root = Path(images) if images else _image_root(path, Path(source), split, document)
-            with stages(f"{split}: looking at pages", len(document["images"])) as advance:
-                cleaned = clean(document, root, advance=advance)
-            if cleaned.error is not None or not cleaned.pages:
-                first = cleaned.error or cleaned.counted[0]
-                raise UserError(f"{path}: nothing usable: {first.line()}")
-            result.problems += cleaned.problems
-            folder = draft / layout.out_images.format(split=split)
-            place_all(cleaned.pages, folder, copy=copy, stages=stages)
-            boxes = sum(len(page.annotations) for page in cleaned.pages)
-            result.splits[split] = (len(cleaned.pages), boxes)
-            written = _rename(cleaned.document(), layout.out_images, split)
-            write_document(draft / layout.out_json.format(split=split), written)
+            found, lost = _images(document, root)
+            if not found:
+                first = f"the first: {lost[0].line()}" if lost else "no images are listed"
+                raise UserError(f"{path}: none of its images can be used; {first}")
+            result.problems += lost
+            place_all(found, draft / layout.out_images.format(split=split), copy=copy)
+            if layout.out_images == "images/{split}":  # names are relative to the folder "images"
+                for image in document["images"]:
+                    image["file_name"] = f"{split}/{image['file_name']}"
+            result.splits[split] = (len(found), len(document["annotations"]))
+            write_document(draft / layout.out_json.format(split=split), document)
     return result
 
 
-def _rename(document: dict[str, Any], out_images: str, split: str) -> dict[str, Any]:
-    """File names relative to the folder that the catalog calls the image root."""
-    if out_images == "images/{split}":
-        for image in document["images"]:
-            image["file_name"] = f"{split}/{image['file_name']}"
-    return document
+def _images(document: dict[str, Any], root: Path) -> tuple[list[tuple[Path, str]], list[Problem]]:
+    """(path, name) of the images that are there; others leave the document with their boxes."""
+    folder, found, kept, lost, lost_ids = Folder(root), [], [], [], set()
+    for image in document["images"]:
+        path, problem = folder.find(image.get("file_name"))
+        if path is None:
+            lost.append(problem)
+            lost_ids.add(str(image.get("id")))
+            continue
+        image["file_name"] = path.relative_to(root).as_posix()
+        found.append((path, image["file_name"]))
+        kept.append(image)
+    document["images"] = kept
+    if lost_ids:
+        document["annotations"] = [
+            box for box in document["annotations"] if str(box.get("image_id")) not in lost_ids
+        ]
+    return found, lost
 
 
 def _find_jsons(source: Path, layout: CocoKind) -> dict[str, Path]:
@@ -137,7 +146,6 @@ def _order_classes(path: Path, document: dict[str, Any], classes: tuple[str, ...
 
     Returns:
         The boxes that are left out because no entry of the class list has their id.
-
     """
     number = {name.casefold(): index for index, name in enumerate(classes, start=1)}
     page_types = [c for c in document["categories"] if c.get("supercategory") == "page_type"]
@@ -172,7 +180,7 @@ def _renumber_boxes(
             annotation["category_id"] = new_ids[old]
             kept.append(annotation)
         elif old is None or old not in no_boxes:
-            text = f"category_id {annotation.get('category_id')!r} is not in categories; dropped"
+            text = f"category_id {annotation.get('category_id')!r} is not in categories"
             image_id, number = (
                 as_int(annotation.get("image_id"))[0],
                 as_int(annotation.get("id"))[0],

@@ -14,7 +14,6 @@ def parse_shares(text: str) -> dict[str, float]:
 
     Raises:
         UserError: not two or three positive numbers.
-
     """
     try:
         parts = [float(part) for part in text.split(",")]
@@ -36,7 +35,6 @@ def group_of(name: str, rule: str) -> str:
 
     Raises:
         UserError: not a regular expression.
-
     """
     if rule == "page":
         return name
@@ -61,7 +59,6 @@ def split_names(
 
     Raises:
         UserError: fewer groups than splits.
-
     """
     groups: dict[str, list[str]] = {}
     for name in names:

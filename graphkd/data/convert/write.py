@@ -1,4 +1,4 @@
-"""Turning pages read from XML files into a COCO data set on disk; knows no format."""
+"""Writing pages that were read from XML files as a COCO data set."""
 
 import os
 import shutil
@@ -9,12 +9,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from graphkd.data.check.clean import CleanPage, CleanSet, clean
-from graphkd.data.check.fix import new_folder, write_document
+from graphkd.data.check.files import progress
 from graphkd.data.check.problems import Problem
-from graphkd.data.convert.progress import Stages, silent
+from graphkd.data.check.report import write_document
 from graphkd.data.convert.split import split_names
 from graphkd.data.convert.zones import BadFile, XmlPage
 from graphkd.errors import UserError
+from graphkd.io import NewFolder
 
 _IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2"}
 
@@ -33,7 +34,7 @@ class Converted:
 
     @property
     def complete(self) -> bool:
-        """Whether nothing was left out or put right."""
+        """Whether nothing was left out or corrected."""
         lost = self.left_out or self.remarks
         kept = (p.level == "note" or p.kind == "similar_classes" for p in self.problems)
         return not lost and all(kept)
@@ -51,7 +52,6 @@ def convert_xml(
     group: str = "page",
     seed: int = 0,
     copy: bool = False,
-    stages: Stages = silent,
 ) -> Converted:
     """Convert a folder of XML files (or one file) and their images to COCO.
 
@@ -66,42 +66,38 @@ def convert_xml(
         group: see `graphkd.data.convert.split.group_of`.
         seed: changes the division into splits.
         copy: copy the images; otherwise they are hard-linked where the disk allows it.
-        stages: told of reading, looking at pages and writing images while they go on.
 
     Raises:
         UserError: nothing to convert, no image found, a label outside `classes`, `out` in use.
-
     """
     result = Converted(Path(out))
-    new_folder(out).check()
+    NewFolder(out).check()
     files, image_root = _xml_files(Path(source)), Path(images or source)
     if image_root.is_file():
         image_root = image_root.parent
-    with stages("reading XML", len(files)) as advance:
-        pages = _read(reader, files, image_root, result, advance)
-    document = _document(pages, classes, relabel, result)
-    with stages("looking at pages", len(pages)) as advance:
-        cleaned = clean(document, image_root, advance=advance)
+    pages = _read(reader, files, image_root, result)
+    cleaned = clean(_document(pages, classes, relabel, result), image_root)
     result.problems = cleaned.problems
     if cleaned.error is not None or not cleaned.pages:
         first = cleaned.error or cleaned.counted[0]
         raise UserError(f"{source}: nothing usable: {first.line()}")
     result.classes = tuple(category["name"] for category in cleaned.categories)
     _shorten(cleaned.pages)
-    with new_folder(result.out) as draft:
-        place_all(cleaned.pages, draft / "images", copy=copy, stages=stages)
+    names = [(page.path, page.entry["file_name"]) for page in cleaned.pages]
+    with NewFolder(result.out) as draft:
+        place_all(names, draft / "images", copy=copy)
         for split, part in _parts(cleaned, shares, group, seed).items():
             write_document(draft / f"{split}.json", part.document())
             result.splits[split] = (len(part.pages), sum(len(p.annotations) for p in part.pages))
     return result
 
 
-def place_all(pages: list[CleanPage], folder: Path, *, copy: bool, stages: Stages) -> None:
-    """Put the images of `pages` below `folder` under the names that their entries give them."""
-    with stages("writing images", len(pages)) as advance:
-        for page in pages:
-            _place(page.path, folder / page.entry["file_name"], copy=copy)
-            advance(1)
+def place_all(images: Sequence[tuple[Path, str]], folder: Path, *, copy: bool) -> None:
+    """Put images (path, new name) below `folder`."""
+    with progress("writing images", len(images)) as bar:
+        for path, name in images:
+            _place(path, folder / name, copy=copy)
+            bar.update()
 
 
 def _place(source: Path, target: Path, *, copy: bool) -> None:
@@ -143,19 +139,19 @@ def _read(
     files: list[Path],
     image_root: Path,
     result: Converted,
-    advance: Callable[[int], None],
 ) -> list[tuple[str, XmlPage]]:
     """Pairs of image name (relative to `image_root`) and page; what fails goes to `left_out`."""
     index = _ImageIndex(image_root)
     claims: dict[Path, list[tuple[Path, XmlPage]]] = {}
-    for path in files:
-        try:
-            for page in reader(path):
-                image = index.find(page.image_name, _absolute(path))
-                claims.setdefault(image, []).append((path, page))
-        except BadFile as error:
-            result.left_out.append(f"{path}: {error}")
-        advance(1)
+    with progress("reading XML", len(files)) as bar:
+        for path in files:
+            try:
+                for page in reader(path):
+                    image = index.find(page.image_name, _absolute(path))
+                    claims.setdefault(image, []).append((path, page))
+            except BadFile as error:
+                result.left_out.append(f"{path}: {error}")
+            bar.update()
     pages = []
     for image, claimants in claims.items():
         # Where a folder lacks its image, its file claims that of another folder.

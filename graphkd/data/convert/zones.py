@@ -50,7 +50,6 @@ def parse_xml(path: Path) -> Element:
 
     Raises:
         BadFile: not well-formed, not decodable, or with entity declarations.
-
     """
     try:
         tree = defusedxml.ElementTree.parse(path, forbid_entities=True, forbid_external=True)
@@ -104,7 +103,6 @@ def numbers(text: str | None) -> list[float]:
 
     Raises:
         BadFile: something else stands there; the points after it would pair up wrongly.
-
     """
     found = []
     for word in re.split(r"[\s,;]+", text or ""):

@@ -2,8 +2,7 @@
 
 import pytest
 
-from graphkd.data.layouts import DOCLAYNET_CLASSES, DOCLAYNET_TEXT, KNOWN
-from graphkd.data.text_names import text_names
+from graphkd.data.layouts import DOCLAYNET_CLASSES, DOCLAYNET_TEXT, KNOWN, text_names
 
 
 def test_a_known_list_is_not_guessed():

@@ -1,0 +1,237 @@
+"""Reading the XML formats: PAGE regions, ALTO zones with SegmOnto tags, Pascal VOC boxes."""
+
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from xml.etree.ElementTree import Element
+
+from graphkd.data.convert.zones import (
+    BadFile,
+    XmlPage,
+    Zone,
+    child,
+    children,
+    find_all,
+    local,
+    number,
+    numbers,
+    outline_zone,
+    parse_xml,
+    side,
+)
+from graphkd.data.layouts import SEGMONTO_CLASSES
+
+# Region types of the PAGE schema -> the six classes that published PRImA models use.
+CLASS_OF_REGION = {
+    "TextRegion": "TextRegion",
+    "ImageRegion": "ImageRegion",
+    "ChartRegion": "ImageRegion",
+    "GraphicRegion": "ImageRegion",
+    "TableRegion": "TableRegion",
+    "MathsRegion": "MathsRegion",
+    "SeparatorRegion": "SeparatorRegion",
+    "LineDrawingRegion": "OtherRegion",
+    "NoiseRegion": "OtherRegion",
+    "FrameRegion": "OtherRegion",
+    "AdvertRegion": "OtherRegion",
+    "ChemRegion": "OtherRegion",
+    "MusicRegion": "OtherRegion",
+    "MapRegion": "OtherRegion",
+    "UnknownRegion": "OtherRegion",
+    "CustomRegion": "OtherRegion",
+}
+_BLOCKS = {"TextBlock", "Illustration", "GraphicalElement", "ComposedBlock"}
+_CLASS_OF_LABEL = {name.casefold(): name for name in SEGMONTO_CLASSES}
+_CLASS_OF_LABEL |= {"figure": "GraphicZone", "decoration": "GraphicZone"}
+
+
+def read_page_xml(path: Path) -> list[XmlPage]:
+    """Regions of a PAGE file, nested ones too, in any version of the schema.
+
+    Points are read both as `<Coords points="x,y x,y">` and as `<Point x= y=>` children. Regions
+    with fewer than two points are counted as unlabelled, those with unreadable points are faults.
+
+    Raises:
+        BadFile: not XML, or not PAGE.
+    """
+    root = parse_xml(path)
+    page = next(find_all(root, "Page"), None)
+    if local(root) != "PcGts" or page is None:
+        raise BadFile(f"not PAGE XML: the root element is <{local(root)}>")
+    zones, lost, faults = [], 0, []
+    for region in page.iter():
+        label = CLASS_OF_REGION.get(local(region))
+        if label is None:
+            continue
+        try:
+            zone = outline_zone(label, _page_points(region))
+        except BadFile as error:
+            faults.append(f"region {region.get('id')!r}: {error}")
+            continue
+        if zone is None:
+            lost += 1
+        else:
+            zones.append(zone)
+    name = PureWindowsPath(page.get("imageFilename", "")).name or path.stem
+    width, height = side(page.get("imageWidth")), side(page.get("imageHeight"))
+    return [XmlPage(name, width, height, zones, lost, faults)]
+
+
+def _page_points(region: Element) -> list[float]:
+    coords = child(region, "Coords")
+    if coords is None:
+        return []
+    if coords.get("points"):
+        return numbers(coords.get("points"))
+    points: list[float] = []
+    for point in children(coords, "Point"):
+        x, y = number(point.get("x")), number(point.get("y"))
+        if x is None or y is None:
+            raise BadFile("a point is no pair of finite numbers")
+        points += [x, y]
+    return points
+
+
+def read_alto(path: Path) -> list[XmlPage]:
+    """Zones of an ALTO file, one page.
+
+    A block's class is the label of the first tag it refers to that has one (SegmOnto zone);
+    numbers and sub-types are cut off ("MainZone#2", "MarginTextZone:note"). Blocks without a tag
+    are counted, not returned. The outline is the block's own polygon, else its rectangle; a
+    polygon that cannot be read is a fault.
+    Positions may be in any unit: they are relative to the page's WIDTH and HEIGHT.
+
+    Raises:
+        BadFile: not XML, not ALTO, more than one page, or positions that are not in pixels on a
+            page without WIDTH and HEIGHT.
+    """
+    root = parse_xml(path)
+    if local(root) != "alto":
+        raise BadFile(f"not ALTO: the root element is <{local(root)}>")
+    pages = list(find_all(root, "Page"))
+    if len(pages) != 1:
+        raise BadFile(f"holds {len(pages)} pages; one page a file is expected")
+    width, height = side(pages[0].get("WIDTH")), side(pages[0].get("HEIGHT"))
+    unit = _alto_unit(root)
+    if unit != "pixel" and (width is None or height is None):
+        raise BadFile(f"positions are in {unit}, and the page has no WIDTH and HEIGHT to scale by")
+    labels = _alto_labels(root)
+    zones, unlabelled, faults = [], 0, []
+    for block in pages[0].iter():
+        if local(block) not in _BLOCKS:
+            continue
+        label = next((labels[t] for t in block.get("TAGREFS", "").split() if t in labels), None)
+        if label is None:
+            unlabelled += local(block) != "ComposedBlock"
+            continue
+        try:
+            zone = _alto_outline(block, label) or _alto_rectangle(block, label)
+        except BadFile as error:
+            faults.append(f"outline of block {block.get('ID')!r}: {error}")
+            zone = _alto_rectangle(block, label)
+        if zone is None:
+            raise BadFile(f"block {block.get('ID')!r} has no usable position")
+        zones.append(zone)
+    return [
+        XmlPage(
+            image_name=_alto_image(root) or path.stem,
+            width=width,
+            height=height,
+            zones=zones,
+            unlabelled=unlabelled,
+            faults=faults,
+        )
+    ]
+
+
+def plain_label(label: str) -> str:
+    """A zone name without number and sub-type: "MarginTextZone:note#1" is MarginTextZone."""
+    return label.split("#")[0].split(":")[0].strip()
+
+
+def segmonto_class(label: str) -> str:
+    """The catalog's SegmOnto class of a zone label in any case; others are OtherZone."""
+    return _CLASS_OF_LABEL.get(label.casefold(), "OtherZone")
+
+
+def _alto_labels(root: Element) -> dict[str, str]:
+    labels = {}
+    for tags in find_all(root, "Tags"):
+        for tag in tags:
+            kind = f"{tag.get('DESCRIPTION', '')} {tag.get('TYPE', '')}".lower()
+            label = plain_label(tag.get("LABEL", ""))
+            if tag.get("ID") and label and "line type" not in kind:
+                labels[tag.get("ID")] = label
+    return labels
+
+
+def _alto_outline(block: Element, label: str) -> Zone | None:
+    shape = child(block, "Shape")
+    polygon = child(shape, "Polygon") if shape is not None else None
+    return None if polygon is None else outline_zone(label, numbers(polygon.get("POINTS")))
+
+
+def _alto_rectangle(block: Element, label: str) -> Zone | None:
+    x, y, width, height = (number(block.get(k)) for k in ("HPOS", "VPOS", "WIDTH", "HEIGHT"))
+    if x is None or y is None or width is None or height is None:
+        return None
+    return Zone(label, (x, y, width, height))
+
+
+def _alto_unit(root: Element) -> str:
+    texts = ((element.text or "").strip() for element in find_all(root, "MeasurementUnit"))
+    return next(texts, "") or "pixel"
+
+
+def _alto_image(root: Element) -> str:
+    for element in find_all(root, "fileName"):
+        text = (element.text or "").strip()
+        if text:
+            return PurePosixPath(PureWindowsPath(text).name).name
+    return ""
+
+
+def read_voc(path: Path) -> list[XmlPage]:
+    """Boxes of a Pascal VOC file.
+
+    Corners are taken as they are: width is xmax - xmin, and no pixel is subtracted, because
+    today's labelling tools count from 0.
+
+    Raises:
+        BadFile: not XML, not Pascal VOC, or an object without four numbers.
+    """
+    root = parse_xml(path)
+    if local(root) != "annotation":
+        raise BadFile(f"not Pascal VOC: the root element is <{local(root)}>")
+    zones, unlabelled = [], 0
+    for item in children(root, "object"):
+        label = " ".join(_voc_text(item, "name").split())  # an indented name may hold line ends
+        if not label:
+            unlabelled += 1
+            continue
+        zones.append(_voc_zone(item, label))
+    size = child(root, "size")
+    return [
+        XmlPage(
+            image_name=PureWindowsPath(_voc_text(root, "filename")).name or path.stem,
+            width=None if size is None else side(_voc_text(size, "width")),
+            height=None if size is None else side(_voc_text(size, "height")),
+            zones=zones,
+            unlabelled=unlabelled,
+        )
+    ]
+
+
+def _voc_zone(item: Element, label: str) -> Zone:
+    box = child(item, "bndbox")
+    corners = [
+        None if box is None else number(_voc_text(box, key))
+        for key in ("xmin", "ymin", "xmax", "ymax")
+    ]
+    x0, y0, x1, y1 = corners
+    if x0 is None or y0 is None or x1 is None or y1 is None:
+        raise BadFile(f"an object {label!r} has no usable bndbox")
+    return Zone(label, (min(x0, x1), min(y0, y1), abs(x1 - x0), abs(y1 - y0)))
+
+
+def _voc_text(element: Element, name: str) -> str:
+    found = child(element, name)
+    return "" if found is None else (found.text or "").strip()
