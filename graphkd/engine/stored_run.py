@@ -121,19 +121,14 @@ def read_run(folder: Path, *, name: str) -> StoredRun:
 def _class_numbers(predictions: list[dict], metrics: Path) -> list[dict]:
     """Predictions with class numbers 0..K - 1 in the place of the data set's category ids.
 
-    Files of earlier versions have these numbers already, and their metrics.json has no ids.
+    Files of earlier versions hold class numbers already, and their metrics.json has no ids.
     """
     ids = (read_json(metrics, dict) or {}).get("category_ids")
     if ids is None:
         return predictions
     numbers = {category: number for number, category in enumerate(ids.values())}
-    try:
-        return [{**row, "category_id": numbers[row["category_id"]]} for row in predictions]
-    except (KeyError, TypeError) as error:
-        raise UserError(
-            f"{metrics.with_name('coco_results.json')}: the category ids are not those of "
-            f"{metrics.name} beside it ({error}); `graphkd eval` writes both again"
-        ) from error
+    # -1 for an id that is none of them: whoever judges the predictions refuses it.
+    return [{**row, "category_id": numbers.get(row["category_id"], -1)} for row in predictions]
 
 
 def read_json(path: Path, kind: type) -> Any:

@@ -31,7 +31,7 @@ def compared(pair, own_data, tmp_path_factory, root) -> Path:
         results = [
             {
                 "image_id": page["image_id"],
-                "category_id": item["category_id"],
+                "category_id": item["category_id"] + 1,  # as in the json
                 # The first page is found whole; graphkd misses the others' figures.
                 "bbox": [item["bbox"][0] + shift, *item["bbox"][1:]],
                 "score": 0.9 if number == 0 or item["category_id"] == 0 else 0.4,
@@ -133,6 +133,19 @@ def test_predictions_for_other_pages_are_told(single, own_data, tmp_path):
     path.write_text(json.dumps([row]))
     _, notes, _ = report(single, tmp_path, graph=False)
     assert any("its predictions are not for the 4 pages" in note for note in notes)
+
+
+def test_predictions_of_earlier_versions_hold_class_numbers(single, own_data, tmp_path):
+    folder = single / "eval" / own_data["test"]
+    rows = json.loads((folder / "coco_results.json").read_text())
+    for row in rows:
+        row["category_id"] -= 1
+    (folder / "coco_results.json").write_text(json.dumps(rows))
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics.pop("category_ids") == {"text": 1, "figure": 2}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    page, _, _ = report(single, tmp_path, score=0.3, graph=False)
+    assert page.text.count("F1 1.00") == 3
 
 
 def test_what_is_missing_is_told_piece_by_piece(single, tmp_path):
