@@ -6,6 +6,7 @@ import argparse
 import importlib
 import os
 import pkgutil
+import re
 import sys
 
 # OpenMP threads that spin for long stall each other whenever another process wants a core; this is
@@ -25,9 +26,21 @@ EPILOG = """examples:
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser, or one of its sub-parsers, whose examples start with what the user typed."""
+
+    def format_help(self) -> str:
+        return as_typed(super().format_help())
+
+
+def as_typed(text: str) -> str:
+    """`graphkd` in examples and in backticks becomes the command that the user typed."""
+    return re.sub(r"(^  |`)graphkd (?=\w)", rf"\g<1>{COMMAND} ", text, flags=re.MULTILINE)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser with one sub-parser a module of `graphkd.commands`."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=COMMAND,
         description="Distil small document-layout detectors from big ones (Detectron2).",
         epilog=EPILOG,
@@ -79,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
             require_training()
         return args.run(args)
     except UserError as error:
-        message = one_line(error)
+        message = as_typed(one_line(error))
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130

@@ -1,3 +1,4 @@
+import argparse
 import pkgutil
 import subprocess
 import sys
@@ -5,6 +6,7 @@ import sys
 import pytest
 
 import graphkd.commands
+from graphkd import cli
 from graphkd.cli import main, parse
 from graphkd.errors import COMMAND
 
@@ -16,7 +18,31 @@ def test_every_command_has_help_with_examples(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])
     assert stop.value.code == 0
-    assert f"graphkd {command}" in capsys.readouterr().out.split("examples:")[1]
+    assert f"  {COMMAND} {command}" in capsys.readouterr().out.split("examples:")[1]
+
+
+def all_parsers(parser):
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for sub in action.choices.values():
+                yield from all_parsers(sub)
+
+
+def test_help_says_the_command_that_the_user_typed(monkeypatch):
+    monkeypatch.setattr(cli, "COMMAND", "../start_train.sh")
+    pages = [parser.format_help() for parser in all_parsers(cli.build_parser())]
+    assert len(pages) > len(COMMANDS)
+    for text in pages:
+        assert "graphkd " not in text.split("examples:")[-1], text
+        assert text.startswith("usage: ../start_train.sh")
+    assert "  ../start_train.sh bench infer" in "".join(pages)
+
+
+def test_messages_say_the_command_that_the_user_typed(monkeypatch, capsys):
+    monkeypatch.setattr(cli, "COMMAND", "../start_train.sh")
+    assert main(["data", "check", "no_such_data"]) == 2
+    assert "`../start_train.sh data" in capsys.readouterr().err
 
 
 def test_help_is_quick_and_loads_no_torch():
