@@ -75,18 +75,11 @@ def measure_inference(
             parts, rounds=rounds, warm_ups=1, wait=wait, clock=clock, title=f"batch {batch}"
         )
         rows += [_row(name, batch, times[name], found[name]) for name in loaded]
-    settings = {
-        "size": list(size),
-        "batches": list(batches),
-        "rounds": rounds,
-        "device": device,
-        "clock": clock,
-        "threads": torch.get_num_threads(),
-    }
+    settings = {"size": list(size), "batches": list(batches), "rounds": rounds, "device": device}
     return {
         "models": rows,
         "untrained": [name for name, (_, untrained) in loaded.items() if untrained],
-        "settings": settings,
+        "settings": {**settings, "clock": clock, "threads": torch.get_num_threads()},
         "machine": describe_machine(device),
     }
 

@@ -59,11 +59,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exports, compares and prints the result; returns 1 where the file was not kept."""
-    from graphkd.export.job import Options, export, report
+    from graphkd.export.job import ExportOptions, export, report
     from graphkd.io import write_json
     from graphkd.predict.detector import parse_by_class
 
-    options = Options(
+    options = ExportOptions(
         weights=args.weights,
         to=args.to,
         out=args.out,

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from graphkd.errors import UserError
 from graphkd.export.files import Signature, open_openvino, open_torchscript
-from graphkd.export.job import Comparison, Options
+from graphkd.export.job import Comparison, ExportOptions
 from graphkd.export.network import BoxNetwork
 from graphkd.export.pages import Pages, generated_pages, named_pages
 from graphkd.export.parity import BoxLimits, compare
@@ -60,7 +60,7 @@ class BoxExporter:
         self._stored = stored
         self._trained = TorchDetector(stored, device="cpu")
 
-    def header(self, options: Options) -> Header:
+    def header(self, options: ExportOptions) -> Header:
         """The header with the thresholds that the options ask for.
 
         Raises:
@@ -89,14 +89,14 @@ class BoxExporter:
         detector = build_detector(self._stored)
         return BoxNetwork(detector, self._stored.cfg, for_openvino=for_openvino).eval()
 
-    def calibration(self, options: Options, *, progress: bool) -> Iterator[np.ndarray]:
+    def calibration(self, options: ExportOptions, *, progress: bool) -> Iterator[np.ndarray]:
         """Pages one by one, each (1, H, W, 3) uint8 RGB."""
         count = _CALIBRATION_PAGES
         pages = self._pages(options.calibrate, count=count, most=count, seed=_CALIBRATION_SEED)
         bar = tqdm(pages, "calibrating", unit="page", total=len(pages), disable=not progress)
         return (pixels[None] for pixels in bar)
 
-    def compare(self, path: Path, options: Options, *, progress: bool) -> Comparison:
+    def compare(self, path: Path, options: ExportOptions, *, progress: bool) -> Comparison:
         """Compares a written file with the trained detector; see `graphkd.export.parity`."""
         pages = self._pages(
             options.pages, count=_PARITY_PAGES, most=options.most, seed=_PARITY_SEED

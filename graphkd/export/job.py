@@ -33,7 +33,7 @@ MOST_PAGES = 200
 
 
 @dataclass(frozen=True)
-class Options:
+class ExportOptions:
     """An export as asked for.
 
     Attributes:
@@ -113,7 +113,7 @@ class Exporter(Protocol):
 
     signature: Signature
 
-    def header(self, options: Options) -> Header:
+    def header(self, options: ExportOptions) -> Header:
         """What the file says about itself; `config` and `precision` are set by the caller."""
         ...
 
@@ -123,11 +123,11 @@ class Exporter(Protocol):
         """
         ...
 
-    def calibration(self, options: Options, *, progress: bool) -> Iterable[np.ndarray]:
+    def calibration(self, options: ExportOptions, *, progress: bool) -> Iterable[np.ndarray]:
         """Inputs of the network that show the ranges of its activations."""
         ...
 
-    def compare(self, path: Path, options: Options, *, progress: bool) -> Comparison:
+    def compare(self, path: Path, options: ExportOptions, *, progress: bool) -> Comparison:
         """Runs a written file beside the trained model on `options.pages`."""
         ...
 
@@ -149,13 +149,13 @@ class Result:
     header: Header
 
 
-def export(options: Options, *, progress: bool = True) -> Result:
+def export(options: ExportOptions, *, progress: bool = True) -> Result:
     """Writes a trained model as a file, and keeps the file only if it finds what the model finds.
 
     An older file of that name is replaced after the comparison, in one step.
 
     Args:
-        options: see `Options`.
+        options: see `ExportOptions`.
         progress: show bars.
 
     Raises:
@@ -189,7 +189,7 @@ def exporter_of(stored: ModelFile) -> Exporter:
     return task_named(stored.header.task).export(stored)
 
 
-def report(options: Options, result: Result) -> dict:
+def report(options: ExportOptions, result: Result) -> dict:
     """Everything about an export as plain values for json."""
     comparison = result.comparison
     return {
@@ -205,7 +205,7 @@ def report(options: Options, result: Result) -> dict:
     }
 
 
-def check_options(options: Options) -> None:
+def check_options(options: ExportOptions) -> None:
     """Refuses what cannot be done, before a model is loaded.
 
     Raises:
@@ -230,7 +230,7 @@ def check_options(options: Options) -> None:
     _check_target(options)
 
 
-def _check_target(options: Options) -> None:
+def _check_target(options: ExportOptions) -> None:
     target = options.target
     if target.suffix != SUFFIX[options.to]:
         raise UserError(f"-o {target}: a file for --to {options.to} ends in {SUFFIX[options.to]}")
@@ -244,7 +244,7 @@ def _check_target(options: Options) -> None:
 
 def _write(
     path: Path,
-    options: Options,
+    options: ExportOptions,
     stored: ModelFile,
     exporter: Exporter,
     header: Header,

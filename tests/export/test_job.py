@@ -8,7 +8,7 @@ from PIL import Image
 from graphkd.cli import main
 from graphkd.errors import UserError
 from graphkd.export.files import Signature, open_torchscript
-from graphkd.export.job import SUFFIX, Comparison, Options, export, report
+from graphkd.export.job import SUFFIX, Comparison, ExportOptions, export, report
 from graphkd.modelfile import read_model, write_safetensors
 from tests.export.sample import page, stored
 
@@ -30,7 +30,7 @@ def pages(tmp_path_factory):
 
 def test_safetensors_with_thresholds(weights, pages, tmp_path):
     out = tmp_path / "small.safetensors"
-    options = Options(
+    options = ExportOptions(
         weights,
         to="safetensors",
         out=out,
@@ -63,7 +63,7 @@ def test_an_older_file_stays_when_the_new_one_is_refused(weights, pages, tmp_pat
     monkeypatch.setattr(job, "write_safetensors", write_other)
     out = tmp_path / "small.safetensors"
     out.write_text("the older one")
-    result = export(Options(weights, to="safetensors", out=out, pages=pages), progress=False)
+    result = export(ExportOptions(weights, to="safetensors", out=out, pages=pages), progress=False)
     assert result.comparison.faults
     assert out.read_text() == "the older one"
     assert list(tmp_path.iterdir()) == [out]
@@ -71,7 +71,7 @@ def test_an_older_file_stays_when_the_new_one_is_refused(weights, pages, tmp_pat
 
 def test_a_score_below_what_the_model_gives_is_told(weights, pages):
     with pytest.raises(UserError, match="no scores below 0.05"):
-        export(Options(weights, pages=pages, score=0.01), progress=False)
+        export(ExportOptions(weights, pages=pages, score=0.01), progress=False)
 
 
 def test_torchscript_by_the_command_line(weights, pages, tmp_path, capsys):
@@ -103,7 +103,7 @@ def test_eight_bits_are_smaller_and_refused_without_tolerance(weights, tmp_path,
     for number in range(2):
         Image.fromarray(page(128, 96, seed=number)).save(folder / f"{number}.png")
     out = tmp_path / "tiny.onnx"
-    options = Options(
+    options = ExportOptions(
         weights, int8=True, out=out, pages=str(folder), calibrate=str(folder), tolerance=100
     )
     result = export(options, progress=False)
@@ -172,8 +172,8 @@ def test_another_task_brings_its_own_network_and_comparison(
 ):
     monkeypatch.setattr("graphkd.export.job.exporter_of", LineExporter)
     out = tmp_path / f"line{SUFFIX[to]}"
-    result = export(Options(weights, to=to, int8=int8, out=out), progress=False)
+    result = export(ExportOptions(weights, to=to, int8=int8, out=out), progress=False)
     assert result.comparison.faults == () and out.is_file()
-    said = report(Options(weights, to=to), result)
+    said = report(ExportOptions(weights, to=to), result)
     assert set(said["parity"]) == set(said["limits"]) == {"logit_error"}
     assert result.header.precision == ("int8" if int8 else "float32")
