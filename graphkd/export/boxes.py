@@ -17,7 +17,7 @@ from graphkd.export.pages import Pages, generated_pages, named_pages
 from graphkd.export.parity import BoxLimits, compare
 from graphkd.modelfile import Header, ModelFile, build_detector, read_model
 from graphkd.modeling.network import is_untrained
-from graphkd.predict.detector import Detector, ExportedDetector, choose_thresholds
+from graphkd.predict.detector import Detector, ExportedDetector
 from graphkd.predict.onnx_detector import load_onnx
 from graphkd.predict.torch_detector import TorchDetector
 
@@ -67,9 +67,7 @@ class BoxExporter:
             UserError: an unknown class, or a score below the lowest that the detector gives.
         """
         said, floor = self._stored.header, self._trained.floor
-        thresholds = choose_thresholds(
-            said.classes, stored=said.thresholds, score=options.score, by_class=options.by_class
-        )
+        thresholds = self._trained.shown_scores(score=options.score, by_class=options.by_class)
         low = [name for name, score in thresholds.items() if score < floor]
         if low and (options.score is not None or options.by_class):
             raise UserError(
@@ -96,12 +94,15 @@ class BoxExporter:
         bar = tqdm(pages, "calibrating", unit="page", total=len(pages), disable=not progress)
         return (pixels[None] for pixels in bar)
 
-    def compare(self, path: Path, options: ExportOptions, *, progress: bool) -> Comparison:
+    def samples(self, options: ExportOptions) -> Pages:
+        """The pages to compare on."""
+        return self._pages(options.pages, count=_PARITY_PAGES, most=options.most, seed=_PARITY_SEED)
+
+    def compare(
+        self, path: Path, samples: Pages, options: ExportOptions, *, progress: bool
+    ) -> Comparison:
         """Compares a written file with the trained detector; see `graphkd.export.parity`."""
-        pages = self._pages(
-            options.pages, count=_PARITY_PAGES, most=options.most, seed=_PARITY_SEED
-        )
-        parity = compare(self._trained, load_exported(path), pages, progress=progress)
+        parity = compare(self._trained, load_exported(path), samples, progress=progress)
         limits = LIMITS[options.precision]
         if options.tolerance is not None:
             limits = replace(limits, ap=options.tolerance)

@@ -127,8 +127,14 @@ class Exporter(Protocol):
         """Inputs of the network that show the ranges of its activations."""
         ...
 
-    def compare(self, path: Path, options: ExportOptions, *, progress: bool) -> Comparison:
-        """Runs a written file beside the trained model on `options.pages`."""
+    def samples(self, options: ExportOptions) -> Any:
+        """What to compare on, from `options.pages`; found before anything is written."""
+        ...
+
+    def compare(
+        self, path: Path, samples: Any, options: ExportOptions, *, progress: bool
+    ) -> Comparison:
+        """Runs a written file beside the trained model on the samples."""
         ...
 
 
@@ -167,11 +173,12 @@ def export(options: ExportOptions, *, progress: bool = True) -> Result:
     exporter = exporter_of(stored)
     precision = "int8" if options.int8 else "float32"
     header = replace(exporter.header(options), config="", precision=precision)
+    samples = exporter.samples(options)
     target = options.target
     with _folder_beside(target) as folder:
         path = folder / target.name
         _write(path, options, stored, exporter, header, progress=progress)
-        comparison = exporter.compare(path, options, progress=progress)
+        comparison = exporter.compare(path, samples, options, progress=progress)
         written = _files(path)
         size = sum(file.stat().st_size for file in written)
         if not comparison.faults:
@@ -255,6 +262,7 @@ def _write(
         write_safetensors(path, stored, header=header, half=options.half is not False)
         return
     for_openvino, signature = options.to == "openvino", exporter.signature
+    inputs = exporter.calibration(options, progress=progress) if options.int8 else ()
     network = exporter.network(for_openvino=for_openvino)
     if options.to == "torchscript":
         write_torchscript(path, network, signature, header)
@@ -263,7 +271,6 @@ def _write(
         plain = Path(scratch) / "plain.onnx"
         write_onnx(plain, network, signature, header)
         if options.int8:
-            inputs = exporter.calibration(options, progress=progress)
             quantised = Path(scratch) / "int8.onnx"
             write_int8(quantised, plain, signature, header, inputs=inputs)
             plain = quantised

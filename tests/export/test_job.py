@@ -146,10 +146,12 @@ class LineExporter:
         random = np.random.default_rng(0)
         return (random.random((1, 8, width), np.float32) for width in (16, 40))
 
-    def compare(self, path, options, *, progress):
+    def samples(self, options):
+        return list(self.calibration(options, progress=False))
+
+    def compare(self, path, lines, options, *, progress):
         import onnxruntime
 
-        lines = list(self.calibration(options, progress=False))
         errors = []
         for line in lines:
             wanted = self.network(for_openvino=False)(torch.from_numpy(line)).detach().numpy()
@@ -177,3 +179,9 @@ def test_another_task_brings_its_own_network_and_comparison(
     said = report(ExportOptions(weights, to=to), result)
     assert set(said["parity"]) == set(said["limits"]) == {"logit_error"}
     assert result.header.precision == ("int8" if int8 else "float32")
+
+
+def test_a_wrong_set_is_an_error_before_anything_is_written(weights, monkeypatch):
+    monkeypatch.setattr("graphkd.export.job._write", None)
+    with pytest.raises(UserError, match="no_such_set"):
+        export(ExportOptions(weights, pages="no_such_set"), progress=False)
