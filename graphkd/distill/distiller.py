@@ -5,8 +5,8 @@ paths.
 import torch
 from torch import Tensor, nn
 
+from graphkd.distill.comm import sum_over_processes
 from graphkd.distill.losses.build import ScheduledLoss
-from graphkd.distill.losses.running import sum_over_processes
 from graphkd.distill.teacher import FrozenTeacher
 from graphkd.errors import UserError
 from graphkd.views.view import View
@@ -50,7 +50,8 @@ class Distiller(nn.Module):
 
         Every term is already multiplied by its WEIGHT and ramp at `self.iteration`. `self.log` then
         holds, as detached scalars: `kd/<key>/...` the losses' own diagnostics,
-        `kd_raw/<key>_<term>` the unweighted terms, `kd_factor/<key>` the factor,
+        `kd_raw/<key>_<term>` the terms as the loss gives them, which is with the weights among its
+        own terms but before WEIGHT and ramp, `kd_factor/<key>` the product of these two, and
         `kd_share/<key>_<term>` the share of the total.
         """
         if not self.training:

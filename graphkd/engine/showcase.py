@@ -15,9 +15,15 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 
 from graphkd.data.mapper import PageMapper, read_for
-from graphkd.distill.graph.build import describe, plan_nodes, pool_edges
 from graphkd.distill.graph.edges import cosine_affinity
-from graphkd.distill.graph.nodes import NONTEXT, TEXT, TYPE_NAMES
+from graphkd.distill.graph.nodes import (
+    NONTEXT,
+    TEXT,
+    TYPE_NAMES,
+    describe,
+    plan_nodes,
+    pool_edges,
+)
 from graphkd.engine.build import build_models
 from graphkd.modelfile import ModelFile, build_detector
 from graphkd.report.content import Boxes, GraphView, PageView

@@ -1,108 +1,187 @@
-"""Merging of alike, neighbouring text regions into one node; nothing about features or losses.
+"""Merging of regions into nodes: near copies of any region, then alike text regions that are
+neighbours.
 
 Evidence: text nodes are merged iteratively with adaptive sample mining to reduce text bias [paper];
 two cliques of text stay apart although two of their members are adjacent, so the rule is not
-connected components [paper, figure]; nearest box centres, complete linkage, threshold, stopping
+connected components [paper, figure]; near copies, neighbours, complete linkage, threshold, stopping
 rule and the order among ties [ours].
 """
 
+import numpy as np
 import torch
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial.distance import cdist
 from torch import Tensor
 
+# An RPN gives many boxes around one object. Boxes a pixel or two apart have features of a cosine
+# of about 0.99; other lines of the same text overlap less than this, however alike they are.
+COPY_IOU, COPY_COSINE = 0.8, 0.97
+# Groups that cover each other by this much are neighbours, whatever lies between their centres.
+NEIGHBOUR_IOU = 0.5
+THRESHOLD_RANGE = 0.7, 0.98
+# Links this close are equal: float32 cosines of equal features differ by less.
 TIE = 1e-5
+# Distance of groups that are no neighbours: above every cosine distance.
+FAR = 4.0
 
 
-def centre_adjacency(boxes: Tensor, counted: Tensor, *, neighbours: int) -> Tensor:
-    """Which regions are among each other's nearest, by box centre, in either direction.
+@torch.no_grad()
+def merge_regions(
+    similarity: Tensor,
+    boxes: Tensor,
+    types: Tensor,
+    *,
+    is_text: Tensor,
+    is_nontext: Tensor,
+    neighbours: int = 8,
+) -> Tensor:
+    """Which regions form one node.
+
+    First near copies of one region (`copy_groups`) are joined, text or not. Of what is left, text
+    groups merge by `merge_text`. The order of the regions does not matter: equal choices are made
+    by the place of a box on the page.
 
     Args:
+        similarity: (n, n) the teacher's cosines.
         boxes: (n, 4) x1 y1 x2 y2.
+        types: (n,) copies of one region have one type.
+        is_text: (n,) bool, the regions that merge.
+        is_nontext: (n,) bool, the other foreground regions.
+        neighbours: see `nearest`.
+
+    Returns:
+        (n,) int64 group of every region, named by its first member, on the device of `types`.
+    """
+    place = torch.arange(len(types), device=types.device)
+    if len(types) < 2:
+        return place
+    # NaN of a diverged network ends in the loss, not in SciPy
+    edges = np.nan_to_num(boxes.double().cpu().numpy())
+    order = np.lexsort(edges.T[[2, 3, 0, 1]])
+    edges = edges[order]
+    cosines = np.nan_to_num(similarity.double().cpu().numpy())[np.ix_(order, order)]
+    kinds, text, nontext = (each.cpu().numpy()[order] for each in (types, is_text, is_nontext))
+    groups = copy_groups(cosines, edges, kinds)
+    mean = (groups == np.arange(groups.max() + 1)[:, None]).astype(float)
+    mean /= mean.sum(1, keepdims=True)
+    edges, cosines = mean @ edges, mean @ cosines @ mean.T
+    text, nontext = mean @ text > 0.5, mean @ nontext > 0.5
+    near = nearest(edges, text | nontext, neighbours=neighbours)
+    rows = np.flatnonzero(text)
+    own = np.ix_(rows, rows)
+    names = np.arange(len(text))
+    names[rows] = rows[merge_text(cosines[own], edges[rows], near[own], least=nontext.sum())]
+    groups = torch.from_numpy(names[groups][np.argsort(order)]).to(types.device)
+    first = torch.full_like(place, len(place)).scatter_reduce(0, groups, place, "amin")
+    return first[groups]
+
+
+def copy_groups(similarity: np.ndarray, boxes: np.ndarray, types: np.ndarray) -> np.ndarray:
+    """Groups of regions of one type that overlap by 0.8 and look alike by 0.97, directly or through
+    others; (n,) numbers from 0 in the order of their first members.
+    """
+    alike = (overlaps(boxes) >= COPY_IOU) & (similarity >= COPY_COSINE)
+    return connected_components(alike & (types[:, None] == types), directed=False)[1]
+
+
+def nearest(boxes: np.ndarray, counted: np.ndarray, *, neighbours: int) -> np.ndarray:
+    """Which boxes are among each other's nearest by their centres, in either direction.
+
+    Args:
+        boxes: (n, 4).
         counted: (n,) bool; the others have no neighbour and are none.
-        neighbours: k; all regions as near as the k-th count, so the order of regions does not
-            matter.
+        neighbours: k, but no more than a third of the boxes, so that on a page of few boxes not all
+            of them are neighbours; all boxes as near as the k-th count.
 
     Returns:
         (n, n) bool, symmetric, the diagonal False.
     """
-    size = len(boxes)
-    if size < 2:
-        return torch.zeros(size, size, dtype=torch.bool, device=boxes.device)
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    distances = (centres[:, None] - centres[None]).square().sum(-1)
-    pairs = counted[:, None] & counted[None] & ~_diagonal(counted)
-    distances = torch.where(pairs, distances, torch.inf)
-    limit = distances.topk(min(neighbours, size - 1), largest=False).values[:, -1:]
-    near = (distances <= limit) & pairs
+    pairs = counted[:, None] & counted & ~np.eye(len(boxes), dtype=bool)
+    distances = np.where(pairs, cdist(centres, centres), np.inf)
+    count = min(neighbours, max(counted.sum() // 3, 1), len(boxes))
+    limit = np.partition(distances, count - 1, axis=1)[:, count - 1 : count]
+    near = (distances <= limit * (1 + TIE)) & pairs
     return near | near.T
 
 
-def merge_threshold(similarity: Tensor, pairs: Tensor) -> Tensor:
-    """The threshold: mean + 0.5 std of `similarity` (n, n) over `pairs`, within 0.7..0.98."""
-    count = pairs.sum().clamp(min=1)
-    mean = torch.where(pairs, similarity, 0).sum() / count
-    variance = torch.where(pairs, (similarity - mean).square(), 0).sum() / count
-    return (mean + 0.5 * variance.sqrt()).clamp(0.7, 0.98)
-
-
 def merge_text(
-    similarity: Tensor, adjacent: Tensor, is_text: Tensor, *, nontext: Tensor, rounds: int
-) -> Tensor:
-    """Merges text regions round by round under complete linkage.
+    similarity: np.ndarray, boxes: np.ndarray, near: np.ndarray, *, least: int
+) -> np.ndarray:
+    """Merges text groups until nothing changes.
 
-    Two groups are linked by the smallest similarity of their cross pairs, and only where every
-    cross pair is adjacent. A round merges all mutual nearest neighbours whose link reaches the
-    threshold. It stops where text groups are no more than max(non-text regions, 4). Equal links
-    prefer groups with more common neighbours, then a pairing that halves a set of exact copies
-    every round.
+    Complete linkage: two groups are linked by the smallest similarity of their cross pairs, and
+    only where all their cross pairs are neighbours or their boxes cover each other by half. The
+    best link comes first, down to `merge_threshold`; of equal links those come first whose members
+    have more neighbours in common. Boxes of merged groups are computed anew, and so what they
+    cover, until no two groups merge any more.
 
     Args:
-        similarity: (n, n) the teacher's cosines.
-        adjacent: (n, n) bool.
-        is_text: (n,) bool; the others never merge.
-        nontext: scalar, number of non-text foreground regions.
-        rounds: at most this many.
+        similarity: (m, m).
+        boxes: (m, 4).
+        near: (m, m) bool, which are neighbours.
+        least: it stops where this many groups are left.
 
     Returns:
-        (n,) int64 group of every region, named by its first member.
+        (m,) the first member of everyone's group.
     """
-    size = len(similarity)
-    index = torch.arange(size, device=similarity.device)
-    if size < 2:
-        return index
-    pairs = adjacent & is_text[:, None] & is_text[None] & ~_diagonal(is_text)
-    threshold = merge_threshold(similarity, pairs)
-    link = torch.where(pairs, similarity, -torch.inf)
-    preference = _preference(pairs)
-    groups, alive = index, is_text
-    limit = nontext.clamp(min=4)
-    for _ in range(rounds):
-        best = link.max(1).values
-        tied = link >= best[:, None] - TIE
-        nearest = torch.where(tied, preference, -torch.inf).argmax(1)
-        merges = (nearest[nearest] == index) & (best >= threshold - TIE) & (alive.sum() > limit)
-        partner = torch.where(merges, nearest, index)
-        link = torch.minimum(link, link[partner])
-        link = torch.minimum(link, link[:, partner])
-        first = torch.minimum(index, partner)
-        alive = alive & (first == index)
-        link = torch.where(alive[:, None] & alive[None], link, -torch.inf)
-        groups = first[groups]
-    return groups
+    near = near | (overlaps(boxes) >= NEIGHBOUR_IOU)
+    np.fill_diagonal(near, True)
+    limit = 1 - merge_threshold(similarity, near) + TIE
+    shared = near.astype(float) @ near
+    either = near.sum(1)[:, None] + near.sum(1) - shared
+    distance = (1 - similarity).clip(min=0) + TIE * (1 - shared / either)
+    groups = np.arange(len(boxes))
+    while True:
+        labels = complete_linkage(np.where(near, distance, FAR), limit=limit, least=least)
+        order = np.argsort(labels, kind="stable")
+        starts = np.flatnonzero(np.diff(labels[order], prepend=-1))
+        if len(starts) == len(labels):
+            return np.unique(groups, return_index=True)[1][groups]
+        groups = labels[groups]
+        low = np.minimum.reduceat(boxes[order, :2], starts)
+        boxes = np.hstack([low, np.maximum.reduceat(boxes[order, 2:], starts)])
+        distance = _farthest(distance, order, starts)
+        near = _farthest(~near, order, starts) == 0
+        near |= overlaps(boxes) >= NEIGHBOUR_IOU
 
 
-def _preference(pairs: Tensor) -> Tensor:
-    """(n, n) order among equal links: more common neighbours first, then the smaller exclusive or
-    of the indices.
+def complete_linkage(distance: np.ndarray, *, limit: float, least: int) -> np.ndarray:
+    """(m,) group of every row under complete linkage of an (m, m) distance, numbers from 0.
 
-    The second part is symmetric and has no ties within a row, so exact copies always find a mutual
-    partner.
+    Args:
+        distance: symmetric; the diagonal does not count.
+        limit: largest distance within a group.
+        least: no further merge where this many groups are left (equal distances merge together).
     """
-    size = len(pairs)
-    closed = (pairs | _diagonal(pairs)).float()
-    index = torch.arange(size, device=pairs.device)
-    exclusive = (index[:, None] ^ index[None]).float()
-    return closed @ closed * (1 << size.bit_length()) - exclusive
+    size = len(distance)
+    if size <= max(least, 1):
+        return np.arange(size)
+    tree = linkage(distance[np.triu_indices(size, 1)], "complete")
+    return fcluster(tree, min(limit, tree[size - 1 - max(least, 1), 2]), "distance") - 1
 
 
-def _diagonal(like: Tensor) -> Tensor:
-    return torch.eye(len(like), dtype=torch.bool, device=like.device)
+def merge_threshold(similarity: np.ndarray, near: np.ndarray) -> float:
+    """Mean + 0.5 standard deviation of `similarity` (m, m) over the pairs of different neighbours
+    in `near` (m, m), within 0.7..0.98.
+    """
+    values = similarity[near & ~np.eye(len(near), dtype=bool)]
+    return float(
+        np.clip(values.mean() + 0.5 * values.std() if len(values) else 0, *THRESHOLD_RANGE)
+    )
+
+
+def overlaps(boxes: np.ndarray) -> np.ndarray:
+    """IoU of all pairs of boxes (n, 4), (n, n); 0 for boxes without area."""
+    low = np.maximum(boxes[:, None, :2], boxes[:, :2])
+    high = np.minimum(boxes[:, None, 2:], boxes[:, 2:])
+    common = (high - low).clip(min=0).prod(2)
+    area = np.diagonal(common)
+    return common / np.maximum(area[:, None] + area - common, 1e-9)
+
+
+def _farthest(values: np.ndarray, order: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """The largest of (m, m) `values` over the cross pairs of groups, (g, g)."""
+    values = values[np.ix_(order, order)]
+    return np.maximum.reduceat(np.maximum.reduceat(values, starts, axis=0), starts, axis=1)

@@ -1,17 +1,94 @@
-"""Which regions of one image become nodes of the graph; nothing about text, merging or edges.
+"""The nodes of one image's graph: which regions become nodes, and which of them form one.
 
 Evidence: nodes are RoI-pooled proposal features [paper]; foreground plus background that the
-teacher finds hard, cross entropy at least 0.6 [code, of the parent DSIG]; the cap on background and
-the de-duplication [ours].
+teacher finds hard, cross entropy at least 0.6 [code, of the parent DSIG]; the limit on the number
+of background nodes [ours]. The teacher decides once and its plan is applied to both networks, so
+node i means the same in both [ours].
 """
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.ops import batched_nms
+
+from graphkd.distill.graph.merge import merge_regions
 
 TEXT, NONTEXT, BACKGROUND = 0, 1, 2
 TYPE_NAMES = ("text", "nontext", "background")
+
+
+@dataclass(frozen=True)
+class NodePlan:
+    """Which regions of one image form which node.
+
+    Nodes sit in n slots, one a member region, so that no size depends on values on the device: a
+    node sits in the slot of its first member, and the slots of its other members are unused.
+
+    Attributes:
+        regions: (n,) int64 rows among the image's regions, ascending.
+        types: (n,) int64 `TEXT`, `NONTEXT` or `BACKGROUND` of every member region, and so of the
+            node in this slot.
+        slots: (n,) int64 slot of the node that a member region belongs to.
+        sizes: (n,) float members of the node in a slot; 0 for an unused slot.
+    """
+
+    regions: Tensor
+    types: Tensor
+    slots: Tensor
+    sizes: Tensor
+
+    @property
+    def present(self) -> Tensor:
+        """(n,) bool, which slots hold a node."""
+        return self.sizes > 0
+
+    @property
+    def is_text(self) -> Tensor:
+        """(n,) bool, which slots hold a text node."""
+        return (self.types == TEXT) & self.present
+
+    @property
+    def is_nontext(self) -> Tensor:
+        """(n,) bool, which slots hold a foreground node that is no text."""
+        return (self.types == NONTEXT) & self.present
+
+    @property
+    def is_background(self) -> Tensor:
+        """(n,) bool, which slots hold a background node."""
+        return (self.types == BACKGROUND) & self.present
+
+    @property
+    def assignment(self) -> Tensor:
+        """(n, n) A: row p has 1 / size at the members of node p and is 0 for an unused slot."""
+        index = torch.arange(len(self.slots), device=self.slots.device)
+        member = (index[:, None] == self.slots[None]).to(self.sizes)
+        return member / self.sizes.clamp(min=1)[:, None]
+
+
+@dataclass(frozen=True)
+class InstanceGraph:
+    """One image's graph as the teacher sees it, with unused slots removed; for drawing and
+    inspection.
+
+    Attributes:
+        regions: (n,) int64 rows of the member regions among the image's regions.
+        boxes: (n, 4) their boxes, in pixels of the teacher's input.
+        region_types: (n,) int64 index into `graphkd.distill.graph.nodes.TYPE_NAMES`.
+        groups: (n,) int64 node 0..M - 1 of every member region.
+        assignment: (M, n) row-stochastic.
+        node_types: (M,) int64 index into `TYPE_NAMES`.
+        edges: (M, M) the teacher's affinities; the diagonal is the mean affinity among a node's own
+            members.
+    """
+
+    regions: Tensor
+    boxes: Tensor
+    region_types: Tensor
+    groups: Tensor
+    assignment: Tensor
+    node_types: Tensor
+    edges: Tensor
 
 
 def background_cross_entropy(teacher_logits: Tensor) -> Tensor:
@@ -33,7 +110,6 @@ def select_regions(
     background_losses: Tensor | None,
     min_loss: float,
     max_background: int,
-    keep: Tensor | None = None,
 ) -> Tensor:
     """Picks all foreground and the hardest background regions of one image.
 
@@ -43,38 +119,17 @@ def select_regions(
         background_losses: (R,) output of `background_cross_entropy`; None for no background nodes.
         min_loss: background below this loss stays out.
         max_background: at most this many background regions, the largest losses first.
-        keep: (R,) bool, regions that may be nodes at all; None for all.
 
     Returns:
         (n,) int64 rows in ascending order; empty for an image without foreground and hard
-        background. This is the one place where an image's graph waits for the device.
+        background.
     """
     chosen = labels != background
-    candidates = ~chosen if keep is None else ~chosen & keep
-    if keep is not None:
-        chosen = chosen & keep
     if background_losses is not None and max_background > 0 and len(labels):
-        losses = torch.where(candidates, background_losses, -torch.inf)
+        losses = torch.where(~chosen, background_losses, -torch.inf)
         best, rows = losses.topk(min(max_background, len(labels)))
         chosen = chosen.index_put((rows,), chosen[rows] | (best >= min_loss))
     return chosen.nonzero().flatten()
-
-
-def keep_distinct(boxes: Tensor, labels: Tensor, scores: Tensor, *, max_iou: float) -> Tensor:
-    """Marks one of every set of near copies of the same class, by non-maximum suppression.
-
-    Args:
-        boxes: (R, 4) x1 y1 x2 y2.
-        labels: (R,) class; copies of different classes never suppress each other.
-        scores: (R,) the largest score of a set of copies stays.
-        max_iou: boxes that overlap more than this are copies.
-
-    Returns:
-        (R,) bool.
-    """
-    kept = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
-    kept[batched_nms(boxes.float(), scores.float(), labels, max_iou)] = True
-    return kept
 
 
 def match_size(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,3 +142,66 @@ def match_size(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         return F.adaptive_avg_pool2d(features, size)
 
     return pool(first), pool(second)
+
+
+def plan_nodes(
+    regions: Tensor,
+    types: Tensor,
+    boxes: Tensor,
+    similarity: Tensor | None,
+    *,
+    neighbours: int = 8,
+) -> NodePlan:
+    """Groups the typed regions of one image into nodes.
+
+    Args:
+        regions: (n,) int64 rows among the image's regions.
+        types: (n,) int64 types.
+        boxes: (n, 4) boxes of these regions.
+        similarity: (n, n) the teacher's cosines, which decide what merges; None to merge nothing.
+        neighbours: see `merge_regions`.
+    """
+    if similarity is None:
+        slots = torch.arange(len(regions), device=regions.device)
+    else:
+        slots = merge_regions(
+            similarity,
+            boxes,
+            types,
+            is_text=types == TEXT,
+            is_nontext=types == NONTEXT,
+            neighbours=neighbours,
+        )
+    ones = torch.ones(len(regions), device=regions.device)
+    return NodePlan(regions, types, slots, torch.zeros_like(ones).index_add(0, slots, ones))
+
+
+def pool_edges(edges: Tensor, plan: NodePlan) -> Tensor:
+    """`A E A^T`: from edges of regions to edges of nodes, (n, n) both; unused slots get 0.
+
+    Cross edges are mean member affinities, and so is the self-loop of a merged node.
+    """
+    assignment = plan.assignment.to(edges)
+    return assignment @ edges @ assignment.T
+
+
+def describe(plan: NodePlan, boxes: Tensor, edges: Tensor) -> InstanceGraph:
+    """Removes unused slots of a plan.
+
+    Args:
+        plan: the plan.
+        boxes: (n, 4) boxes of the plan's regions.
+        edges: (n, n) the teacher's edges of nodes, as `pool_edges` gives them.
+    """
+    used = plan.present.nonzero().flatten()
+    place = torch.zeros_like(plan.slots)
+    place[used] = torch.arange(len(used), device=used.device)
+    return InstanceGraph(
+        regions=plan.regions,
+        boxes=boxes,
+        region_types=plan.types,
+        groups=place[plan.slots],
+        assignment=plan.assignment[used],
+        node_types=plan.types[used],
+        edges=edges[used][:, used],
+    )

@@ -1,15 +1,15 @@
-"""The loss registry and how yaml keys become losses; no loss of any method here."""
+"""The registry of distillation losses, and how the keys of a yaml become losses."""
 
 import importlib
 import inspect
 import math
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from detectron2.utils.registry import Registry
 
-from graphkd.distill.losses.base import NEEDS, DistillLoss, LossContext
+from graphkd.distill.losses.base import NEEDS, READS, DistillLoss, LossContext
 from graphkd.errors import UserError
 
 LOSSES = Registry("DISTILL_LOSS")
@@ -39,6 +39,21 @@ class ScheduledLoss:
         return self.weight * (min(1.0, (iteration + 1) / self.ramp) if self.ramp else 1.0)
 
 
+def register(name: str) -> Callable[[type[DistillLoss]], type[DistillLoss]]:
+    """Class decorator that files a loss under `name`, its key below `DISTILL.LOSSES`.
+
+    Raises:
+        AssertionError: the name is taken.
+    """
+
+    def decorate(cls: type[DistillLoss]) -> type[DistillLoss]:
+        # Registry.register would take the class name, and yaml names are not CamelCase
+        LOSSES._do_register(name, cls)
+        return cls
+
+    return decorate
+
+
 def import_methods() -> None:
     """Imports every module of this folder, so that each method registers itself."""
     import graphkd.distill.losses as package
@@ -60,8 +75,8 @@ def build_losses(
         ramp: iterations over which all weights grow from 0; 0 for none.
 
     Raises:
-        UserError: unknown method or key, a missing class list agreement, or an option of a wrong
-        value.
+        UserError: unknown method or key, an option of a wrong value, or a pair of models that lacks
+        what the method needs.
     """
     import_methods()
     if ramp < 0:
@@ -82,8 +97,8 @@ def _build(name: str, node: object, context: LossContext, source: str) -> tuple[
             f"{source}: DISTILL.LOSSES.{name} compares class scores, but teacher and student have "
             "different class lists; remove it or train the teacher on the same classes"
         )
-    unread = set(cls.needs) - set(NEEDS)
-    assert not unread, f"{name} needs unknown parts {unread}"
+    unknown = (set(cls.needs) - set(NEEDS)) | (set(cls.reads) - set(READS))
+    assert not unknown, f"{name} reads unknown parts {unknown}"
     if not isinstance(node, Mapping):
         raise UserError(f"{source}: DISTILL.LOSSES.{name} must hold options, {{}} for none")
     options = dict(node)

@@ -1,12 +1,12 @@
-"""The `cwd` method: each channel of an FPN map as a distribution over places; no masks."""
+"""The `cwd` method: each channel of an FPN map as a distribution over places."""
 
 from torch import Tensor, stack
 
 from graphkd.distill.losses.base import DistillLoss, LossContext
-from graphkd.distill.losses.maps import level_adapters, level_pairs
-from graphkd.distill.losses.options import positive
-from graphkd.distill.losses.reduce import softened_kl
-from graphkd.distill.losses.register import register
+from graphkd.distill.losses.build import register
+from graphkd.distill.losses.functional import softened_kl
+from graphkd.distill.losses.levels import level_adapters, level_pairs
+from graphkd.distill.losses.options import number
 from graphkd.distill.outputs import Outputs, Targets
 
 
@@ -42,7 +42,7 @@ class CWD(DistillLoss):
             kernel: 1 or 3, width of the convolution from student to teacher channels.
         """
         super().__init__()
-        self.temperature = positive("temperature", temperature)
+        self.temperature = number("temperature", temperature, positive=True)
         self.adapters = level_adapters(context, kernel=kernel)
 
     def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:

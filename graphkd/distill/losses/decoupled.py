@@ -4,17 +4,49 @@ import torch
 from torch import Tensor, stack
 
 from graphkd.distill.losses.base import DistillLoss, LossContext
-from graphkd.distill.losses.maps import LevelPair, level_adapters, level_pairs
-from graphkd.distill.losses.masks import assign_levels, box_cells
-from graphkd.distill.losses.options import need_same_classes, need_two_stage, not_negative, positive
-from graphkd.distill.losses.reduce import (
-    image_index,
+from graphkd.distill.losses.build import register
+from graphkd.distill.losses.functional import (
+    cell_mask,
     mean_of_present,
     mean_over_images,
     softened_kl,
 )
-from graphkd.distill.losses.register import register
+from graphkd.distill.losses.levels import LevelPair, level_adapters, level_pairs
+from graphkd.distill.losses.options import need_same_classes, need_two_stage, number, one_of
 from graphkd.distill.outputs import Outputs, Regions, Targets
+
+
+def own_levels(boxes: Tensor, *, num_levels: int, finest_stride: int) -> Tensor:
+    """The FPN level of every box, by the rule of the released code.
+
+    It is floor(log2(sqrt(area) / (14 * finest stride))), clipped, with one pixel added to both
+    sides of the box: with a finest stride of 4, boxes from 223 to 446 pixels belong to p4.
+
+    Args:
+        boxes: (G, 4) in input pixels.
+        num_levels: count of levels.
+        finest_stride: input pixels a cell of the first level.
+
+    Returns:
+        (G,) int64 in 0..num_levels - 1.
+    """
+    sides = (boxes[:, 2:] - boxes[:, :2] + 1).prod(1).sqrt()
+    levels = (sides / (14 * finest_stride) + 1e-6).log2().floor()
+    return levels.clamp(0, num_levels - 1).long()
+
+
+def object_cells(boxes: Tensor, *, stride: int, size: tuple[int, int]) -> Tensor:
+    """The cells of every box, (G, H, W) bool, by the rule of the released code.
+
+    Both corners are rounded down and the last column and row do not count; a box that has no cell
+    then gets the one of its first corner.
+    """
+    height, width = size
+    edge = boxes.new_tensor([width, height])
+    first = torch.minimum((boxes[:, :2] / stride).floor(), edge - 1)
+    last = torch.minimum((boxes[:, 2:] / stride).floor(), edge)
+    last = torch.where((first >= last).any(1, keepdim=True), first + 1, last)
+    return cell_mask(torch.cat([first, last], 1), size=size)
 
 
 def object_masks(boxes: tuple[Tensor, ...], pairs: list[LevelPair]) -> list[Tensor]:
@@ -25,11 +57,11 @@ def object_masks(boxes: tuple[Tensor, ...], pairs: list[LevelPair]) -> list[Tens
         pairs: the levels, fine to coarse.
     """
     finest = pairs[0].stride
-    levels = [assign_levels(each, num_levels=len(pairs), finest_stride=finest) for each in boxes]
+    levels = [own_levels(each, num_levels=len(pairs), finest_stride=finest) for each in boxes]
     return [
         stack(
             [
-                box_cells(each[level == index], stride=pair.stride, size=pair.size).any(0)
+                object_cells(each[level == index], stride=pair.stride, size=pair.size).any(0)
                 for each, level in zip(boxes, levels, strict=True)
             ]
         )
@@ -52,12 +84,11 @@ def class_terms(
     student: Regions, teacher: Regions, targets: Targets, *, temperature: float
 ) -> tuple[Tensor, Tensor]:
     """T^2 KL of the class scores, a mean over foreground and one over background regions."""
-    images = image_index(student.counts, device=student.logits.device)
     divergence = softened_kl(student.logits, teacher.logits, temperature=temperature)
     foreground = targets.region_labels < targets.num_classes
     return (
-        mean_over_images(divergence, images, where=foreground),
-        mean_over_images(divergence, images, where=~foreground),
+        mean_over_images(divergence, student.counts, where=foreground),
+        mean_over_images(divergence, student.counts, where=~foreground),
     )
 
 
@@ -65,13 +96,14 @@ def class_terms(
 class Decoupled(DistillLoss):
     """Objects and background with factors and divisors of their own (DeFeat).
 
-    Source: Guo et al., Distilling Object Detectors via Decoupled Features, section 3.
-    As in the release, terms of maps are means over channels and over levels, a level without
-    objects counting as 0. Differs from it: the cells of each image are its own divisor, so every
-    image weighs the same; class terms are compared on the student's regions.
+    Source: Guo et al., Distilling Object Detectors via Decoupled Features, section 3, and its
+    released code: masks, the start of the adapters, and means over channels and over levels, a
+    level without objects counting as 0. Differs from it: the cells of each image are its own
+    divisor, so every image weighs the same; class terms are compared on the student's regions.
     """
 
     needs = frozenset({"features", "region_predictions"})
+    reads = frozenset({"boxes"})
 
     def __init__(
         self,
@@ -83,6 +115,7 @@ class Decoupled(DistillLoss):
         background_class_weight: float = 2.0,
         temperature: float = 1.0,
         kernel: int = 3,
+        start: str = "small",
     ):
         """Makes the adapters.
 
@@ -95,13 +128,15 @@ class Decoupled(DistillLoss):
             temperature: T of the class scores.
             kernel: 1 or 3, width of the convolution from student to teacher channels, which is
                 there at equal widths too, as in the release.
+            start: of these convolutions: small (almost 0, the release) or identity (ours; the
+                identity at equal widths).
         """
         super().__init__()
         self.weights = {
-            "object": not_negative("object_weight", object_weight),
-            "background": not_negative("background_weight", background_weight),
-            "object_class": not_negative("object_class_weight", object_class_weight),
-            "background_class": not_negative("background_class_weight", background_class_weight),
+            "object": number("object_weight", object_weight),
+            "background": number("background_weight", background_weight),
+            "object_class": number("object_class_weight", object_class_weight),
+            "background_class": number("background_class_weight", background_class_weight),
         }
         self.compares_classes = self.weights["object_class"] + self.weights["background_class"] > 0
         if self.compares_classes:
@@ -110,8 +145,9 @@ class Decoupled(DistillLoss):
             need_same_classes(context, remedy=remedy)
         else:
             self.needs = frozenset({"features"})
-        self.temperature = positive("temperature", temperature)
-        self.adapters = level_adapters(context, kernel=kernel, always=True)
+        self.temperature = number("temperature", temperature, positive=True)
+        start = one_of("start", start, ("small", "identity"))
+        self.adapters = level_adapters(context, kernel=kernel, start=start)
 
     def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:
         """Returns `object`, `background`, and `object_class`, `background_class` where asked."""

@@ -1,14 +1,12 @@
-"""The `dsig` method: Deep Structured Instance Graph, the parent of GraphKD; cosines and squared
-errors only.
+"""The `dsig` method: Deep Structured Instance Graph, the parent of GraphKD.
 
 Source: Chen, Chen, Zhao et al., Deep Structured Instance Graph for Distilling Object Detectors,
 ICCV 2021, and its released code [code]: flattened RoI features of foreground and of background that
 the teacher finds hard, their cosines as edges, the weights below.
 `Differs from the release:` graph terms are means over images times the two images a device has
-there, over which the release sums: its scale at any batch size. The class term is a KL a region,
-where the release takes the mean over classes too and so gives it 1 / (K + 1) of this. The box term
-is a mean over foreground regions and the four deltas, where the release sums and divides by all
-regions: the same at the usual quarter of foreground [ours].
+there, over which the release sums: its scale at any batch size. The box term is a mean over
+foreground regions and the four deltas, where the release sums and divides by all regions: the same
+at the usual quarter of foreground [ours].
 """
 
 import torch
@@ -20,19 +18,20 @@ from graphkd.distill.graph.distance import edge_distance, masked_mean
 from graphkd.distill.graph.edges import cosine_affinity
 from graphkd.distill.graph.nodes import match_size
 from graphkd.distill.losses.base import DistillLoss, LossContext
+from graphkd.distill.losses.build import register
+from graphkd.distill.losses.functional import sum_of_images
+from graphkd.distill.losses.levels import level_adapters, level_pairs, region_adapter
 from graphkd.distill.losses.logits import region_terms
-from graphkd.distill.losses.maps import level_adapters, level_pairs
-from graphkd.distill.losses.node_sampling import roi_adapter, sample_nodes, take
 from graphkd.distill.losses.options import (
+    need_regions,
     need_same_box_codes,
     need_same_classes,
     need_two_stage,
-    not_negative,
-    positive,
+    number,
+    switch,
     whole_number,
 )
-from graphkd.distill.losses.reduce import sum_of_images
-from graphkd.distill.losses.register import register
+from graphkd.distill.losses.teacher_graph import sample_nodes, take
 from graphkd.distill.outputs import Outputs, Regions, Targets
 
 IMAGES_A_DEVICE = 2
@@ -90,6 +89,7 @@ class DSIG(DistillLoss):
         edge_weight: float = 1.0,
         feature_weight: float = 0.0,
         class_weight: float = 0.0,
+        mean_over_classes: bool = True,
         box_weight: float = 0.0,
         temperature: float = 1.0,
     ):
@@ -107,28 +107,33 @@ class DSIG(DistillLoss):
             edge_weight: of the edge term; 2 in the release for small students.
             feature_weight: of the FPN term; 0.5 in the release for small students.
             class_weight: of the class term; 3 in the release for small students.
+            mean_over_classes: whether the class term is a mean over the K + 1 classes too, as in
+                the release; False for a KL a region, which weighs K + 1 times as much (ours).
             box_weight: of the box term; 1 in the release for small students.
             temperature: of the class term.
 
         Raises:
-            ValueError: an option has no such value, or class or box terms with one-stage detectors
-            or different class lists.
+            ValueError: an option has no such value, no detector, or class or box terms with
+            one-stage detectors or different class lists.
         """
         super().__init__()
+        need_regions(context)
         self.weights = {
-            "foreground": not_negative("foreground_weight", foreground_weight),
-            "background": not_negative("background_weight", background_weight)
-            * not_negative("alpha", alpha),
-            "edges": not_negative("edge_weight", edge_weight),
-            "features": not_negative("feature_weight", feature_weight),
-            "classes": not_negative("class_weight", class_weight),
-            "boxes": not_negative("box_weight", box_weight),
+            "foreground": number("foreground_weight", foreground_weight),
+            "background": number("background_weight", background_weight) * number("alpha", alpha),
+            "edges": number("edge_weight", edge_weight),
+            "features": number("feature_weight", feature_weight),
+            "classes": number("class_weight", class_weight),
+            "boxes": number("box_weight", box_weight),
         }
         self.sampling = {
             "max_background": whole_number("max_background", max_background, least=0),
-            "background_ce": not_negative("background_ce", background_ce),
+            "background_ce": number("background_ce", background_ce),
         }
-        self.temperature = positive("temperature", temperature)
+        # F.kl_div without a reduction, as the release calls it, divides by regions times classes
+        mean = switch("mean_over_classes", mean_over_classes)
+        self.classes_divisor = context.num_classes + 1 if mean else 1
+        self.temperature = number("temperature", temperature, positive=True)
         predictions = self.weights["classes"] > 0 or self.weights["boxes"] > 0
         if predictions:
             remedy = "set CLASS_WEIGHT and BOX_WEIGHT to 0"
@@ -144,7 +149,7 @@ class DSIG(DistillLoss):
             needs.add("features")
             self.levels = level_adapters(context, kernel=1)
         self.needs = frozenset(needs)
-        self.adapter = roi_adapter(*context.width())
+        self.adapter = region_adapter(*context.width())
         self.log: dict[str, Tensor] = {}
 
     def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:
@@ -158,9 +163,10 @@ class DSIG(DistillLoss):
             if self.levels is not None:
                 terms["features"] = self._feature_term(student, teacher, targets)
             if self.weights["classes"] > 0 or self.weights["boxes"] > 0:
-                terms["classes"], terms["boxes"] = region_terms(
+                classes, boxes = region_terms(
                     student.regions, teacher.regions, targets, temperature=self.temperature
                 )
+                terms |= {"classes": classes / self.classes_divisor, "boxes": boxes}
         return {name: self.weights[name] * term for name, term in terms.items()}
 
     def _graph_terms(

@@ -1,18 +1,18 @@
 """The `fgd` method: FPN maps inside and outside objects, with attention and global context."""
 
-from torch import Tensor, nn, stack
+from torch import Tensor, cat, nn, stack
 
 from graphkd.distill.losses.base import DistillLoss, LossContext
-from graphkd.distill.losses.maps import (
+from graphkd.distill.losses.build import register
+from graphkd.distill.losses.functional import cell_mask
+from graphkd.distill.losses.levels import (
     LevelPair,
     level_adapters,
     level_pairs,
     reference_cells,
     reference_width,
 )
-from graphkd.distill.losses.masks import foreground_weights
-from graphkd.distill.losses.options import not_negative, positive
-from graphkd.distill.losses.register import register
+from graphkd.distill.losses.options import number
 from graphkd.distill.outputs import Outputs, Targets
 
 TWO_STAGE = {"alpha": 5e-5, "beta": 2.5e-5, "gamma": 5e-5, "context_weight": 5e-7}
@@ -38,6 +38,28 @@ def channel_attention(maps: Tensor, *, temperature: float) -> Tensor:
     return (strength / temperature).softmax(1) * maps.shape[1]
 
 
+def foreground_weights(boxes: Tensor, *, stride: int, size: tuple[int, int]) -> Tensor:
+    """One over the cells of the smallest box a cell lies in, so that every box weighs 1 in total.
+
+    By the rule of the released code a box has the cells from its first corner rounded down to its
+    last corner rounded up, this last column and row included, and those that lie beyond the map
+    count in the size of the box.
+
+    Args:
+        boxes: (G, 4) x1 y1 x2 y2 in input pixels.
+        stride: input pixels a cell.
+        size: (H, W) of the map.
+
+    Returns:
+        (H, W) float32, 0 outside all boxes.
+    """
+    if not len(boxes):
+        return boxes.new_zeros(size)
+    first, last = (boxes[:, :2] / stride).floor(), (boxes[:, 2:] / stride).ceil() + 1
+    cells = cell_mask(cat([first, last], 1), size=size).float()
+    return (cells / (last - first).prod(1)[:, None, None]).amax(0)
+
+
 def focal_terms(
     pair: LevelPair, boxes: tuple[Tensor, ...], *, temperature: float
 ) -> tuple[Tensor, Tensor]:
@@ -49,8 +71,9 @@ def focal_terms(
         temperature: of the teacher's attention.
 
     Returns:
-        A sum over channels of a mean over the cells of every object, summed over objects; and of a
-        mean over the cells outside all objects. Both are means over images.
+        A sum over channels of a mean over the cells of every object, summed over objects (see
+        `foreground_weights`); and of a mean over the cells outside all objects. Both are means over
+        images.
     """
     foreground = stack(
         [foreground_weights(each, stride=pair.stride, size=pair.size) for each in boxes]
@@ -107,14 +130,17 @@ class GlobalContext(nn.Module):
 class FGD(DistillLoss):
     """Focal and global terms, summed over levels.
 
-    Source: Yang et al., Focal and Global Knowledge Distillation for Detectors, section 3.
-    Differs from the paper: the sums over cells of the attention and the context term are means,
-    times `maps.reference_cells`, and sums over channels are times `reference_width`,
-    so that all factors keep their published values and no level weighs more for its area. p6 of
-    two-stage detectors takes part; the student does not start from the teacher's heads.
+    Source: Yang et al., Focal and Global Knowledge Distillation for Detectors, section 3, and its
+    released code for the cells of a box.
+    Differs from them: the sums over cells of the attention and the context term are means, times
+    `levels.reference_cells`, and sums over channels are times `reference_width`, so that all
+    factors keep their published values and no level weighs more for its area; boxes are scaled by
+    the level's stride, where the release stretches them by the padding. p6 of two-stage detectors
+    takes part; the student does not start from the teacher's heads.
     """
 
     needs = frozenset({"features"})
+    reads = frozenset({"boxes"})
 
     def __init__(
         self,
@@ -140,12 +166,12 @@ class FGD(DistillLoss):
         given = dict(alpha=alpha, beta=beta, gamma=gamma, context_weight=context_weight)
         published = TWO_STAGE if context.two_stage else ONE_STAGE
         self.factors = {
-            name: published[name] if value is None else not_negative(name, value)
+            name: published[name] if value is None else number(name, value)
             for name, value in given.items()
         }
-        self.temperature = positive("temperature", temperature)
-        self.cells, self.width = reference_cells(context), reference_width(context)
+        self.temperature = number("temperature", temperature, positive=True)
         self.adapters = level_adapters(context)
+        self.cells, self.width = reference_cells(context), reference_width(context)
         self.student_context = self._blocks(context)
         self.teacher_context = self._blocks(context)
 

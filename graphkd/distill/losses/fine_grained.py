@@ -1,20 +1,19 @@
-"""The `fine_grained` method: FPN cells whose anchors lie near an object; no other cells."""
+"""The `fine_grained` method: FPN cells whose anchors lie near an object."""
 
 import torch
-from detectron2.structures import Boxes, pairwise_iou
 from torch import Tensor, stack
+from torchvision.ops import box_iou
 
 from graphkd.distill.losses.base import DistillLoss, LossContext
-from graphkd.distill.losses.maps import (
+from graphkd.distill.losses.build import register
+from graphkd.distill.losses.functional import anchor_grids, mean_of_present
+from graphkd.distill.losses.levels import (
     LevelPair,
-    anchor_grids,
     level_adapters,
     level_pairs,
     reference_width,
 )
-from graphkd.distill.losses.options import fraction
-from graphkd.distill.losses.reduce import mean_of_present
-from graphkd.distill.losses.register import register
+from graphkd.distill.losses.options import need_anchors, number, one_of
 from graphkd.distill.outputs import Outputs, Targets
 
 
@@ -33,7 +32,7 @@ def near_object_cells(boxes: Tensor, grids: list[Tensor], *, ratio: float) -> li
     if not len(boxes):
         near = torch.zeros(len(anchors), dtype=torch.bool, device=anchors.device)
     else:
-        overlaps = pairwise_iou(Boxes(boxes), Boxes(anchors))
+        overlaps = box_iou(boxes, anchors)
         near = (overlaps > ratio * overlaps.amax(1, keepdim=True)).any(0)
     parts = near.split([grid[..., 0].numel() for grid in grids])
     return [part.reshape(grid.shape[:3]).any(2) for part, grid in zip(parts, grids, strict=True)]
@@ -61,15 +60,20 @@ def imitation(pairs: list[LevelPair], masks: list[Tensor]) -> Tensor:
 class FineGrained(DistillLoss):
     """Squared error on cells near objects.
 
-    Source: Wang et al., Distilling Object Detectors with Fine-grained Feature Imitation, section 3.
+    Source: Wang et al., Distilling Object Detectors with Fine-grained Feature Imitation, section 3,
+    and the released code for the start of the adapters.
     Differs from the paper: FPN levels in place of one map, with the best anchor of an object sought
-    on all of them; the cells of each image are its own divisor, so every image weighs the same; the
-    sum over channels is times `graphkd.distill.losses.maps.reference_width`.
+    on all of them, and no ReLU after the adapter, as FPN maps are negative too; the cells of each
+    image are its own divisor, so every image weighs the same; the sum over channels is times
+    `levels.reference_width`.
     """
 
     needs = frozenset({"features"})
+    reads = frozenset({"boxes", "anchors"})
 
-    def __init__(self, context: LossContext, *, ratio: float = 0.5, kernel: int = 3):
+    def __init__(
+        self, context: LossContext, *, ratio: float = 0.5, kernel: int = 3, start: str = "small"
+    ):
         """Makes the adapters.
 
         Args:
@@ -77,11 +81,15 @@ class FineGrained(DistillLoss):
             ratio: share of the best anchor's overlap that an anchor needs, 0..1.
             kernel: 1 or 3, width of the convolution from student to teacher channels, which is
                 there at equal widths too, as in the paper.
+            start: of these convolutions: small (almost 0, the release) or identity (ours; the
+                identity at equal widths).
         """
         super().__init__()
-        self.ratio = fraction("ratio", ratio)
+        need_anchors(context, shared=False)
+        self.ratio = number("ratio", ratio, most=1)
+        start = one_of("start", start, ("small", "identity"))
+        self.adapters = level_adapters(context, kernel=kernel, start=start)
         self.width = reference_width(context)
-        self.adapters = level_adapters(context, kernel=kernel, always=True)
 
     def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:
         """Returns `features`."""

@@ -1,11 +1,11 @@
-"""The `fitnets` method: squared error of every FPN map; no mask and no weighting of places."""
+"""The `fitnets` method: squared error of every FPN map."""
 
 from torch import Tensor, stack
 from torch.nn import functional as F
 
 from graphkd.distill.losses.base import DistillLoss, LossContext
-from graphkd.distill.losses.maps import level_adapters, level_pairs
-from graphkd.distill.losses.register import register
+from graphkd.distill.losses.build import register
+from graphkd.distill.losses.levels import level_adapters, level_pairs
 from graphkd.distill.outputs import Outputs, Targets
 
 

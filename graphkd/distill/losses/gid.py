@@ -1,22 +1,20 @@
-"""The `gid` method: the few regions where both networks disagree most; no maps and no labels."""
+"""The `gid` method: the few regions where both networks disagree most."""
 
 import torch
-from detectron2.layers import nms
 from torch import Tensor, stack
 from torch.nn import functional as F
+from torchvision.ops import nms
 
 from graphkd.distill.losses.base import DistillLoss, LossContext
-from graphkd.distill.losses.maps import channel_adapter
+from graphkd.distill.losses.build import register
+from graphkd.distill.losses.functional import deltas_of_class, softened_kl
+from graphkd.distill.losses.levels import channel_adapter
 from graphkd.distill.losses.options import (
-    fraction,
     need_same_box_codes,
     need_two_stage,
-    not_negative,
-    positive,
+    number,
     whole_number,
 )
-from graphkd.distill.losses.reduce import deltas_of_class, softened_kl
-from graphkd.distill.losses.register import register
 from graphkd.distill.outputs import Outputs, Regions, Targets
 
 
@@ -123,13 +121,13 @@ class GID(DistillLoss):
         if not context.shared_regions:
             raise ValueError("needs region features of equal height and width in both detectors")
         self.weights = {
-            "feature": not_negative("feature_weight", feature_weight),
-            "relation": not_negative("relation_weight", relation_weight),
-            "response": not_negative("response_weight", response_weight),
+            "feature": number("feature_weight", feature_weight),
+            "relation": number("relation_weight", relation_weight),
+            "response": number("response_weight", response_weight),
         }
         self.top = whole_number("top", top, least=1)
-        self.overlap = fraction("overlap", overlap)
-        self.temperature = positive("temperature", temperature)
+        self.overlap = number("overlap", overlap, most=1)
+        self.temperature = number("temperature", temperature, positive=True)
         self.adapter = channel_adapter(*context.width())
 
     def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:

@@ -12,13 +12,13 @@ so nothing here reproduces a published number.
 """
 
 import logging
+import math
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from graphkd.distill.comm import count_per_process, sum_over_processes
-from graphkd.distill.graph.build import InstanceGraph, describe, plan_nodes, pool_edges
 from graphkd.distill.graph.distance import (
     edge_distance,
     masked_mean,
@@ -34,28 +34,34 @@ from graphkd.distill.graph.edges import (
     squared_mahalanobis,
     within_class_scatter,
 )
-from graphkd.distill.graph.nodes import match_size
-from graphkd.distill.losses.base import DistillLoss, LossContext
-from graphkd.distill.losses.node_sampling import (
-    SampledNodes,
-    one_image,
-    roi_adapter,
-    sample_nodes,
-    take,
+from graphkd.distill.graph.nodes import (
+    InstanceGraph,
+    describe,
+    match_size,
+    plan_nodes,
+    pool_edges,
 )
+from graphkd.distill.losses.base import DistillLoss, LossContext
+from graphkd.distill.losses.build import register
+from graphkd.distill.losses.functional import sum_of_images
+from graphkd.distill.losses.levels import region_adapter
 from graphkd.distill.losses.options import (
-    finite,
-    fraction,
-    not_negative,
+    need_regions,
+    number,
     one_of,
     switch,
     weight_tuple,
     whole_number,
 )
-from graphkd.distill.losses.reduce import sum_of_images
-from graphkd.distill.losses.register import register
-from graphkd.distill.losses.running import RunningScatter
-from graphkd.distill.losses.teacher_graph import TeacherGraph, describe_batch
+from graphkd.distill.losses.teacher_graph import (
+    RunningScatter,
+    SampledNodes,
+    TeacherGraph,
+    describe_batch,
+    one_image,
+    sample_nodes,
+    take,
+)
 from graphkd.distill.losses.text_test import NODE_TYPES, THRESHOLDS, TextTest
 from graphkd.distill.outputs import Outputs, Regions, Targets
 
@@ -80,8 +86,6 @@ class GraphKD(DistillLoss):
         decay: float = 0.99,
         merge: bool = True,
         neighbours: int = 8,
-        merge_rounds: int = 5,
-        deduplicate: float = 0.0,
         max_background: int = 64,
         background_ce: float = 0.6,
         affinity: str = "cosine",
@@ -107,10 +111,9 @@ class GraphKD(DistillLoss):
             text_is_high: whether text has the higher covariance, for `otsu` and `fixed`;
                 calibration learns it.
             decay: of running statistics, a batch.
-            merge: whether text nodes merge.
-            neighbours: nearest box centres that count as adjacent when merging.
-            merge_rounds: of merging, at most.
-            deduplicate: IoU above which regions of one class are copies and one stays; 0 keeps all.
+            merge: whether near copies of a region are one node and alike neighbouring text nodes
+                merge.
+            neighbours: nearest box centres that count as neighbours when merging.
             max_background: hard background nodes with edges an image, at most; 0 for none.
             background_ce: the teacher's cross entropy from which background is hard.
             affinity: what an edge is, cosine or mahalanobis.
@@ -128,46 +131,42 @@ class GraphKD(DistillLoss):
             ValueError: an option has no such value, or the data set or pair lacks what it needs.
         """
         super().__init__()
+        need_regions(context)
         one_of("node_type", node_type, NODE_TYPES)
         one_of("threshold", threshold, THRESHOLDS)
         self.affinity = one_of("affinity", affinity, ("cosine", "mahalanobis"))
         self.weight_by = one_of("weight_by", weight_by, ("none", "mahalanobis"))
         self.distance = one_of("distance", distance, ("euclidean", "mahalanobis"))
         self.merging = switch("merge", merge) and node_type != "none"
-        self.plan_options = {
-            "neighbours": whole_number("neighbours", neighbours, least=1),
-            "rounds": whole_number("merge_rounds", merge_rounds, least=0),
-        }
+        self.neighbours = whole_number("neighbours", neighbours, least=1)
         self.sampling = {
             "max_background": whole_number("max_background", max_background, least=0),
-            "background_ce": not_negative("background_ce", background_ce),
-            "max_iou": fraction("deduplicate", deduplicate),
+            "background_ce": number("background_ce", background_ce),
         }
-        self.rho_min = fraction("rho_min", rho_min)
+        self.rho_min = number("rho_min", rho_min, most=1)
         self.weights = {
-            "nontext": not_negative("nontext_weight", nontext_weight),
-            "text": not_negative("text_weight", text_weight),
-            "background": not_negative("background_weight", background_weight),
-            "edges": not_negative("edge_weight", edge_weight),
+            "nontext": number("nontext_weight", nontext_weight),
+            "text": number("text_weight", text_weight),
+            "background": number("background_weight", background_weight),
+            "edges": number("edge_weight", edge_weight),
         }
-        self.alpha = not_negative("alpha", alpha)
+        self.alpha = number("alpha", alpha)
         self.edge_type_weights = weight_tuple("edge_type_weights", edge_type_weights, length=3)
         self.num_classes = context.num_classes
-        decay = fraction("decay", decay)
+        decay = number("decay", decay, most=1)
         self.text_test = TextTest(
             context,
             node_type=node_type,
             threshold=threshold,
-            fixed_threshold=finite("fixed_threshold", fixed_threshold),
+            fixed_threshold=number("fixed_threshold", fixed_threshold, least=-math.inf),
             text_is_high=switch("text_is_high", text_is_high),
             decay=decay,
         )
-        mines = self.sampling["max_background"] > 0 or self.sampling["max_iou"] > 0
-        predictions = mines or node_type == "teacher_class"
+        predictions = self.sampling["max_background"] > 0 or node_type == "teacher_class"
         self.needs = frozenset(
             {"region_features", "region_predictions"} if predictions else {"region_features"}
         )
-        self.adapter = roi_adapter(*context.width())
+        self.adapter = region_adapter(*context.width())
         self.teacher_scatter = self.student_scatter = None
         if "mahalanobis" in (affinity, weight_by):
             self.teacher_scatter = RunningScatter(width=context.width()[1], decay=decay)
@@ -177,7 +176,9 @@ class GraphKD(DistillLoss):
         self.log: dict[str, Tensor] = {}
 
     def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:
-        """Returns `text`, `nontext`, `background`, `edges`, means over the images with a region."""
+        """Returns `text`, `nontext` and `edges`, means over the images that have a node, and
+        `background`, a mean over the images that have a region.
+        """
         with torch.autocast(student.regions.features.device.type, enabled=False):
             terms = self._terms(student.regions, teacher.regions, targets)
         self.calls += 1
@@ -206,9 +207,14 @@ class GraphKD(DistillLoss):
             **self._terms_of_graphs(features, constant, teacher, targets),
             "background": background_terms(adapted, constant, targets, teacher.counts),
         }
-        sums = {name: sum_of_images(each, adapted) for name, each in found.items()}
-        images = count_per_process(adapted.new_tensor(sum(count > 0 for count in teacher.counts)))
-        return {name: self.weights[name] * total / images for name, total in sums.items()}
+        # A page with regions but without a node has a background term and no graph.
+        counts = [len(found["edges"]), len(found["background"])]
+        graphs, regions = count_per_process(adapted.new_tensor(counts))
+        images = {"background": regions}
+        return {
+            name: self.weights[name] * sum_of_images(each, adapted) / images.get(name, graphs)
+            for name, each in found.items()
+        }
 
     def _terms_of_graphs(
         self, features: Tensor, constant: Tensor, teacher: Regions, targets: Targets
@@ -274,7 +280,7 @@ class GraphKD(DistillLoss):
         if self.merging or self.affinity == "cosine":
             cosines = cosine_affinity(features.flatten(1))
         similarity = cosines if self.merging else None
-        plan = plan_nodes(regions, types, boxes, similarity, **self.plan_options)
+        plan = plan_nodes(regions, types, boxes, similarity, neighbours=self.neighbours)
         affinity = cosines if self.affinity == "cosine" else self._affinity(features, factor)
         edges = pool_edges(affinity, plan)
         metric = distances = weights = None

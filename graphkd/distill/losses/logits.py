@@ -1,23 +1,17 @@
-"""The `logits` method: what the head says about regions or anchors; no features."""
+"""The `logits` method: what the head says about regions or anchors."""
 
 from torch import Tensor
 
 from graphkd.distill.losses.base import DistillLoss, LossContext
-from graphkd.distill.losses.maps import dense_pair
-from graphkd.distill.losses.options import (
-    need_same_anchors,
-    need_same_box_codes,
-    not_negative,
-    positive,
-)
-from graphkd.distill.losses.reduce import (
+from graphkd.distill.losses.build import register
+from graphkd.distill.losses.functional import (
     bernoulli_kl,
     deltas_of_class,
-    image_index,
+    dense_pair,
     mean_over_images,
     softened_kl,
 )
-from graphkd.distill.losses.register import register
+from graphkd.distill.losses.options import need_anchors, need_same_box_codes, number
 from graphkd.distill.outputs import Dense, Outputs, Regions, Targets
 
 
@@ -31,15 +25,14 @@ def region_terms(
         difference of the labelled class's deltas over foreground regions, reduced the same way.
         Images without such regions leave the mean; both are 0 where no image has any.
     """
-    images = image_index(student.counts, device=student.logits.device)
     divergence = softened_kl(student.logits, teacher.logits, temperature=temperature)
     student_deltas = deltas_of_class(student.deltas, targets.region_labels).float()
     teacher_deltas = deltas_of_class(teacher.deltas.detach(), targets.region_labels).float()
     foreground = targets.region_labels < targets.num_classes
     distance = (student_deltas - teacher_deltas).abs().mean(1)
     return (
-        mean_over_images(divergence, images),
-        mean_over_images(distance, images, where=foreground),
+        mean_over_images(divergence, student.counts),
+        mean_over_images(distance, student.counts, where=foreground),
     )
 
 
@@ -94,14 +87,16 @@ class Logits(DistillLoss):
             regression_weight: factor of the box term beside the class term.
         """
         super().__init__()
+        if context.two_stage is None:
+            raise ValueError("compares class scores and boxes, so it needs a detector")
         self.two_stage = context.two_stage
         self.needs = frozenset({"region_predictions" if context.two_stage else "dense"})
-        self.temperature = positive("temperature", temperature)
-        self.regression_weight = not_negative("regression_weight", regression_weight)
+        self.temperature = number("temperature", temperature, positive=True)
+        self.regression_weight = number("regression_weight", regression_weight)
         if self.regression_weight > 0:
             need_same_box_codes(context, remedy="set REGRESSION_WEIGHT to 0")
         if not context.two_stage:
-            need_same_anchors(context)
+            need_anchors(context)
 
     def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:
         """Returns `classes` and `boxes`."""

@@ -1,17 +1,17 @@
-"""The `mgd` method: the teacher's map rebuilt from a student's map with holes; no ground truth."""
+"""The `mgd` method: the teacher's map rebuilt from a student's map with holes."""
 
 import torch
 from torch import Tensor, nn, stack
 
 from graphkd.distill.losses.base import DistillLoss, LossContext
-from graphkd.distill.losses.maps import (
+from graphkd.distill.losses.build import register
+from graphkd.distill.losses.levels import (
     level_adapters,
     level_pairs,
     reference_cells,
     reference_width,
 )
-from graphkd.distill.losses.options import fraction, not_negative, whole_number
-from graphkd.distill.losses.register import register
+from graphkd.distill.losses.options import number, whole_number
 from graphkd.distill.outputs import Outputs, Targets
 
 
@@ -31,7 +31,7 @@ class MGD(DistillLoss):
 
     Source: Yang et al., Masked Generative Distillation, section 3.1.
     Differs from the paper: its sum over the cells of a level is a mean here, times
-    `maps.reference_cells` and `reference_width`, so ALPHA keeps its published value.
+    `levels.reference_cells` and `reference_width`, so ALPHA keeps its published value.
     """
 
     needs = frozenset({"features"})
@@ -58,11 +58,10 @@ class MGD(DistillLoss):
             alpha = 5e-7 if context.two_stage else 2e-5
         if mask_ratio is None:
             mask_ratio = 0.45 if context.two_stage else 0.65
-        self.factor = not_negative("alpha", alpha)
-        self.factor *= reference_cells(context) * reference_width(context)
-        self.mask_ratio = fraction("mask_ratio", mask_ratio)
+        self.mask_ratio = number("mask_ratio", mask_ratio, most=1)
         self.draw = torch.Generator().manual_seed(whole_number("seed", seed, least=0))
         self.adapters = level_adapters(context)
+        self.factor = number("alpha", alpha) * reference_cells(context) * reference_width(context)
         width = context.width()[1]
         self.generators = nn.ModuleDict(
             {

@@ -1,53 +1,32 @@
-"""Checks of the options a loss gets from yaml; no defaults and no maths."""
+"""Checks of what a loss is built with: the options of its yaml and the facts about the pair."""
 
+import math
 from collections.abc import Sequence
 
 from graphkd.distill.losses.base import LossContext
 
 
-def positive(name: str, value: float) -> float:
+def number(
+    name: str, value: float, *, least: float = 0.0, most: float = math.inf, positive: bool = False
+) -> float:
     """Returns `value` as float.
 
     Raises:
-        ValueError: it is no number above 0.
+        ValueError: it is no finite number of `least`..`most`, or not above 0 for `positive`.
     """
-    number = _number(name, value)
-    if number <= 0:
+    # yaml reads 5e-5 as a string and true as a bool: take the first, refuse the second
+    try:
+        found = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise ValueError(f"{name.upper()} must be a finite number, not {value!r}")
+    if positive and found <= 0:
         raise ValueError(f"{name.upper()} must be above 0, not {value}")
-    return number
-
-
-def not_negative(name: str, value: float) -> float:
-    """Returns `value` as float.
-
-    Raises:
-        ValueError: it is no number of at least 0.
-    """
-    number = _number(name, value)
-    if number < 0:
-        raise ValueError(f"{name.upper()} must not be negative, but is {value}")
-    return number
-
-
-def fraction(name: str, value: float) -> float:
-    """Returns `value` as float.
-
-    Raises:
-        ValueError: it is no number of 0..1.
-    """
-    number = _number(name, value)
-    if not 0 <= number <= 1:
-        raise ValueError(f"{name.upper()} must lie in 0..1, not {value}")
-    return number
-
-
-def finite(name: str, value: float) -> float:
-    """Returns `value` as float.
-
-    Raises:
-        ValueError: it is no finite number.
-    """
-    return _number(name, value)
+    if not least <= found <= most:
+        limits = f"lie in {least:g}..{most:g}" if most < math.inf else "not be negative"
+        raise ValueError(f"{name.upper()} must {limits}, but is {value}")
+    return found
 
 
 def whole_number(name: str, value: int, *, least: int) -> int:
@@ -72,20 +51,6 @@ def switch(name: str, value: bool) -> bool:
     return value
 
 
-def weight_tuple(name: str, values: Sequence[float], *, length: int) -> tuple[float, ...]:
-    """Returns `values` as floats.
-
-    Raises:
-        ValueError: they are not `length` numbers of at least 0, or all are 0.
-    """
-    if isinstance(values, str) or not isinstance(values, Sequence) or len(values) != length:
-        raise ValueError(f"{name.upper()} must be {length} numbers, not {values!r}")
-    found = tuple(not_negative(name, value) for value in values)
-    if not any(found):
-        raise ValueError(f"{name.upper()} must not all be 0")
-    return found
-
-
 def one_of(name: str, value: str, choices: tuple[str, ...]) -> str:
     """Returns `value`.
 
@@ -97,10 +62,43 @@ def one_of(name: str, value: str, choices: tuple[str, ...]) -> str:
     return value
 
 
+def weight_tuple(name: str, values: Sequence[float], *, length: int) -> tuple[float, ...]:
+    """Returns `values` as floats.
+
+    Raises:
+        ValueError: they are not `length` numbers of at least 0, or all are 0.
+    """
+    if isinstance(values, str) or not isinstance(values, Sequence) or len(values) != length:
+        raise ValueError(f"{name.upper()} must be {length} numbers, not {values!r}")
+    found = tuple(number(name, value) for value in values)
+    if not any(found):
+        raise ValueError(f"{name.upper()} must not all be 0")
+    return found
+
+
 def need_two_stage(context: LossContext, *, remedy: str = "") -> None:
     """Raises ValueError, with `remedy` if given, where there is no box head on RoI features."""
     if not context.two_stage:
         raise ValueError("; ".join(filter(None, ["needs a two-stage detector", remedy])))
+
+
+def need_regions(context: LossContext) -> None:
+    """Raises ValueError where the models are no detectors, so that nothing can be pooled."""
+    if context.shared_regions is None:
+        raise ValueError("needs the regions of a detector")
+
+
+def need_anchors(context: LossContext, *, shared: bool = True) -> None:
+    """Raises ValueError where there are no anchors, or for `shared` where the detectors' anchors
+    differ, so that places do not correspond.
+    """
+    if context.same_anchors is None:
+        raise ValueError("needs a detector with anchors")
+    if shared and not context.same_anchors:
+        raise ValueError(
+            "compares anchors one by one, but those of teacher and student differ; remove it or "
+            "give both the same MODEL.ANCHOR_GENERATOR and MODEL.RPN.BBOX_REG_WEIGHTS"
+        )
 
 
 def need_same_classes(context: LossContext, *, remedy: str) -> None:
@@ -111,15 +109,6 @@ def need_same_classes(context: LossContext, *, remedy: str) -> None:
         )
 
 
-def need_same_anchors(context: LossContext) -> None:
-    """Raises ValueError where the detectors' anchors differ, so that places do not correspond."""
-    if not context.same_anchors:
-        raise ValueError(
-            "compares anchors one by one, but those of teacher and student differ; remove it or "
-            "give both the same MODEL.ANCHOR_GENERATOR and MODEL.RPN.BBOX_REG_WEIGHTS"
-        )
-
-
 def need_same_box_codes(context: LossContext, *, remedy: str) -> None:
     """Raises ValueError with `remedy` where equal box deltas mean different boxes."""
     if not context.same_box_codes:
@@ -127,16 +116,3 @@ def need_same_box_codes(context: LossContext, *, remedy: str) -> None:
             "compares box deltas, but BBOX_REG_WEIGHTS or class-agnostic boxes differ between "
             f"teacher and student; {remedy}"
         )
-
-
-def _number(name: str, value: float) -> float:
-    # yaml reads 5e-5 as a string and true as a bool: take the first, refuse the second
-    if isinstance(value, bool):
-        raise ValueError(f"{name.upper()} must be a number, not {value}")
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name.upper()} must be a number, not {value!r}") from None
-    if number != number or number in (float("inf"), float("-inf")):
-        raise ValueError(f"{name.upper()} must be finite, not {value}")
-    return number

@@ -1,22 +1,26 @@
-"""The `pfi` method: FPN cells weighted by how much the predictions differ; no ground truth."""
+"""The `pfi` method: FPN cells weighted by how much the predictions differ."""
 
 from torch import Tensor, linalg, stack
 
 from graphkd.distill.losses.base import DistillLoss, LossContext
-from graphkd.distill.losses.maps import LevelPair, crop_to_common, level_adapters, level_pairs
-from graphkd.distill.losses.options import need_same_anchors, need_same_classes
-from graphkd.distill.losses.register import register
+from graphkd.distill.losses.build import register
+from graphkd.distill.losses.functional import crop_to_common
+from graphkd.distill.losses.levels import LevelPair, level_adapters, level_pairs
+from graphkd.distill.losses.options import need_anchors, need_same_classes, one_of
 from graphkd.distill.outputs import Outputs, Targets
 from graphkd.errors import UserError
 
 
-def guided_error(pair: LevelPair, student_scores: Tensor, teacher_scores: Tensor) -> Tensor:
-    """Root mean square over cells of squared score gap times squared feature gap.
+def guided_error(
+    pair: LevelPair, student_scores: Tensor, teacher_scores: Tensor, *, divisor: str
+) -> Tensor:
+    """Euclidean norm over the cells of squared score gap times squared feature gap.
 
     Args:
         pair: one level, (N, C, h, w).
         student_scores: (N, S, h, w) probabilities.
         teacher_scores: (N, S, h, w).
+        divisor: of the norm: `cells` for their number, `root` for the root of it.
 
     Returns:
         A scalar, the mean over images.
@@ -24,7 +28,8 @@ def guided_error(pair: LevelPair, student_scores: Tensor, teacher_scores: Tensor
     features = (pair.student - pair.teacher).square().mean(1)
     scores = (student_scores - teacher_scores).square().mean(1)
     product = (features * scores).flatten(1)
-    return (linalg.vector_norm(product, dim=1) / product.shape[1] ** 0.5).mean()
+    count = product.shape[1] if divisor == "cells" else product.shape[1] ** 0.5
+    return linalg.vector_norm(product, dim=1).mean() / count
 
 
 @register("pfi")
@@ -36,21 +41,23 @@ class PFI(DistillLoss):
 
     Source: Li et al., Knowledge Distillation for Object Detection via Rank Mimicking and
     Prediction-guided Feature Imitation, section 3.3.
-    Differs from the paper: the norm over the cells of a level is divided by the root of their count
-    in place of their count, so the area of a level does not change the term.
     """
 
     needs = frozenset({"features", "dense"})
 
-    def __init__(self, context: LossContext, *, kernel: int = 1):
+    def __init__(self, context: LossContext, *, divisor: str = "cells", kernel: int = 1):
         """Makes the adapters.
 
         Args:
             context: facts about the pair.
+            divisor: of the norm over the cells of a level: cells for their number (the paper; the
+                term falls with the root of a level's area), root for the root of their number
+                (ours; the area does not change the term).
             kernel: 1 or 3, width of the convolution from student to teacher channels.
         """
         super().__init__()
-        need_same_anchors(context)
+        self.divisor = one_of("divisor", divisor, ("cells", "root"))
+        need_anchors(context)
         if not context.two_stage:
             need_same_classes(context, remedy="remove it or train the teacher on the same classes")
         self.adapters = level_adapters(context, kernel=kernel)
@@ -67,7 +74,7 @@ class PFI(DistillLoss):
                     f"the dense heads of student and teacher give {seen.shape[1]} and "
                     f"{wanted.shape[1]} scores a cell; give both the same anchors"
                 )
-            terms.append(guided_error(pair, seen, wanted))
+            terms.append(guided_error(pair, seen, wanted, divisor=self.divisor))
         return {"features": stack(terms).sum()}
 
 

@@ -1,30 +1,13 @@
-"""The `pkd` method: correlation of FPN maps, channel by channel; scale and offset do not count."""
+"""The `pkd` method: Pearson correlation of FPN maps, channel by channel."""
 
 from torch import Tensor, stack
 
 from graphkd.distill.losses.base import DistillLoss, LossContext
-from graphkd.distill.losses.maps import level_adapters, level_pairs
+from graphkd.distill.losses.build import register
+from graphkd.distill.losses.functional import pearson_distance
+from graphkd.distill.losses.levels import level_adapters, level_pairs
 from graphkd.distill.losses.options import whole_number
-from graphkd.distill.losses.register import register
 from graphkd.distill.outputs import Outputs, Targets
-
-
-def pearson_distance(student_map: Tensor, teacher_map: Tensor, *, eps: float = 1e-6) -> Tensor:
-    """Half the mean squared error of two maps (N, C, H, W) whose channels are standardised.
-
-    A channel's standard deviation is the root of its variance plus `eps`. Equals 1 - r, averaged
-    over channels, with Pearson's r between the two values of a cell; 0..2. Written out in variances
-    and covariances, so that no copy of the student's map is kept for the backward pass.
-    """
-    cells = (0, 2, 3)
-    teacher = teacher_map - teacher_map.mean(cells, keepdim=True)
-    student_variance = student_map.var(cells, correction=0)
-    teacher_variance = teacher.square().mean(cells)
-    # One centred factor is enough: the other's mean meets a sum of zero.
-    covariance = (student_map * teacher).mean(cells)
-    student_scale, teacher_scale = student_variance + eps, teacher_variance + eps
-    own = student_variance / student_scale + teacher_variance / teacher_scale
-    return (0.5 * own - covariance / (student_scale * teacher_scale).sqrt()).mean()
 
 
 @register("pkd")

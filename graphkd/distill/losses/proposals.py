@@ -3,9 +3,9 @@
 from torch import Tensor
 
 from graphkd.distill.losses.base import DistillLoss, LossContext
+from graphkd.distill.losses.build import register
 from graphkd.distill.losses.logits import dense_terms
-from graphkd.distill.losses.options import need_same_anchors, need_two_stage, not_negative, positive
-from graphkd.distill.losses.register import register
+from graphkd.distill.losses.options import need_anchors, need_two_stage, number
 from graphkd.distill.outputs import Outputs, Targets
 
 
@@ -35,9 +35,9 @@ class Proposals(DistillLoss):
         """
         super().__init__()
         need_two_stage(context, remedy="one-stage detectors have no RPN; use logits")
-        need_same_anchors(context)
-        self.temperature = positive("temperature", temperature)
-        self.regression_weight = not_negative("regression_weight", regression_weight)
+        need_anchors(context)
+        self.temperature = number("temperature", temperature, positive=True)
+        self.regression_weight = number("regression_weight", regression_weight)
 
     def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:
         """Returns `objectness` and `boxes`."""

@@ -1,16 +1,15 @@
-"""The `rank_mimicking` method: how the anchors of one object rank; no features and no boxes."""
+"""The `rank_mimicking` method: how the anchors of one object rank."""
 
 import torch
-from detectron2.structures import Boxes, pairwise_iou
 from torch import Tensor
 from torch.nn import functional as F
+from torchvision.ops import box_iou
 
 from graphkd.distill.comm import count_per_process
 from graphkd.distill.losses.base import DistillLoss, LossContext
-from graphkd.distill.losses.maps import anchor_grids, dense_pair
-from graphkd.distill.losses.options import fraction, need_same_anchors, need_same_classes
-from graphkd.distill.losses.reduce import sum_of_images
-from graphkd.distill.losses.register import register
+from graphkd.distill.losses.build import register
+from graphkd.distill.losses.functional import anchor_grids, dense_pair, sum_of_images
+from graphkd.distill.losses.options import need_anchors, need_same_classes, number, one_of
 from graphkd.distill.outputs import Outputs, Targets
 
 
@@ -28,7 +27,7 @@ def positive_anchors(boxes: Tensor, anchors: Tensor, *, overlap: float) -> Tenso
     """
     if not len(boxes):
         return torch.zeros(0, len(anchors), dtype=torch.bool, device=anchors.device)
-    best, owner = pairwise_iou(Boxes(boxes), Boxes(anchors)).max(0)
+    best, owner = box_iou(boxes, anchors).max(0)
     objects = torch.arange(len(boxes), device=boxes.device)
     return (owner == objects[:, None]) & (best >= overlap)
 
@@ -37,7 +36,7 @@ def rank_divergence(student_scores: Tensor, teacher_scores: Tensor, members: Ten
     """KL(teacher || student) of the softmax over the anchors of every object.
 
     Args:
-        student_scores: (G, n) float32 logits of the object's class.
+        student_scores: (G, n) float32 scores of the object's class.
         teacher_scores: (G, n).
         members: (G, n) bool, at least one a row.
 
@@ -51,35 +50,55 @@ def rank_divergence(student_scores: Tensor, teacher_scores: Tensor, members: Ten
     return torch.where(members, terms, torch.zeros_like(terms)).sum(1)
 
 
+def sorted_divergence(student_logits: Tensor, teacher_logits: Tensor, members: Tensor) -> Tensor:
+    """`rank_divergence` of the sigmoid scores, each network's anchors sorted by its own scores.
+
+    So the k-th largest score of the student meets the k-th largest of the teacher, whichever
+    anchors they belong to.
+    """
+    scores = [
+        each.sigmoid().masked_fill(~members, torch.inf).sort(dim=1).values
+        for each in (student_logits, teacher_logits)
+    ]
+    # members come first now, as the others are infinite
+    places = torch.arange(members.shape[1], device=members.device)
+    return rank_divergence(*scores, places < members.sum(1, keepdim=True))
+
+
 @register("rank_mimicking")
 class RankMimicking(DistillLoss):
     """Divergence of the anchors' ranking, a mean over the objects of an image.
 
     Two-stage detectors are compared by the RPN's objectness, one-stage detectors by the score of
-    the object's class. Objects with fewer than two positive anchors have no ranking and leave the
-    mean.
+    the object's class.
 
     Source: Li et al., Knowledge Distillation for Object Detection via Rank Mimicking and
-    Prediction-guided Feature Imitation, section 3.2.
-    Differs from the paper: positives come from the overlap with the anchors in place of the head's
-    own assignment; every image weighs the same.
+    Prediction-guided Feature Imitation, section 3.2, and the implementation drafted for OpenMMLab.
+    Differs from them: positives come from the overlap with the anchors in place of the head's own
+    assignment; images without objects leave the mean.
     """
 
     needs = frozenset({"dense"})
+    reads = frozenset({"boxes", "anchors"})
 
-    def __init__(self, context: LossContext, *, overlap: float = 0.5):
+    def __init__(self, context: LossContext, *, scores: str = "sorted", overlap: float = 0.5):
         """Takes the options.
 
         Args:
             context: facts about the pair.
+            scores: what the softmax of an object is taken of: sorted (the published code: sigmoid
+                scores, sorted in each network by itself, and an object with a single anchor counts
+                as 0), or logits (ours: the logits, anchor by anchor, and an object with a single
+                anchor leaves the mean).
             overlap: IoU from which an anchor is a positive of an object, 0..1.
         """
         super().__init__()
-        need_same_anchors(context)
+        need_anchors(context)
         if not context.two_stage:
             need_same_classes(context, remedy="remove it or train the teacher on the same classes")
         self.width = 1 if context.two_stage else context.num_classes
-        self.overlap = fraction("overlap", overlap)
+        self.sorted = one_of("scores", scores, ("sorted", "logits")) == "sorted"
+        self.overlap = number("overlap", overlap, most=1)
 
     def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:
         """Returns `rank`."""
@@ -91,15 +110,17 @@ class RankMimicking(DistillLoss):
             for grid, each in zip(grids, maps[1], strict=True)
         ]
         anchors = torch.cat([grid.reshape(-1, 4) for grid in shared])
-        images = []
+        divergence = sorted_divergence if self.sorted else rank_divergence
+        images, count = [], 0
         for image, (boxes, classes) in enumerate(zip(targets.boxes, targets.classes, strict=True)):
             members = positive_anchors(boxes, anchors, overlap=self.overlap)
             ranked = members.sum(1) > 1
             members = members[ranked]
+            objects = len(boxes) if self.sorted else len(members)
+            count += objects > 0
             if len(members):
                 used = members.any(0)
                 column = torch.zeros_like(classes) if self.width == 1 else classes
                 scores = [each[image, used][:, column[ranked]].T for each in (seen, wanted)]
-                images.append(rank_divergence(*scores, members[:, used]).mean())
-        count = count_per_process(seen.new_tensor(len(images)))
-        return {"rank": sum_of_images(images, seen) / count}
+                images.append(divergence(*scores, members[:, used]).sum() / objects)
+        return {"rank": sum_of_images(images, seen) / count_per_process(seen.new_tensor(count))}

@@ -1,5 +1,4 @@
-"""Decides which nodes are text, from the teacher's features, the labels or the teacher's classes;
-no merging, no loss.
+"""Decides which nodes are text, from the teacher's features, the labels or the teacher's classes.
 
 Evidence: text and non-text are sorted by feature covariance [paper]; statistic, threshold, sign and
 guards [ours].
@@ -10,17 +9,75 @@ import logging
 import torch
 from torch import Tensor, nn
 
+from graphkd.distill.comm import sum_over_processes
 from graphkd.distill.graph.nodes import BACKGROUND, NONTEXT, TEXT
-from graphkd.distill.graph.text import covariance_spread, otsu_threshold
+from graphkd.distill.graph.text import (
+    BINS,
+    TextThreshold,
+    covariance_spread,
+    fit_threshold,
+    otsu_threshold,
+    score_histogram,
+)
 from graphkd.distill.losses.base import LossContext
-from graphkd.distill.losses.node_sampling import SampledNodes
-from graphkd.distill.losses.running import RunningScores
+from graphkd.distill.losses.teacher_graph import SampledNodes
 
 NODE_TYPES = ("covariance", "gt_class", "teacher_class", "none")
 THRESHOLDS = ("calibrated", "otsu", "fixed")
 MIN_AUC = 0.6
 MIN_OTSU = 0.8
 MIN_OTSU_NODES = 16
+
+
+class RunningScores(nn.Module):
+    """Per-level mean and deviation of the text statistic, and the histograms of its z-scores.
+
+    All are decayed sums, so that processes are joined by adding and the first batch counts fully.
+    """
+
+    def __init__(self, *, levels: int, decay: float):
+        """Starts empty.
+
+        Args:
+            levels: FPN levels; z-scores are taken within one.
+            decay: share of the old sums that stays after a batch, 0..1.
+        """
+        super().__init__()
+        self.decay = decay
+        # Scores lie far from 0 and close together: their squares cancel in float32.
+        self.register_buffer("moments", torch.zeros(3, levels, dtype=torch.float64))
+        self.register_buffer("histogram", torch.zeros(2, BINS))
+
+    def update_moments(self, scores: Tensor, levels: Tensor, counted: Tensor) -> None:
+        """Adds a batch: scores (n,), int64 levels (n,), and 1 or 0 to count them (n,)."""
+        scores = scores.double()
+        counted = counted.to(scores)
+        rows = torch.stack([counted, scores * counted, scores.square() * counted])
+        sums = torch.zeros_like(self.moments).index_add(1, levels, rows)
+        self.moments.mul_(self.decay).add_(sum_over_processes(sums))
+
+    def standardise(self, scores: Tensor, levels: Tensor) -> Tensor:
+        """(n,) z-scores of (n,) scores; 0 where the level was never seen."""
+        count, first, second = self.moments
+        mean = first / count.clamp(min=1e-6)
+        deviation = (second / count.clamp(min=1e-6) - mean.square()).clamp(min=0).sqrt()
+        usable = (count > 0) & (deviation > 1e-4)
+        scaled = (scores - mean[levels]) / torch.where(usable, deviation, 1.0)[levels]
+        return torch.where(usable[levels], scaled, 0).to(scores)
+
+    def update_histogram(self, scores: Tensor, is_text: Tensor, counted: Tensor) -> None:
+        """Adds a batch of z-scores (n,) with their classes (n,) bool."""
+        batch = sum_over_processes(score_histogram(scores, is_text, counted.to(scores)))
+        self.histogram.mul_(self.decay).add_(batch)
+
+    @property
+    def seen_both(self) -> bool:
+        """Whether regions of text classes and of other classes were counted; waits for a GPU."""
+        return bool((self.histogram.sum(1) > 0).all())
+
+    def threshold(self) -> TextThreshold:
+        """The threshold of best balanced accuracy so far."""
+        return fit_threshold(self.histogram)
 
 
 class TextTest(nn.Module):

@@ -6,9 +6,15 @@ import pytest
 import torch
 
 from graphkd.distill.graph.nodes import (
+    BACKGROUND,
+    NONTEXT,
+    TEXT,
+    NodePlan,
     background_cross_entropy,
-    keep_distinct,
+    describe,
     match_size,
+    plan_nodes,
+    pool_edges,
     select_regions,
 )
 
@@ -16,14 +22,13 @@ LABELS = torch.tensor([3, 0, 3, 2, 3, 3])
 LOSSES = torch.tensor([0.7, 9.0, 0.5, 9.0, 2.0, 1.0])
 
 
-def select(*, losses=LOSSES, min_loss=0.6, most=64, keep=None, labels=LABELS):
+def select(*, losses=LOSSES, min_loss=0.6, most=64, labels=LABELS):
     return select_regions(
         labels,
         background=3,
         background_losses=losses,
         min_loss=min_loss,
         max_background=most,
-        keep=keep,
     ).tolist()
 
 
@@ -49,22 +54,9 @@ def test_the_hardest_background_stays_within_the_limit():
     assert select(losses=None) == [1, 3]
 
 
-def test_regions_that_are_not_kept_are_no_nodes_and_leave_room():
-    keep = torch.tensor([True, False, True, True, False, True])
-    assert select(keep=keep, most=1) == [3, 5]
-
-
 def test_no_regions_and_no_foreground():
     assert select(labels=LABELS[:0], losses=LOSSES[:0]) == []
     assert select(labels=torch.full((6,), 3), losses=LOSSES * 0) == []
-
-
-def test_of_near_copies_of_one_class_the_best_stays():
-    boxes = torch.tensor([[0.0, 0, 100, 100], [0, 0, 100, 98], [0, 0, 100, 99], [0, 0, 100, 50]])
-    labels, scores = torch.tensor([1, 1, 2, 1]), torch.tensor([0.1, 0.9, 0.5, 0.2])
-    kept = keep_distinct(boxes, labels, scores, max_iou=0.9)
-    assert kept.tolist() == [False, True, True, True]
-    assert keep_distinct(boxes[:0], labels[:0], scores[:0], max_iou=0.9).tolist() == []
 
 
 def test_features_meet_at_the_smaller_size():
@@ -74,3 +66,61 @@ def test_features_meet_at_the_smaller_size():
     assert second.shape == (1, 3, 2, 2)
     first, second = match_size(large, large)
     assert first is large and second is large
+
+
+def hand_plan():
+    """Regions 0 and 2 form one text node; 1 is non-text and 3 background."""
+    return NodePlan(
+        regions=torch.tensor([4, 6, 7, 9]),
+        types=torch.tensor([TEXT, NONTEXT, TEXT, BACKGROUND]),
+        slots=torch.tensor([0, 1, 0, 3]),
+        sizes=torch.tensor([2.0, 1.0, 0.0, 1.0]),
+    )
+
+
+def test_slots_know_their_nodes():
+    plan = hand_plan()
+    assert plan.present.tolist() == [True, True, False, True]
+    assert plan.is_text.tolist() == [True, False, False, False]
+    assert plan.is_nontext.tolist() == [False, True, False, False]
+    assert plan.is_background.tolist() == [False, False, False, True]
+    expected = [[0.5, 0, 0.5, 0], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]]
+    assert plan.assignment.tolist() == expected
+
+
+def test_pooled_edges_are_means_over_members_with_self_loops():
+    edges = torch.arange(16.0).view(4, 4)
+    edges = edges + edges.T
+    pooled = pool_edges(edges, hand_plan())
+    assert pooled[0, 0] == edges[[0, 0, 2, 2], [0, 2, 0, 2]].mean()
+    assert pooled[0, 1] == edges[[0, 2], [1, 1]].mean()
+    assert pooled[1, 3] == edges[1, 3]
+    assert not pooled[2].any() and not pooled[:, 2].any()
+
+
+def test_described_graph_has_no_unused_slot():
+    boxes = torch.rand(4, 4)
+    graph = describe(hand_plan(), boxes, torch.arange(16.0).view(4, 4))
+    assert graph.groups.tolist() == [0, 1, 0, 2]
+    assert graph.node_types.tolist() == [TEXT, NONTEXT, BACKGROUND]
+    assert graph.assignment.sum(1).tolist() == [1, 1, 1]
+    assert graph.edges.tolist() == [[0, 1, 3], [4, 5, 7], [12, 13, 15]]
+    assert graph.regions.tolist() == [4, 6, 7, 9] and torch.equal(graph.boxes, boxes)
+
+
+def test_plan_merges_alike_neighbours_of_text_only():
+    types = torch.tensor([TEXT] * 6 + [NONTEXT, BACKGROUND])
+    boxes = torch.rand(8, 4)
+    plan = plan_nodes(torch.arange(8), types, boxes, torch.ones(8, 8))
+    assert plan.slots[6:].tolist() == [6, 7]
+    assert plan.present[:6].sum() < 6
+    assert plan.sizes.sum() == 8
+    alone = plan_nodes(torch.arange(8), types, boxes, None)
+    assert alone.slots.tolist() == list(range(8)) and alone.present.all()
+
+
+def test_empty_plan():
+    none = torch.zeros(0, dtype=torch.long)
+    plan = plan_nodes(none, none, torch.zeros(0, 4), torch.zeros(0, 0))
+    graph = describe(plan, torch.zeros(0, 4), pool_edges(torch.zeros(0, 0), plan))
+    assert graph.edges.shape == (0, 0) and graph.assignment.shape == (0, 0)

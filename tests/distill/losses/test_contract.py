@@ -9,6 +9,7 @@ from fvcore.common.config import CfgNode
 
 from graphkd.distill.losses.base import DistillLoss
 from graphkd.distill.losses.build import LOSSES, build_losses, import_methods
+from graphkd.distill.outputs import Outputs
 from graphkd.errors import UserError
 
 import_methods()
@@ -252,3 +253,46 @@ def test_every_method_yaml_builds(toy, path):
 @pytest.mark.parametrize("name", sorted(HERE))
 def test_every_method_here_has_a_yaml(name):
     assert name in {path.stem for path in YAMLS}
+
+
+# Facts of tasks without boxes: maps on pyramid levels (text detection), one fused map, text lines.
+OTHER_TASKS = {
+    "pyramid": dict(),
+    "fused map": dict(levels=(), channels={"fused": (8, 12)}, strides={"fused": (4, 4)}),
+    "lines": dict(levels=(), channels={"stage2": (8, 8)}, strides={}, num_classes=90),
+}
+NO_BOXES = dict(two_stage=None, shared_regions=None, same_anchors=None, same_box_codes=None)
+# read maps of features and nothing that only a detector has
+FEATURES_ALONE = {"cwd", "fitnets", "mgd", "pkd", "fgd"}
+
+
+@pytest.mark.parametrize("task", OTHER_TASKS)
+@pytest.mark.parametrize("name", METHODS)
+def test_tasks_without_boxes_are_served_or_refused_in_one_line(toy, name, task):
+    context = toy.context(**NO_BOXES, text_classes=None, **OTHER_TASKS[task])
+    if name in FEATURES_ALONE and context.levels:
+        loss = build(name, context)
+        facts = replace(toy.targets(), anchors=(), region_labels=None)
+        plain = [Outputs(toy.outputs(seed).features) for seed in (1, 2)]
+        check(loss(*plain, facts))
+        return
+    with pytest.raises(UserError) as caught:
+        build(name, context)
+    message = str(caught.value)
+    assert "\n" not in message and f"DISTILL.LOSSES.{name}" in message and "needs" in message
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_it_does_not_read_of_the_targets_may_be_missing(toy, name):
+    loss = build(name, toy.context())
+    full = toy.targets()
+    unread = {part: () for part in ("boxes", "classes", "anchors") if part not in loss.reads}
+    if "boxes" in loss.reads:
+        unread.pop("classes")
+    torch.manual_seed(1)
+    pair = toy.outputs(1), toy.outputs(2)
+    found = build(name, toy.context())(*pair, replace(full, **unread))
+    torch.testing.assert_close(found, build(name, toy.context())(*pair, full))
+    for part in loss.reads:
+        with pytest.raises((ValueError, IndexError, RuntimeError, UserError)):
+            loss(*pair, replace(full, **{part: ()}))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from fvcore.common.config import CfgNode
+from torch.nn import functional as F
 
 from graphkd.distill.losses.build import build_losses
 from graphkd.distill.losses.dsig import DSIG, image_edge_term, image_node_terms
@@ -123,14 +124,26 @@ def test_small_recipe_by_hand():
         for level, edge in zip(context().levels, (32, 16, 8, 4), strict=True)
     ]
     assert torch.allclose(terms["features"], 0.5 * sum(squares))
-    own, other = student.regions.logits.log_softmax(1), teacher.regions.logits.log_softmax(1)
-    divergence = (other.exp() * (other - own)).sum(1)
-    assert torch.allclose(terms["classes"], 3 * divergence.mean())
+    own, other = student.regions.logits.log_softmax(1), teacher.regions.logits.softmax(1)
+    # the release calls F.kl_div without a reduction, which is a mean over regions and classes
+    released = F.kl_div(own, other, reduction="none").mean()
+    assert torch.allclose(terms["classes"], 3 * released)
     labels = targets.region_labels
     rows = (labels < CLASSES).nonzero().flatten()
     columns = labels[rows][:, None] * 4 + torch.arange(4)
     difference = (student.regions.deltas - teacher.regions.deltas)[rows[:, None], columns]
     assert torch.allclose(terms["boxes"], difference.abs().mean())
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_a_kl_a_region_weighs_as_many_times_as_there_are_classes(temperature):
+    """K + 1 times the release's class term, background included; the other terms are the same."""
+    parts = complete([make_page(0), make_page(1)])
+    options = dict(SMALL, temperature=temperature)
+    released = DSIG(context(), **options)(*parts)
+    ours = DSIG(context(), **options, mean_over_classes=False)(*parts)
+    assert (ours.pop("classes") / released.pop("classes")).item() == pytest.approx(CLASSES + 1)
+    assert same(ours, released, rtol=0, atol=0)
 
 
 def test_other_widths_train_adapters_and_other_sizes_meet():

@@ -1,5 +1,7 @@
 """Tests of graphkd/distill/losses/fgd.py."""
 
+import math
+
 import pytest
 import torch
 
@@ -9,9 +11,10 @@ from graphkd.distill.losses.fgd import (
     attention_term,
     channel_attention,
     focal_terms,
+    foreground_weights,
     spatial_attention,
 )
-from graphkd.distill.losses.maps import LevelPair
+from graphkd.distill.losses.levels import LevelPair
 
 BOX = torch.tensor([[0.0, 0.0, 16.0, 8.0]])
 
@@ -26,6 +29,36 @@ def test_zero_where_student_equals_teacher(toy):
     terms = FGD(toy.context())(same, same, toy.targets())
     assert set(terms) == {"foreground", "background", "attention", "context"}
     assert all(value == 0 for value in terms.values())
+
+
+def released_foreground(boxes, *, stride, size):
+    """The foreground mask of one image as the released code draws it, box by box."""
+    mask = torch.zeros(size)
+    for x0, y0, x1, y1 in (boxes / stride).tolist():
+        left, right = math.floor(x0), math.ceil(x1)
+        top, bottom = math.floor(y0), math.ceil(y1)
+        share = 1.0 / (bottom + 1 - top) / (right + 1 - left)
+        part = mask[top : bottom + 1, left : right + 1]
+        part.copy_(part.clamp(min=share))
+    return mask
+
+
+def test_foreground_is_that_of_the_release():
+    draw = torch.Generator().manual_seed(0)
+    corner = torch.rand(20, 2, generator=draw) * 100
+    boxes = torch.cat([corner, corner + 40 * torch.rand(20, 2, generator=draw)], 1)
+    found = foreground_weights(boxes, stride=8, size=(16, 16))
+    torch.testing.assert_close(found, released_foreground(boxes, stride=8, size=(16, 16)))
+
+
+def test_the_last_column_and_row_of_a_box_count_too():
+    """A box of 2 x 1 cells has 3 x 2 cells of 1/6; the smaller box wins where two overlap."""
+    weights = foreground_weights(BOX, stride=8, size=(4, 4))
+    assert weights.count_nonzero() == 6 and weights.sum().item() == pytest.approx(1)
+    small = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
+    weights = foreground_weights(torch.cat([BOX, small]), stride=8, size=(4, 4))
+    torch.testing.assert_close(weights[0, :3], torch.tensor([1 / 4, 1 / 4, 1 / 6]))
+    assert not foreground_weights(BOX[:0], stride=8, size=(4, 4)).any()
 
 
 def test_attentions_have_mean_one():
@@ -48,7 +81,7 @@ def test_focal_terms_by_hand():
 def test_objects_of_any_size_weigh_the_same():
     teacher = torch.ones(1, 3, 8, 8)
     pair = pair_of(teacher + 2, teacher)
-    apart = torch.tensor([[0.0, 0.0, 16.0, 8.0], [16.0, 16.0, 64.0, 64.0]])
+    apart = torch.tensor([[0.0, 0.0, 16.0, 8.0], [32.0, 24.0, 56.0, 56.0]])
     foreground, _ = focal_terms(pair, (apart,), temperature=0.5)
     assert foreground.item() == pytest.approx(2 * 12)
 
@@ -56,7 +89,7 @@ def test_objects_of_any_size_weigh_the_same():
 def test_objects_and_background_are_apart():
     teacher = torch.ones(1, 1, 4, 4)
     inside = torch.ones(1, 1, 4, 4)
-    inside[..., 0, :2] += 3
+    inside[..., :2, :3] += 3
     foreground, background = focal_terms(pair_of(inside, teacher), (BOX,), temperature=0.5)
     assert foreground.item() == pytest.approx(9)
     assert background == 0
@@ -92,7 +125,7 @@ def test_attention_term_by_hand():
 
 
 def test_terms_do_not_grow_with_the_area(toy):
-    """Maps repeated four times in both directions, with boxes along, change nothing."""
+    """Maps repeated four times in both directions change nothing outside of objects."""
     student, teacher = torch.randn(1, 3, 4, 4), torch.randn(1, 3, 4, 4)
     small = pair_of(student, teacher)
     large = LevelPair(
@@ -101,7 +134,7 @@ def test_terms_do_not_grow_with_the_area(toy):
         stride=2,
     )
     for function, options in (
-        (focal_terms, {"boxes": (BOX,)}),
+        (focal_terms, {"boxes": (BOX[:0],)}),
         (attention_term, {"cells": 100, "width": 1}),
     ):
         before, after = [function(each, temperature=0.5, **options) for each in (small, large)]

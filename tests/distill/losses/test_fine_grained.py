@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from graphkd.distill.losses.fine_grained import FineGrained, imitation, near_object_cells
-from graphkd.distill.losses.maps import LevelPair
+from graphkd.distill.losses.levels import LevelPair
 
 
 def row_of_anchors(count, *, side=10.0):
@@ -18,7 +18,7 @@ def row_of_anchors(count, *, side=10.0):
 
 def test_zero_where_student_equals_teacher(toy):
     same = toy.outputs(0)
-    assert FineGrained(toy.context())(same, same, toy.targets())["features"] == 0
+    assert FineGrained(toy.context(), start="identity")(same, same, toy.targets())["features"] == 0
 
 
 def test_cells_near_an_object():
@@ -64,6 +64,8 @@ def test_adapters_are_there_at_equal_widths_too(toy):
     loss(toy.outputs(1), toy.outputs(2), toy.targets())["features"].backward()
     assert loss.adapters["p3"].weight.shape == (8, 8, 3, 3)
     assert loss.adapters["p3"].weight.grad.any()
+    # the release starts them at almost 0
+    assert loss.adapters["p3"].weight.abs().max() < 3e-4
 
 
 def test_width_does_not_change_the_term(toy):
@@ -73,14 +75,16 @@ def test_width_does_not_change_the_term(toy):
         facts = toy.context(student_channels=width, teacher_channels=width)
         teacher = toy.outputs(0, channels=width)
         student = toy.change(teacher, lambda tensor: tensor + 1)
-        return FineGrained(facts)(student, teacher, toy.targets())["features"].item()
+        loss = FineGrained(facts, start="identity")
+        return loss(student, teacher, toy.targets())["features"].item()
 
     assert term(4) == pytest.approx(term(16), rel=1e-4)
     assert term(4) == pytest.approx(256 / 2, rel=1e-4)
 
 
 def test_pages_without_objects_leave_the_mean(toy):
-    loss, student, teacher = FineGrained(toy.context()), toy.outputs(1), toy.outputs(2)
+    loss = FineGrained(toy.context(), start="identity")
+    student, teacher = toy.outputs(1), toy.outputs(2)
     full = toy.targets()
     half = replace(full, boxes=(full.boxes[0], full.boxes[0][:0]))
     first = toy.change(student, lambda tensor: tensor[:1])
@@ -95,8 +99,13 @@ def test_far_cells_do_not_count(toy):
     student, teacher = toy.outputs(1), toy.outputs(2)
     moved = {name: each.clone() for name, each in student.features.items()}
     moved["p3"][..., 8:, 8:] += 5
-    loss = FineGrained(toy.context())
+    loss = FineGrained(toy.context(), start="identity")
     changed = replace(student, features=moved)
     assert loss(student, teacher, targets) == loss(changed, teacher, targets)
     moved["p3"][..., :3, :3] += 5
     assert loss(student, teacher, targets) != loss(changed, teacher, targets)
+
+
+def test_a_task_without_anchors_is_refused(toy):
+    with pytest.raises(ValueError, match="needs a detector with anchors"):
+        FineGrained(toy.context(same_anchors=None))

@@ -15,7 +15,15 @@ from graphkd.distill.losses.build import build_losses
 from graphkd.distill.losses.dsig import DSIG, IMAGES_A_DEVICE
 from graphkd.distill.losses.graphkd import GraphKD
 from graphkd.errors import UserError
-from tests.distill.losses.graph_pages import CLASSES, batch, context, make_page, run, same
+from tests.distill.losses.graph_pages import (
+    CLASSES,
+    Page,
+    batch,
+    context,
+    make_page,
+    run,
+    same,
+)
 
 METHODS = Path(__file__).resolve().parents[3] / "configs" / "methods"
 VARIANTS = [
@@ -30,7 +38,7 @@ VARIANTS = [
     {"affinity": "mahalanobis"},
     {"weight_by": "mahalanobis"},
     {"affinity": "mahalanobis", "weight_by": "mahalanobis", "distance": "euclidean"},
-    {"deduplicate": 0.9},
+    {"neighbours": 2},
     {"max_background": 0},
 ]
 EDGE_PAGES = {
@@ -116,14 +124,21 @@ def test_any_order_of_regions_gives_the_same_terms(seed):
     assert same(run(build(), [page])[0], run(build(), [page.take(order)])[0])
 
 
-def copied(page, row, times):
-    return page.take([*range(len(page.boxes)), *[row] * times])
+def with_copies(page, row, times, *, seed=0):
+    """The page with near copies of a region: 1 px of jitter, features of a cosine of 0.997."""
+    draw = torch.Generator().manual_seed(seed)
+    more = page.take([row] * times)
+    spread = 0.0775 * page.teacher[row].std()
 
+    def near(features):
+        return features + spread * torch.randn(features.shape, generator=draw)
 
-def relative_change(loss, page, row, times=6):
-    before = sum(run(loss, [page])[0].values())
-    after = sum(run(loss, [copied(page, row, times)])[0].values())
-    return abs(after / before - 1).item()
+    more = more.change(
+        boxes=more.boxes + 2 * torch.rand(more.boxes.shape, generator=draw) - 1,
+        teacher=near(more.teacher),
+        student=near(more.student),
+    )
+    return Page(**{k: torch.cat([v, getattr(more, k)]) for k, v in vars(page).items()})
 
 
 def outlier_page(row):
@@ -136,21 +151,58 @@ def outlier_page(row):
     return page.change(student=student, teacher=teacher)
 
 
-def test_copies_of_a_text_region_hardly_count_after_merging():
-    merged = relative_change(build(), outlier_page(0), 0)
-    apart = relative_change(build(merge=False), outlier_page(0), 0)
-    assert merged < 0.05
-    assert apart > 5 * merged
+def changes(loss, page, row, times):
+    """Relative change of every term that copies of a region make."""
+    before, after = run(loss, [page])[0], run(loss, [with_copies(page, row, times)])[0]
+    return {
+        name: abs(after[name] / before[name] - 1).item() for name in ("text", "nontext", "edges")
+    }
 
 
-def test_copies_of_a_non_text_region_count():
-    assert relative_change(build(), outlier_page(13), 13) > 0.2
+def test_the_near_copies_are_what_is_said():
+    page = with_copies(outlier_page(0), 0, 32)
+    cosines = cosine_affinity(page.teacher.flatten(1))
+    assert cosines[0, -32:].mean().item() == pytest.approx(0.997, abs=1e-3)
 
 
-def test_near_copies_go_where_asked():
-    page = outlier_page(13)
-    alone = run(build(deduplicate=0.9), [page])[0]
-    assert same(alone, run(build(deduplicate=0.9), [copied(page, 13, 6)])[0])
+@pytest.mark.parametrize("times", [1, 10, 32])
+@pytest.mark.parametrize("row", [0, 7, 13])
+@pytest.mark.parametrize("options", [{}, {"distance": "euclidean"}], ids=str)
+def test_near_copies_of_a_region_move_no_term(options, row, times):
+    """Of a text region or another one (the 13th), whatever their number."""
+    found = changes(build(**options), outlier_page(row), row, times)
+    assert max(found.values()) < 0.05
+    apart = changes(build(**options, merge=False), outlier_page(row), row, 32)
+    assert max(apart.values()) > 0.3
+
+
+@pytest.mark.parametrize("row", [0, 9])
+def test_near_copies_move_no_term_where_covariance_tells_the_types(row):
+    page = make_page(3, texts=8, figures=6, background=0)
+    loss = GraphKD(context())
+    for seed in range(4, 24):
+        run(loss, [make_page(seed), page])
+    assert max(changes(loss.eval(), page, row, 10).values()) < 0.05
+
+
+def test_32_near_copies_of_a_text_leave_at_most_2_nodes():
+    loss = build()
+    for texts, figures in ((1, 0), (6, 0), (6, 5)):
+        page = make_page(3, texts=texts, figures=figures, background=0)
+        run(loss, [page])
+        before = loss.log["text"]
+        run(loss, [with_copies(page, 0, 32)])
+        assert loss.log["nodes_before"] == texts + figures + 32
+        assert loss.log["text"] <= before + 1
+
+
+def test_other_regions_that_look_alike_stay_apart_unless_text():
+    """Five figures of equal features at other places are five nodes."""
+    page = make_page(3, texts=0, figures=5, background=0)
+    corner = 100.0 * torch.arange(len(page.boxes))[:, None]
+    loss = build()
+    run(loss, [page.change(boxes=corner + page.boxes % 50, teacher=torch.ones_like(page.teacher))])
+    assert loss.log["nontext"] == 5
 
 
 @pytest.mark.parametrize("background", [0, 3])
@@ -179,8 +231,12 @@ def test_terms_are_means_over_images(options):
     assert same(run(loss, [*pages, empty])[0], together)
     blank = make_page(9, texts=0, figures=0, background=0)
     found = run(loss, [*pages, blank])[0]
-    assert torch.allclose(found["edges"], together["edges"] * 3 / 4)
-    assert found["background"] != together["background"] * 3 / 4
+    own = run(loss, [blank])[0]
+    assert own["background"] > 0 and own["edges"] == own["text"] == own["nontext"] == 0
+    # a page without a node leaves the mean of the graph, and its background counts
+    background = (3 * together.pop("background") + own["background"]) / 4
+    assert torch.allclose(found.pop("background"), background)
+    assert same(found, together)
 
 
 @pytest.mark.parametrize("options", VARIANTS, ids=str)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from graphkd.distill.losses.maps import LevelPair
+from graphkd.distill.losses.levels import LevelPair
 from graphkd.distill.losses.pfi import PFI, guided_error
 from graphkd.errors import UserError
 
@@ -25,10 +25,35 @@ def test_hand_worked_number():
     features = torch.tensor([2.0, 1.0]).reshape(1, 1, 1, 2)
     scores = torch.tensor([0.5, 1.0]).reshape(1, 1, 1, 2)
     pair = pair_of(features, torch.zeros_like(features))
-    assert guided_error(pair, scores, torch.zeros_like(scores)).item() == pytest.approx(1)
+
+    def term(divisor):
+        return guided_error(pair, scores, torch.zeros_like(scores), divisor=divisor).item()
+
+    assert term("cells") == pytest.approx(2**0.5 / 2)
+    assert term("root") == pytest.approx(1)
     scores[..., 1] = 0
-    term = guided_error(pair, scores, torch.zeros_like(scores))
-    assert term.item() == pytest.approx((1 / 2) ** 0.5)
+    assert term("cells") == pytest.approx(1 / 2)
+    assert term("root") == pytest.approx((1 / 2) ** 0.5)
+
+
+def test_the_papers_formula(toy):
+    """1 / (H W) times the norm of the products, a mean over images and a sum over levels."""
+    student, teacher = toy.outputs(1), toy.outputs(2)
+    expected = 0.0
+    for level, name in enumerate(toy.levels):
+        own, other = student.features[name], teacher.features[name]
+        height, width = own.shape[-2:]
+        scores = [each.dense.logits[level].sigmoid() for each in (student, teacher)]
+        for image in range(2):
+            squares = 0.0
+            for row in range(height):
+                for column in range(width):
+                    place = (image, slice(None), row, column)
+                    gap = (scores[0][place] - scores[1][place]).square().mean()
+                    squares += (gap * (own[place] - other[place]).square().mean()).item() ** 2
+            expected += squares**0.5 / (height * width) / 2
+    term = PFI(toy.context())(student, teacher, toy.targets())["features"]
+    assert term.item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_features_are_free_where_predictions_agree(toy):
@@ -40,18 +65,21 @@ def test_features_are_free_where_predictions_agree(toy):
     assert loss(student, teacher, targets)["features"] > 0
 
 
-def test_the_area_of_a_level_does_not_scale_it():
+def test_the_area_of_a_level():
+    """Five times as large both ways: a fifth with the paper's divisor, the same with ours."""
     maps = torch.randn(2, 1, 3, 4, 4)
     scores = torch.rand(2, 1, 2, 4, 4)
-    small = guided_error(pair_of(*maps), *scores)
-    large = guided_error(pair_of(*maps.repeat(1, 1, 1, 5, 5)), *scores.repeat(1, 1, 1, 5, 5))
-    torch.testing.assert_close(large, small)
+    for divisor, growth in (("root", 1), ("cells", 1 / 5)):
+        small = guided_error(pair_of(*maps), *scores, divisor=divisor)
+        wide = scores.repeat(1, 1, 1, 5, 5)
+        large = guided_error(pair_of(*maps.repeat(1, 1, 1, 5, 5)), *wide, divisor=divisor)
+        torch.testing.assert_close(large, growth * small)
 
 
 def test_equal_networks_have_a_finite_slope():
     maps = torch.ones(1, 2, 2, 2, requires_grad=True)
     scores = torch.ones(1, 1, 2, 2)
-    guided_error(pair_of(maps, maps.detach()), scores, scores).backward()
+    guided_error(pair_of(maps, maps.detach()), scores, scores, divisor="cells").backward()
     assert torch.isfinite(maps.grad).all()
 
 

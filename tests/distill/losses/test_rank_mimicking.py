@@ -6,7 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from graphkd.distill.losses.rank_mimicking import RankMimicking, positive_anchors, rank_divergence
+from graphkd.distill.losses.rank_mimicking import (
+    RankMimicking,
+    positive_anchors,
+    rank_divergence,
+    sorted_divergence,
+)
 from graphkd.distill.outputs import Dense
 
 
@@ -37,6 +42,52 @@ def test_hand_worked_number():
     assert rank_divergence(student, teacher, members).item() == pytest.approx(expected)
 
 
+def test_sorted_scores_by_hand():
+    """Scores (0.8, 0.4) and (0.4, 0.9): sorted, 0.4 meets 0.4 and 0.8 meets 0.9."""
+    members = torch.tensor([[True, False, True]])
+    student = torch.tensor([[0.8, 0.99, 0.4]]).logit()
+    teacher = torch.tensor([[0.4, 0.99, 0.9]]).logit()
+    p = torch.tensor([0.4, 0.9]).softmax(0)
+    q = torch.tensor([0.4, 0.8]).softmax(0)
+    expected = (p * (p / q).log()).sum()
+    torch.testing.assert_close(sorted_divergence(student, teacher, members)[0], expected)
+    assert sorted_divergence(student.flip(1), student, members).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_an_objects_term_is_that_of_the_published_code(toy):
+    """Per object the KL of softmaxes of sorted sigmoid scores, summed and divided by the objects,
+    one with a single anchor included; then a mean over images.
+    """
+    student, teacher = toy.outputs(1, two_stage=False), toy.outputs(2, two_stage=False)
+    targets = toy.targets()
+    anchors = torch.cat(targets.anchors)
+    # one more object, away from nearly all anchors
+    lonely = torch.cat([targets.boxes[0], torch.tensor([[90.0, 0.0, 128.0, 12.0]])])
+    targets = replace(
+        targets, boxes=(lonely, targets.boxes[1]), classes=(torch.tensor([0, 2, 1]),) * 2
+    )
+    targets = replace(targets, classes=(targets.classes[0], targets.classes[0][:2]))
+
+    def rows(item, image):
+        parts = [
+            each[image].reshape(toy.anchors_a_cell, toy.classes, -1).permute(2, 0, 1)
+            for each in item.dense.logits
+        ]
+        return torch.cat([each.reshape(-1, toy.classes) for each in parts])
+
+    expected = 0.0
+    for image, (boxes, classes) in enumerate(zip(targets.boxes, targets.classes, strict=True)):
+        members = positive_anchors(boxes, anchors, overlap=0.2)
+        total = 0.0
+        for own, label in zip(members, classes.tolist(), strict=True):
+            scores = [rows(each, image)[own, label].sigmoid() for each in (student, teacher)]
+            q, p = (torch.sort(each)[0].softmax(0) for each in scores)
+            total += (p * p.log() - p * q.log()).sum().item()
+        expected += total / len(boxes) / 2
+    loss = RankMimicking(toy.context(two_stage=False), overlap=0.2)
+    assert loss(student, teacher, targets)["rank"].item() == pytest.approx(expected, rel=1e-4)
+
+
 def test_a_single_anchor_has_no_rank():
     members = torch.tensor([[True, False]])
     scores = torch.tensor([[1.0, 2.0]])
@@ -44,7 +95,7 @@ def test_a_single_anchor_has_no_rank():
 
 
 def test_only_the_ranking_within_an_object_counts(toy):
-    """Adding a constant to all scores of the student leaves the order, so the term stays."""
+    """Adding a constant to all logits of the student leaves their softmax, so the term stays."""
     student, teacher, targets = toy.outputs(1), toy.outputs(2), toy.targets()
     higher = replace(
         student,
@@ -52,7 +103,7 @@ def test_only_the_ranking_within_an_object_counts(toy):
             logits=tuple(each + 3 for each in student.dense.logits), deltas=student.dense.deltas
         ),
     )
-    loss = RankMimicking(toy.context())
+    loss = RankMimicking(toy.context(), scores="logits")
     plain = loss(student, teacher, targets)
     assert plain["rank"] > 0.05
     torch.testing.assert_close(loss(higher, teacher, targets), plain, rtol=1e-4, atol=1e-6)

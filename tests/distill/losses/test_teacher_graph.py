@@ -1,10 +1,13 @@
-"""Tests of graphkd/distill/losses/node_sampling.py."""
+"""Tests of graphkd/distill/losses/teacher_graph.py."""
 
 from dataclasses import replace
 
 import torch
+import torch.distributed
+import torch.multiprocessing
 
-from graphkd.distill.losses.node_sampling import one_image, roi_adapter, sample_nodes, take
+from graphkd.distill.comm import sum_over_processes
+from graphkd.distill.losses.teacher_graph import RunningScatter, one_image, sample_nodes, take
 from tests.distill.losses.graph_pages import CLASSES, batch, make_page
 
 OPTIONS = dict(max_background=64, background_ce=0.6)
@@ -38,21 +41,11 @@ def test_unknown_levels_are_level_zero():
     assert nodes.levels.tolist() == [0] * 7
 
 
-def test_teacher_logits_are_only_read_for_background_and_copies():
+def test_teacher_logits_are_only_read_for_background():
     _, teacher, targets = batch(PAGES)
     without = replace(teacher.regions, logits=None)
     nodes = sample_nodes(without, targets, max_background=0, background_ce=0.6)
     assert nodes.counts == [3, 0, 2]
-
-
-def test_of_copies_the_surest_stays():
-    page = PAGES[0].take([0, 0, 0, 1])
-    logits = page.logits.clone()
-    logits[:, -1] = torch.tensor([-1.0, -9.0, -3.0, -3.0])
-    logits[:, :-1] = 0
-    _, teacher, targets = batch([page.change(logits=logits)])
-    nodes = sample_nodes(teacher.regions, targets, **OPTIONS, max_iou=0.9)
-    assert nodes.rows.tolist() == [1, 3]
 
 
 def test_no_image_at_all_and_no_region():
@@ -72,8 +65,30 @@ def test_one_image_is_the_batch_of_that_page():
         assert len(own.boxes) == 1 and regions.counts == (len(page.boxes),)
 
 
-def test_adapter_only_where_widths_differ():
-    features = torch.rand(2, 4, 3, 3)
-    assert roi_adapter(4, 4)(features) is features
-    assert roi_adapter(4, 6)(features).shape == (2, 6, 3, 3)
-    assert roi_adapter(4, 2)(features).shape == (2, 2, 3, 3)
+def test_scatter_adds_up():
+    running = RunningScatter(width=2, decay=0.5)
+    running.update(torch.eye(2), torch.tensor(4.0))
+    running.update(2 * torch.eye(2), torch.tensor(1.0))
+    assert torch.equal(running.scatter, 2.5 * torch.eye(2)) and running.dof == 3
+
+
+def _worker(rank, folder):
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2
+    )
+    running = RunningScatter(width=2, decay=0.5)
+    running.update(torch.full((2, 2), rank + 1.0), torch.tensor(rank + 3.0))
+    torch.save(running.state_dict(), f"{folder}/{rank}.pth")
+    torch.distributed.destroy_process_group()
+
+
+def test_processes_share_their_sums(tmp_path):
+    torch.multiprocessing.spawn(_worker, args=(str(tmp_path),), nprocs=2)
+    for rank in range(2):
+        state = torch.load(tmp_path / f"{rank}.pth", weights_only=True)
+        assert torch.equal(state["scatter"], torch.full((2, 2), 3.0)) and state["dof"] == 7
+
+
+def test_a_single_process_keeps_its_values():
+    values = torch.ones(3)
+    assert sum_over_processes(values) is values

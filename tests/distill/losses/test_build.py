@@ -1,11 +1,10 @@
-"""Tests of graphkd/distill/losses/register.py."""
+"""Tests of graphkd/distill/losses/build.py: the registry (building is in test_contract.py)."""
 
 import pytest
 
 from graphkd.distill.losses.base import DistillLoss
-from graphkd.distill.losses.build import LOSSES
+from graphkd.distill.losses.build import LOSSES, register
 from graphkd.distill.losses.fitnets import FitNets
-from graphkd.distill.losses.register import register
 
 
 def test_the_yaml_name_finds_the_class():
