@@ -10,6 +10,7 @@ environment=$(realpath -m "${GRAPHKD_VENV:-$home/.venv}")
 export GRAPHKD_COMMAND=./start_train.sh
 # Everything that needs installing again when it changes.
 stamp=$(cat "$home/requirements.lock" "$home/tools/install_detectron2.py" | sha256sum | cut -d' ' -f1)
+light_stamp="light $(sha256sum <"$home/requirements-light.lock" | cut -d' ' -f1)"
 
 usage() {
   cat <<'TEXT'
@@ -26,8 +27,9 @@ usage: start_train.sh COMMAND [ARGUMENTS]
 Files are named from the folder you stand in. Runs lie in the project's output/ unless you say where; configs/...
 and output/... that are not in your folder are the project's.
 
-The first call makes a Python environment in .venv (about 5 GB); GRAPHKD_VENV names another place. An
-active environment that has graphkd's requirements and Detectron2 is used as it is.
+The first call makes a Python environment in .venv (about 5 GB; for `predict` on ONNX models 400 MB, which a
+later command completes); GRAPHKD_VENV names another place. An active environment that has what the
+command needs is used as it is.
 
 examples:
   ./start_train.sh demo
@@ -42,11 +44,12 @@ fail() {
 }
 
 has_what_is_needed() {
-  [ -x "$1" ] && (cd "$home" && "$1" - >/dev/null 2>&1) <<'CODE'
+  [ -x "$1" ] && (cd "$home" && "$1" - "$part" >/dev/null 2>&1) <<'CODE'
 import importlib.util, sys
-needed = """torch torchvision timm detectron2 faster_coco_eval pycocotools reportlab pypdfium2 defusedxml
-onnxruntime safetensors jinja2 matplotlib cv2 numpy scipy PIL rich tqdm yaml fvcore iopath yacs omegaconf hydra cloudpickle
-tabulate termcolor tensorboard""".split()
+needed = "numpy onnxruntime cv2 PIL pypdfium2 defusedxml filelock tqdm".split()
+if sys.argv[1] == "full":
+    needed += """torch torchvision timm detectron2 faster_coco_eval pycocotools reportlab safetensors jinja2 matplotlib
+    scipy rich yaml fvcore iopath yacs omegaconf hydra cloudpickle tabulate termcolor tensorboard""".split()
 missing = any(importlib.util.find_spec(name) is None for name in needed)
 sys.exit(missing or not (3, 10) <= sys.version_info[:2] <= (3, 13))
 CODE
@@ -65,12 +68,18 @@ find_base_python() {
 
 make_environment() {
   local pip=("$environment/bin/python" -m pip --disable-pip-version-check)
+  local lock=requirements.lock size="about 5 GB, a few minutes"
+  [ "$part" = full ] || { lock=requirements-light.lock size="about 400 MB, a minute"; }
   find_base_python
-  echo "start_train.sh: making the environment in $environment (once; about 5 GB, a few minutes)" >&2
+  echo "start_train.sh: making the environment in $environment (once; $size)" >&2
   rm -f "$environment/graphkd.stamp"
   "$base" -m venv "$environment" || fail "$base cannot make an environment (Debian: install python3-venv)"
-  "${pip[@]}" install --progress-bar on -r "$home/requirements.lock" >&2 \
-    || fail "installing requirements.lock failed; see the lines above"
+  "${pip[@]}" install --progress-bar on -r "$home/$lock" >&2 \
+    || fail "installing $lock failed; see the lines above"
+  if [ "$part" = light ]; then
+    echo "$light_stamp" >"$environment/graphkd.stamp"
+    return
+  fi
   "$environment/bin/python" "$home/tools/install_detectron2.py" >&2 || fail "installing Detectron2 failed"
   "${pip[@]}" install --quiet --no-deps --no-build-isolation -e "$home" \
     || fail "installing graphkd failed; see the lines above"
@@ -88,7 +97,10 @@ choose_python() {
   if [ -n "${GRAPHKD_VENV:-}" ] && [ ! -e "$environment/graphkd.stamp" ] && has_what_is_needed "$python"; then
     return
   fi
-  if [ "$(cat "$environment/graphkd.stamp" 2>/dev/null)" != "$stamp" ] || [ ! -x "$python" ]; then
+  local found
+  found=$(cat "$environment/graphkd.stamp" 2>/dev/null || true)
+  [ -x "$python" ] || found=
+  if [ "$found" != "$stamp" ] && { [ "$part" = full ] || [ "$found" != "$light_stamp" ]; }; then
     make_environment
   fi
 }
@@ -136,6 +148,14 @@ for argument in "${@:2}"; do
   [[ $argument != --*=* ]] || before= # its value came with it
 done
 
+# Which part of the installation the command needs: `predict` on ONNX models needs no PyTorch.
+part=full
+if [ "$1" = predict ]; then
+  part=light
+  for argument in "$@"; do
+    case $argument in *.pth | *.safetensors) part=full ;; esac
+  done
+fi
 choose_python
 cd "$place"
 # Python would take modules from the user's folder first; 3.10 knows no way to say no.
