@@ -65,11 +65,14 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Parses; KEY VALUE overrides, and the inputs of `predict`, may stand among the options."""
     parser = build_parser()
     args, rest = parser.parse_known_args(arguments)
-    unknown = [word for word in rest if word.startswith("-") and not _is_number(word)]
+    end = rest.index("--") if "--" in rest else len(rest)
+    unknown = [word for word in rest[:end] if word.startswith("-") and not _is_number(word)]
+    rest = rest[:end] + rest[end + 1 :]
     more = getattr(args, "more", "overrides")  # the argument that takes what is left over
     if rest and (unknown or not hasattr(args, more)):
         parser.error(
-            f"unrecognized arguments: {' '.join(rest)} (see {COMMAND} {args.command} --help)"
+            f"unrecognized arguments: {' '.join(unknown or rest)} "
+            f"(see {COMMAND} {args.command} --help)"
         )
     if rest:
         setattr(args, more, [*getattr(args, more), *rest])

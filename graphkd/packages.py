@@ -24,9 +24,10 @@ def require_training(what: str = "this") -> None:
     """
     missing = [name for name in TRAINING if find_spec(name) is None]
     if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise UserError(
             f"{what} needs graphkd[train]: run pip install '.[train]' in graphkd's folder "
-            f"(missing: {', '.join(missing)})"
+            f"(missing: {', '.join(missing[:3])}{more})"
         )
     if find_spec("detectron2") is None:
         raise UserError(f"{what} needs Detectron2: run {COMMAND} install-detectron2")

@@ -1,28 +1,112 @@
+"""The data model: boxes from polygons, texts in order, json there and back."""
+
+import json
 import sys
 
 import pytest
 
-from graphkd.document import Page, Region, box_polygon
+from graphkd.document import Document, Line, Page, Region, Word, box_polygon, text_region
 from graphkd.errors import UserError
+from graphkd.formats import page_json
 
 PAGE = Page("a.pdf", 3, 200, 400, (Region("title", 0.912345, box_polygon((10.004, 20, 110, 60))),))
+WORDS = (
+    Word(box_polygon((10.25, 5.5, 40, 15)), "Über", 0.98765432, (("Ü", 10.25, 18.125, 0.9),)),
+    Word(box_polygon((45, 5.5, 90, 15)), "uns", 0.5, id="r1l1w2"),
+)
+LINES = (
+    Line(((10, 5), (90, 6), (90, 16), (10, 15)), 0.8, "Über uns", 0.7, ((10, 14), (90, 15)), WORDS),
+    Line(box_polygon((10, 20, 60, 30)), text="from the PDF", origin="pdf", id="r1l2"),
+)
+FULL = Page(
+    "scan.tif",
+    1,
+    100,
+    50,
+    (
+        text_region(LINES, score=0.75),
+        Region("figure", 1 / 3, ((0, 0), (9, 1), (5, 7)), parent="r1", id="r2"),
+    ),
+    order_by="xycut",
+    dpi=200,
+    rotation=90,
+    to_source=((1.0, 0.0, 0.0), (0.0, 1.0, 0.5)),
+    confidence=0.61,
+    expected_cer=0.39,
+)
 
 
-def test_json_has_pixels_and_parts_of_the_page():
-    assert PAGE.to_dict() == {
-        "source": "a.pdf",
-        "page": 3,
-        "width": 200,
-        "height": 400,
-        "regions": [
-            {
-                "class": "title",
-                "score": 0.9123,
-                "box": [10.0, 20, 110, 60],
-                "box_fraction": [0.05002, 0.05, 0.55, 0.15],
-            }
-        ],
-    }
+AS_WRITTEN = """{
+ "source": "a.pdf",
+ "page": 3,
+ "width": 200,
+ "height": 400,
+ "regions": [
+  {
+   "class": "title",
+   "score": 0.9123,
+   "box": [
+    10.0,
+    20,
+    110,
+    60
+   ],
+   "box_fraction": [
+    0.05002,
+    0.05,
+    0.55,
+    0.15
+   ]
+  }
+ ]
+}
+"""
+
+
+def test_the_layout_of_the_json_is_the_one_of_version_0_1():
+    assert page_json(PAGE) == AS_WRITTEN
+
+
+def test_boxes_and_texts_follow_from_the_parts():
+    assert FULL.regions[0].box == (10, 5, 90, 30) and FULL.regions[1].box == (0, 0, 9, 7)
+    assert FULL.regions[0].polygon == box_polygon((10, 5, 90, 30))
+    assert (FULL.regions[0].label, FULL.regions[0].found_by) == ("text", "lines")
+    assert FULL.text == FULL.regions[0].text == "Über uns\nfrom the PDF"
+    assert Document("a", (FULL, PAGE, FULL)).text == f"{FULL.text}\f\f{FULL.text}"
+
+
+def test_a_document_comes_back_without_loss():
+    document = Document("scan.tif", (FULL, PAGE), "ab12", {"made": "by hand"})
+    said = json.loads(json.dumps(document.to_dict(), allow_nan=False))
+    assert Document.from_dict(said) == document
+    assert list(document) == [FULL, PAGE] and len(document) == 2
+
+
+def test_a_page_comes_back_as_it_was_written():
+    said = json.loads(page_json(FULL))
+    again = Page.from_dict(said)
+    assert again.regions[0].lines[0].words[0].text == "Über"
+    assert again.regions[0].lines[0].words[0].confidence == 0.9877
+    assert again.regions[1].polygon == ((0, 0), (9, 1), (5, 7)) and again.regions[1].score == 0.3333
+    assert (again.to_source, again.dpi, again.order_by) == (FULL.to_source, 200, "xycut")
+    assert page_json(again) == page_json(FULL)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {"source": "a", "page": 1, "width": 1, "height": 1},
+        {"source": "a", "page": 1, "width": 1, "height": 1, "regions": [{"class": "x"}]},
+        {"source": "a", "page": 1, "width": 1, "height": 1, "regions": 5},
+        [],
+    ],
+)
+def test_other_json_is_refused(said):
+    with pytest.raises(UserError, match="not the json of a page"):
+        Page.from_dict(said)
+    with pytest.raises(UserError, match="not the json of a document of format 1"):
+        Document.from_dict(said)
 
 
 def test_layoutparser_missing_is_named(monkeypatch):

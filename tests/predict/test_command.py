@@ -130,6 +130,91 @@ def test_a_users_mistake_is_one_line_and_leaves_no_folder(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "MODEL a.png --dpi 100 b.png -o out -- -c.png",
+        "MODEL --score 0.5 a.png -o out b.png --draw -- -c.png",
+        "--weights MODEL -o out --draw a.png b.png ./-c.png",
+        "-o out --weights MODEL a.png --score-class text=0.5 b.png --batch 2 ./-c.png",
+    ],
+)
+def test_options_may_stand_between_inputs(onnx_file, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b", "-c"):
+        picture(tmp_path / f"{name}.png")
+    assert main(["predict", *words.replace("MODEL", str(onnx_file)).split()]) == 0
+    assert sorted(path.stem for path in (tmp_path / "out" / "pages").iterdir()) == ["a", "b", "c"]
+
+
+def test_an_unknown_option_is_still_refused(onnx_file, capsys):
+    with pytest.raises(SystemExit):
+        main(["predict", str(onnx_file), "a.png", "-o", "x", "b.png", "--dp1", "100"])
+    assert "unrecognized arguments: --dp1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("book.pdf -o out --pages 9-", "--pages: book.pdf: it has 3 pages, none of 9-"),
+        ("book.pdf b.pdf -o out --pages 4", "book.pdf: it has 3 pages, none of 4 (and so for 1"),
+        ("scan.tif -o out --pages 2", "--pages: scan.tif: it has 1 page, none of 2"),
+        ("book.pdf -o book.pdf", "book.pdf: it is a file"),
+        ("book.pdf -o book.pdf/x/y", "book.pdf/x/y: it cannot be made, since"),
+        ("book.pdf -o out --password-file gone.txt", "gone.txt: No such file or directory"),
+        ("book.pdf -o out --password-file empty.txt", "empty.txt: its first line is empty"),
+        ("book.pdf -o out --weights gone.pth", "gone.pth: no such weights file"),
+        ("book.pdf -o out --weights m.pth --config gone.yaml", "gone.yaml: no such config"),
+    ],
+)
+def test_quick_checks_come_before_the_model(tmp_path, monkeypatch, capsys, words, message):
+    def load_model(*_, **__):
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr("graphkd.predict.model.load_model", load_model)
+    monkeypatch.chdir(tmp_path)
+    for name in ("book", "b"):
+        pdf(tmp_path / f"{name}.pdf")
+    picture(tmp_path / "scan.tif")
+    (tmp_path / "m.pth").touch()
+    (tmp_path / "empty.txt").write_text("\nsecret\n")
+    assert main(["predict", *words.split()]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1 and "[Errno" not in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_document_with_some_of_the_pages_goes_on(predict, tmp_path):
+    files = [pdf(tmp_path / "long.pdf", pages=4), pdf(tmp_path / "short.pdf", pages=2)]
+    assert predict(*files, "--pages", "3-") == 1
+    (failure,) = load(tmp_path / "out" / "failed.json")
+    assert failure["reason"] == "it has 2 pages, none of 3-"
+
+
+def test_passwords_come_from_a_file(predict, tmp_path, capsys):
+    locked = pdf(tmp_path / "a.pdf", password="se cret", pages=2)
+    (tmp_path / "right.txt").write_text("se cret\nanything\n")
+    (tmp_path / "wrong.txt").write_text("no\n")
+    assert predict(locked, "--password-file", tmp_path / "right.txt") == 0
+    assert load(tmp_path / "out" / "predict.json")["pages"] == 2
+    assert predict(locked, "--password-file", tmp_path / "wrong.txt", "--overwrite") == 1
+    assert "a.pdf: it is encrypted, and the password is wrong" in capsys.readouterr().err
+    assert "se cret" not in "".join(p.read_text() for p in (tmp_path / "out").glob("*.*"))
+
+
+def test_passwords_are_asked_for_at_a_terminal(predict, tmp_path, monkeypatch):
+    files = [pdf(tmp_path / "a.pdf", password="one"), pdf(tmp_path / "b.pdf", password="two")]
+    asked = []
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr(
+        "getpass.getpass", lambda text: asked.append(text) or ("one" if "a.pdf" in text else "")
+    )
+    assert predict(*files) == 1
+    assert asked == [f"password of {file}: " for file in files]
+    (failure,) = load(tmp_path / "out" / "failed.json")
+    assert failure["reason"] == "it is encrypted and needs a password (--password-file)"
+
+
 def test_weights_as_an_option(onnx_file, tmp_path):
     page, out = picture(tmp_path / "a.png"), tmp_path / "out"
     assert main(["predict", "--weights", str(onnx_file), str(page), "-o", str(out)]) == 0
