@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
@@ -35,9 +36,10 @@ class _SafeCheckpointer(DetectionCheckpointer):
 class RunCheckpointer(_SafeCheckpointer):
     """Detectron2's checkpointer, writing to a temporary name that is synced and renamed.
 
-    A checkpoint holds `model` (the plain student), `classes`, `config` (yaml), and beside it
-    `distill` (adapters and running statistics of losses) and `trainer` (step, optimizer, schedule,
-    random state).
+    A checkpoint holds `model` (the plain student), `about` (`classes`, `config`, `task`), and
+    beside it, where they exist, `distill` (adapters and running statistics of losses), `peers`,
+    `teacher` (of a running average), `average` (of the student) and `trainer` (step, optimizer,
+    schedule, random state).
     """
 
     def __init__(
@@ -45,13 +47,12 @@ class RunCheckpointer(_SafeCheckpointer):
         model: nn.Module,
         folder: str,
         *,
-        classes: Sequence[str],
-        config: str,
+        about: Mapping[str, Any],
         **checkpointables,
     ):
+        """`about` holds `classes` (names), `config` (yaml of what inference needs) and `task`."""
         super().__init__(model, folder, **checkpointables)
-        self.classes = list(classes)
-        self.config = config
+        self.about = {**about, "classes": list(about["classes"])}
 
     def save(self, name: str, **extra) -> None:
         """Writes `<folder>/<name>.pth`; a killed process or full disk leaves the older files
@@ -60,25 +61,33 @@ class RunCheckpointer(_SafeCheckpointer):
         Raises:
             UserError: the disk is full or does not take the file.
         """
-        data = {
-            "model": self.model.state_dict(),
-            "classes": self.classes,
-            "config": self.config,
-            **extra,
-        }
+        data = {"model": self.model.state_dict(), **self.about, **extra}
         # Every process takes part: the trainer's state gathers the random state of all.
         data.update({key: item.state_dict() for key, item in self.checkpointables.items()})
+        if self._put(name, data):
+            self.tag_last_checkpoint(f"{name}.pth")
+
+    def save_other(self, name: str, model: nn.Module) -> None:
+        """Writes a model that was trained beside the student, without anything for a resume."""
+        self._put(name, {"model": model.state_dict(), **self.about})
+
+    def _put(self, name: str, data: dict) -> bool:
+        """Writes a file on the main process; whether it did.
+
+        Raises:
+            UserError: the disk is full or does not take the file.
+        """
         if not self.save_dir or not self.save_to_disk:
-            return
+            return False
         path = Path(self.save_dir) / f"{name}.pth"
         try:
             _write(path, data)
-            self.tag_last_checkpoint(path.name)
         except OSError as error:
             raise UserError(
                 f"{path}: the checkpoint was not written ({error.strerror or error}); older ones "
                 f"are whole: make room on the disk, then {GO_ON}"
             ) from error
+        return True
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Points `last_checkpoint` at a file, in one step; Detectron2's own tools read it."""
@@ -135,6 +144,11 @@ class RunCheckpointer(_SafeCheckpointer):
                     f"{path}: its {key} does not belong to this run ({error}); use another "
                     "OUTPUT_DIR"
                 ) from error
+
+
+def stored_calibration(path: Path) -> dict:
+    """The numbers fitted on validation data that a checkpoint holds; {} for none."""
+    return dict(read_weights(path).get("calibration") or {})
 
 
 def checkpoints_of(folder: Path) -> list[Path]:
@@ -219,7 +233,7 @@ def load_weights(
     *,
     classes: Sequence[str] | None = None,
     trust: bool = False,
-) -> None:
+) -> dict:
     """Fills `model` from a file completely: no missing, unexpected or shape-skipped key.
 
     Args:
@@ -228,6 +242,9 @@ def load_weights(
         classes: class names the model is used for; compared with those stored by this project.
         trust: also unpickle objects other than tensors, which can run any code.
 
+    Returns:
+        What the file holds beside the model.
+
     Raises:
         UserError: no such file, an unreadable or untrusted one, keys that do not fit, another
             class list.
@@ -235,12 +252,14 @@ def load_weights(
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such weights file")
-    stored = _load(_StrictCheckpointer(model), path, trust=trust).get("classes")
-    if stored is not None and classes is not None and list(stored) != list(classes):
+    stored = _load(_StrictCheckpointer(model), path, trust=trust)
+    names = stored.get("classes")
+    if names is not None and classes is not None and list(names) != list(classes):
         raise UserError(
-            f"{path}: trained on classes {', '.join(stored)}, "
+            f"{path}: trained on classes {', '.join(names)}, "
             f"but the data set has {', '.join(classes)}"
         )
+    return stored
 
 
 def load_initial(model: nn.Module, path: str, *, trust: bool = False) -> None:

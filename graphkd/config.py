@@ -16,7 +16,7 @@ from detectron2.config.compat import guess_version
 
 from graphkd.errors import UserError
 from graphkd.modeling import add_timm_config
-from graphkd.modeling.network import set_classes
+from graphkd.tasks.base import DEFAULT, task_named
 
 # What yaml, yacs and fvcore raise on a wrong key, value or file.
 YAML_MISTAKES = (KeyError, ValueError, TypeError, AttributeError, AssertionError, yaml.YAMLError)
@@ -30,14 +30,28 @@ _REMOVED = {"DISTILL.TEACHER.SCALE": 1.0}
 
 def add_graphkd_config(cfg: CfgNode) -> None:
     """Adds this project's keys to a Detectron2 config."""
+    # What is trained: layout, or `module:name` of a task of your own (graphkd/tasks/base.py).
+    cfg.TASK = DEFAULT
     cfg.DISTILL = CfgNode()
-    # The teacher is described by its own complete yaml, the same file that trains it.
+    # At most one of CONFIG, ONNX and EMA names a teacher; losses of self-distillation need none.
     cfg.DISTILL.TEACHER = CfgNode()
+    # A frozen model, described by its own complete yaml, the same file that trains it.
     cfg.DISTILL.TEACHER.CONFIG = ""
-    # Weights of the teacher; empty: model_final.pth in the OUTPUT_DIR of the teacher's yaml.
+    # Its weights; empty: model_final.pth in the OUTPUT_DIR of the teacher's yaml.
     cfg.DISTILL.TEACHER.WEIGHTS = ""
+    # A foreign ONNX file with a yaml beside it that says what its outputs are
+    # (graphkd/distill/onnx_teacher.py).
+    cfg.DISTILL.TEACHER.ONNX = ""
+    # The running average of the student itself, and its decay.
+    cfg.DISTILL.TEACHER.EMA = False
+    cfg.DISTILL.TEACHER.EMA_DECAY = 0.9998
     # torch.compile for the teacher's backbone; needs a C++ compiler on a CPU.
     cfg.DISTILL.TEACHER.COMPILE = False
+    # Students that step on the same batch and teach each other (losses with `needs_peers`);
+    # the first one is kept as model_final.pth.
+    # PEER_CONFIG: yaml of the others; empty: the student's own.
+    cfg.DISTILL.PEERS = 1
+    cfg.DISTILL.PEER_CONFIG = ""
     # Iterations over which the weights of all methods grow from 0, the same for every method that
     # is compared; 0 for none.
     cfg.DISTILL.RAMP = 500
@@ -57,6 +71,9 @@ def add_graphkd_config(cfg: CfgNode) -> None:
     cfg.LOG_PERIOD = 20
     # SGD as in Detectron2, or AdamW, which gets further in short schedules from scratch.
     cfg.SOLVER.OPTIMIZER = "SGD"
+    # Decay of a running average of the student's weights, which is then evaluated and saved as
+    # model_final.pth; 0 for none.
+    cfg.SOLVER.EMA = 0.0
     # Steps whose loss or gradient is NaN or infinite that are left out, weights and optimizer as
     # they were, before one stops the run; 0: the first one stops it.
     cfg.SOLVER.SKIP_NONFINITE = 0
@@ -77,12 +94,18 @@ def as_plain(cfg: CfgNode, output_dir: str) -> CfgNode:
     return cfg
 
 
-def get_cfg() -> CfgNode:
-    """Detectron2's defaults with the keys of this project and of its backbones."""
+def get_cfg(task: str = DEFAULT) -> CfgNode:
+    """Detectron2's defaults with the keys of this project, of its backbones and of a task.
+
+    Raises:
+        UserError: there is no such task.
+    """
     cfg = detectron2_cfg()
     cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
     add_timm_config(cfg)
     add_graphkd_config(cfg)
+    task_named(task).add_config(cfg)
+    cfg.TASK = task
     return cfg
 
 
@@ -168,13 +191,10 @@ class DataSet:
 
     def put_under(self, cfg: CfgNode) -> None:
         """Sets data, number of classes and OUTPUT_DIR; the rest came with the yaml."""
-        from graphkd.data.catalog import dataset_classes
-
         cfg.DATASETS.NAME = self.name
         for key, names in self.splits.items():
             cfg.DATASETS[key] = names
-        names = [name for split in self.splits.values() for name in split]
-        set_classes(cfg, len(dataset_classes(names)))
+        task_named(cfg.TASK).set_classes(cfg)
         place = Path(cfg.OUTPUT_DIR)
         # output/R50-R18 becomes output/prima/R50-R18.
         alone = place.parent == Path()
@@ -243,11 +263,13 @@ def load_cfg(path: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
         type.
     """
     path = find_config(path)
-    cfg = get_cfg()
     pairs = dict(zip(overrides[::2], overrides[1::2], strict=False))
     name = pairs.get("DATASETS.NAME")
     data = find_data(name, near=path) if name else None
     try:
+        # A task brings keys of its own, so it must be known before the yaml is merged.
+        written = CfgNode.load_yaml_with_base(str(path))
+        cfg = get_cfg(str(pairs.get("TASK", written.get("TASK", DEFAULT))))
         _merge_yaml(cfg, path, data)
         if data:
             data.put_under(cfg)

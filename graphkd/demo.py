@@ -8,7 +8,7 @@ from graphkd.compare.parts import Part, data_of, train_part
 from graphkd.config import as_plain, find_config
 from graphkd.data.catalog import register_all
 from graphkd.distill.teacher import load_teacher_cfg
-from graphkd.engine.build import build_trained, check_classes, check_pair
+from graphkd.engine.build import build_trained, check_pair
 from graphkd.engine.jobs import load_run, method_name, result_row
 from graphkd.engine.run_dir import provenance
 from graphkd.engine.showcase import graph_view, page_views, sample_pages
@@ -19,6 +19,7 @@ from graphkd.report.curves import read_curves
 from graphkd.report.demo import write_demo_report
 from graphkd.report.graph import graph_picture
 from graphkd.report.table import format_table, gain_sentences
+from graphkd.tasks.base import task_of
 
 PAGES_SHOWN = 4
 
@@ -57,7 +58,7 @@ def _run_parts(
     for number, part in enumerate(parts, start=1):
         print(f"[{number}/{len(parts)}] {part.name}: {method_name(part.cfg)}", flush=True)
         result = train_part(part)
-        rows.append(result_row(result, role=part.name, method=method_name(part.cfg)))
+        rows.append(result_row(result, part.cfg, role=part.name))
     write_json(out / "results.json", rows)
     about = {
         **_about(config, overrides, parts),
@@ -85,7 +86,9 @@ def plan(config: str, *, out: Path, overrides: list[str]) -> list[Part]:
     distilled, _ = load_run(config, [*overrides, "OUTPUT_DIR", str(out / "distilled"), *paths])
     plain = as_plain(cfg, str(out / "student"))
     teacher_source = find_config(cfg.DISTILL.TEACHER.CONFIG, near=source)
-    if check_classes(teacher, source=teacher_source) != check_classes(cfg, source=source):
+    if task_of(teacher).classes(teacher, source=teacher_source) != task_of(cfg).classes(
+        cfg, source=source
+    ):
         raise UserError(
             f"{config}: teacher and student have different classes, one table cannot hold both"
         )
@@ -102,9 +105,9 @@ def plan(config: str, *, out: Path, overrides: list[str]) -> list[Part]:
 def write_report(parts: list[Part], rows: list[dict], *, out: Path, about: dict) -> Path:
     """report.html and graph.png of a finished demo, sample pages from the test set."""
     cfg = parts[-1].cfg
-    classes = check_classes(cfg, source=parts[-1].source)
+    classes = task_of(cfg).classes(cfg, source=parts[-1].source)
     models = {
-        part.name: build_trained(part.cfg, part.folder / "model_final.pth", classes=classes)
+        part.name: build_trained(part.cfg, part.folder / "model_final.pth", classes=classes)[0]
         for part in parts
     }
     pages = sample_pages(cfg.DATASETS.TEST[0], PAGES_SHOWN)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphkd.errors import UserError
 from graphkd.io import replacing
+from graphkd.tasks.base import TASKS, task_named, task_of
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
@@ -220,15 +221,18 @@ def read_model(
             state, header = stored["model"], header_of(stored)
     except ValueError as error:
         raise UserError(f"{path}: {error}") from error
-    cfg = _config_of(path, config, header.config)
-    if header.task == "layout":
-        from graphkd.modeling.network import model_classes
-
-        names, known = len(header.classes), model_classes(cfg)
-        if names != known:
-            raise UserError(
-                f"{path}: it names {names} classes, its network has {known}; write the file again"
-            )
+    if header.task not in TASKS and not trust:
+        # Importing a task runs its code, and the file decides which module that is.
+        raise UserError(
+            f"{path}: its task {header.task} is not one of graphkd's; if you trust the file, allow "
+            "it with --trust"
+        )
+    cfg = _config_of(path, config, header)
+    names, known = len(header.classes), task_named(header.task).class_count(cfg)
+    if names != known:
+        raise UserError(
+            f"{path}: it names {names} classes, its network has {known}; write the file again"
+        )
     full = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
     bad = next((key for key, value in full.items() if not value.isfinite().all()), None)
     if bad is not None:
@@ -243,12 +247,11 @@ def build_detector(stored: ModelFile, *, device: str = "cpu") -> nn.Module:
         UserError: keys or shapes that do not fit the config, or a device that is not there.
     """
     from graphkd.checkpoint import load_state
-    from graphkd.modeling.network import build_network
 
     cfg = stored.cfg.clone()
     cfg.defrost()
     cfg.MODEL.DEVICE = device
-    model = build_network(cfg)
+    model = task_named(stored.header.task).build_model(cfg)
     load_state(model, stored.state, source=str(stored.path))
     return model.eval()
 
@@ -282,13 +285,14 @@ def write_safetensors(
 
 def inference_config(cfg: CfgNode) -> str:
     """The part of a config that a trained model needs, as yaml; it names no file."""
-    kept = type(cfg)({key: cfg[key].clone() for key in _KEPT})
+    own = task_of(cfg).inference_keys
+    kept = type(cfg)({key: cfg[key].clone() for key in (*_KEPT, *own)})
     kept.MODEL.WEIGHTS = ""
     kept.MODEL.DEVICE = "cpu"
     return kept.dump()
 
 
-def _config_of(path: Path, config: Path | str | None, inside: str) -> CfgNode:
+def _config_of(path: Path, config: Path | str | None, header: Header) -> CfgNode:
     """The config named by the user, else the one in the file, else the one beside it."""
     from detectron2.config import CfgNode
 
@@ -297,13 +301,13 @@ def _config_of(path: Path, config: Path | str | None, inside: str) -> CfgNode:
     beside = path.parent / "config.yaml"
     if config is not None:
         text, source = _text_of(Path(config)), str(config)
-    elif inside:
-        text, source = inside, str(path)
+    elif header.config:
+        text, source = header.config, str(path)
     elif beside.is_file():
         text, source = _text_of(beside), str(beside)
     else:
         raise UserError(f"{path}: no config inside or beside it; name it with --config RUN.yaml")
-    cfg = get_cfg()
+    cfg = get_cfg(header.task)
     try:
         cfg.merge_from_other_cfg(CfgNode.load_cfg(text))
     except YAML_MISTAKES as error:

@@ -16,7 +16,9 @@ CLASSES = ["text", "figure"]
 
 
 def checkpointer(model, folder):
-    return RunCheckpointer(model, str(folder), classes=CLASSES, config="")
+    return RunCheckpointer(
+        model, str(folder), about={"classes": CLASSES, "config": "", "task": "layout"}
+    )
 
 
 def saved(folder, value=1.0, name="model_0000001"):

@@ -16,9 +16,8 @@ from graphkd.data.catalog import dataset_classes, text_classes
 from graphkd.distill.losses.base import LossContext
 from graphkd.distill.losses.build import build_losses
 from graphkd.distill.teacher import load_teacher_cfg
-from graphkd.engine.build import check_classes
 from graphkd.engine.run_dir import difference_of
-from graphkd.modeling.network import model_classes
+from graphkd.tasks.base import task_of
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 PARTS = ("students", "teachers", "datasets", "methods", "schedules")
@@ -88,7 +87,7 @@ def test_class_counts_are_those_of_the_data(path):
 @names(RUNS + TEACHERS)
 def test_the_model_has_the_classes_of_its_data_and_never_trains_on_its_test_set(path, data):
     cfg = load(path, data)
-    assert len(check_classes(cfg, source=path)) == model_classes(cfg)
+    assert len(task_of(cfg).classes(cfg, source=path)) == task_of(cfg).class_count(cfg)
     assert not set(cfg.DATASETS.TRAIN) & {*cfg.DATASETS.VAL, *cfg.DATASETS.TEST}
 
 
@@ -97,7 +96,7 @@ def test_the_model_has_the_classes_of_its_data_and_never_trains_on_its_test_set(
 def test_the_teacher_learnt_the_same_classes_on_the_same_pages(path, data):
     cfg = load(path, data)
     yaml, teacher = teacher_of(path, data)
-    assert check_classes(teacher, source=yaml) == check_classes(cfg, source=path)
+    assert task_of(teacher).classes(teacher, source=yaml) == task_of(cfg).classes(cfg, source=path)
     assert teacher.DATASETS == cfg.DATASETS
     assert not teacher.DISTILL.LOSSES
 

@@ -76,7 +76,7 @@ def test_resuming_passes_it_over(tmp_path, write):
     write(tmp_path / "model_0000001.pth")
     (tmp_path / "last_checkpoint").write_text("model_0000001.pth")
     with pytest.raises(UserError, match="no checkpoint is readable"):
-        RunCheckpointer(nn.Linear(2, 2), str(tmp_path), classes=["a"], config="").resume()
+        RunCheckpointer(nn.Linear(2, 2), str(tmp_path), about={"classes": ["a"]}).resume()
 
 
 def test_a_trusted_pickle_of_detectron2_is_read(tmp_path):

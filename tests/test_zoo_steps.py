@@ -21,8 +21,9 @@ from PIL import Image, ImageDraw
 
 from graphkd.data.catalog import dataset_classes, text_classes
 from graphkd.engine import run
-from graphkd.engine.build import build_distiller, build_student, check_classes
+from graphkd.engine.build import build_distiller, build_student
 from graphkd.engine.jobs import load_run
+from graphkd.tasks.base import task_of
 from tests.test_configs import DATA, RUNS, TEACHERS, load, names, teacher_of
 
 # `--data` with which a teacher and its students are stepped; "" for the yaml's own data.
@@ -103,10 +104,11 @@ def take_step(tiny_data, tmp_path_factory):
         torch.manual_seed(0)
         student = build_student(cfg)
         model = build_distiller(cfg, student, source=source) if cfg.DISTILL.LOSSES else student
-        classes = check_classes(cfg, source=source)
-        trainer, _, _ = run.build_trainer(
+        classes = task_of(cfg).classes(cfg, source=source)
+        training = run.build_trainer(
             cfg, student, model.train(), classes=classes, resume=False, title="step"
         )
+        trainer = training.trainer
         with EventStorage(0) as trainer.storage:
             trainer.iter = 0
             trainer.run_step()

@@ -7,11 +7,12 @@ from detectron2.data import DatasetCatalog
 from PIL import Image
 
 from graphkd.demo import plan
-from graphkd.engine.build import build_trained, check_classes
+from graphkd.engine.build import build_trained
 from graphkd.engine.showcase import graph_view, page_views, sample_pages
 from graphkd.report.colours import class_colours
 from graphkd.report.graph import graph_picture
 from graphkd.report.pictures import draw_predictions, side_by_side
+from graphkd.tasks.base import task_of
 
 HEIGHT = 620
 NAMES = {"student": "plain student", "distilled": "distilled student"}
@@ -30,12 +31,12 @@ def main() -> None:
     args = parser.parse_args()
     parts = plan(args.config, out=args.demo, overrides=[])
     cfg, source = parts[-1].cfg, parts[-1].source
-    classes = check_classes(cfg, source=source)
+    classes = task_of(cfg).classes(cfg, source=source)
     weights = {part.name: part.folder / "model_final.pth" for part in parts}
     models = {
         NAMES.get(part.name, part.name): build_trained(
             part.cfg, weights[part.name], classes=classes
-        )
+        )[0]
         for part in parts
     }
     if args.only:

@@ -18,13 +18,14 @@ from graphkd.compare.plan import contest_of
 from graphkd.config import find_config, load_cfg
 from graphkd.data.catalog import register_all
 from graphkd.distill.distiller import Distiller
-from graphkd.distill.teacher import FrozenTeacher, build_teacher, load_teacher_cfg, teacher_weights
+from graphkd.distill.teacher import Teacher, build_teacher, load_teacher_cfg, teacher_weights
 from graphkd.engine.build import build_distiller, build_student
 from graphkd.engine.precision import autocast_format
 from graphkd.engine.solver import build_optimizer, check_settings
 from graphkd.engine.trainer import Trainer
 from graphkd.errors import UserError
-from graphkd.modeling.network import build_network, model_classes
+from graphkd.modeling.network import build_network
+from graphkd.tasks.base import task_of
 from graphkd.views import view_of
 
 SEED = 1
@@ -95,7 +96,9 @@ def prepare(options: StepOptions, folder: Path) -> ReadyStep:
             raise UserError(f"--regions {options.regions}: give 1 or more")
         cfg.MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE = options.regions
     register_all()
-    batch = made_up_batch(options.batch, size=options.size, num_classes=model_classes(cfg))
+    batch = made_up_batch(
+        options.batch, size=options.size, num_classes=task_of(cfg).class_count(cfg)
+    )
     teacher_cfg = load_teacher_cfg(cfg, source=source)
     random_teacher = not teacher_weights(cfg, teacher_cfg).is_file()
     if random_teacher:
@@ -158,9 +161,9 @@ def fresh_distiller(prepared: ReadyStep) -> Distiller:
     return build_distiller(prepared.cfg, student, source=prepared.source).train()
 
 
-def fresh_teacher(prepared: ReadyStep) -> FrozenTeacher:
+def fresh_teacher(prepared: ReadyStep) -> Teacher:
     """The teacher alone, as the Distiller has it."""
-    return build_teacher(prepared.cfg, source=prepared.source)
+    return build_teacher(prepared.cfg, fresh_student(prepared), source=prepared.source)
 
 
 def training_step(prepared: ReadyStep, model: nn.Module) -> Callable[[], None]:
@@ -192,7 +195,7 @@ def training_step(prepared: ReadyStep, model: nn.Module) -> Callable[[], None]:
 
 def teacher_forward(
     prepared: ReadyStep,
-    teacher: FrozenTeacher,
+    teacher: Teacher,
     needs: frozenset[str],
     boxes: tuple[Tensor, ...] | None,
 ) -> Callable[[], None]:

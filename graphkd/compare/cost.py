@@ -15,9 +15,10 @@ from graphkd.compare.parts import Part
 from graphkd.compare.plan import Contest
 from graphkd.compare.rows import PLAIN
 from graphkd.engine import run
-from graphkd.engine.build import build_models, check_classes
+from graphkd.engine.build import build_models
 from graphkd.evaluation.timing import alternate, waiter
 from graphkd.io import write_json
+from graphkd.tasks.base import task_of
 
 PROBE_STEPS = 15
 
@@ -66,11 +67,12 @@ def _part(contest: Contest, name: str, folder: Path) -> Part:
 def _step(part: Part) -> tuple[Callable[[], None], nn.Module]:
     """The next training step of a run on its own pages, and its student."""
     cfg = part.cfg
-    classes = check_classes(cfg, source=part.source)
+    classes = task_of(cfg).classes(cfg, source=part.source)
     student, model = build_models(cfg, source=part.source)
-    trainer, _, _ = run.build_trainer(
+    training = run.build_trainer(
         cfg, student, model, classes=classes, resume=False, title=part.name
     )
+    trainer = training.trainer
     model.train()
     trainer.storage = EventStorage(0)
     trainer.iter = -1

@@ -14,10 +14,10 @@ from graphkd.compare.plan import Contest
 from graphkd.compare.results import Ledger
 from graphkd.compare.rows import METRICS, PLAIN, PLAIN_LONGER, TEACHER, Run
 from graphkd.config import find_config
-from graphkd.data.catalog import dataset_classes, register_all
+from graphkd.data.catalog import register_all
 from graphkd.distill.teacher import load_teacher_cfg
 from graphkd.engine import run
-from graphkd.engine.build import build_models, build_trained, check_classes, check_pair
+from graphkd.engine.build import build_models, build_trained, check_pair
 from graphkd.engine.jobs import train_teacher
 from graphkd.engine.run_dir import RunDir, RunResult
 from graphkd.engine.solver import check_settings
@@ -25,6 +25,7 @@ from graphkd.engine.trainer import DivergedError
 from graphkd.errors import UserError
 from graphkd.io import held
 from graphkd.modeling.network import parameters
+from graphkd.tasks.base import task_of
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ def compare(
         raise UserError("--time-matched adds nothing to --budget time; leave one of them out")
     register_all()
     check_settings(contest.cfg)
-    classes = check_classes(contest.cfg, source=contest.source)
+    classes = task_of(contest.cfg).classes(contest.cfg, source=contest.source)
     if unknown := [name for name in chosen if name not in classes]:
         raise UserError(f"no class {', '.join(unknown)}; the data has {', '.join(classes)}")
     order = range(contest.first_seed, contest.first_seed + seeds)
@@ -171,7 +172,8 @@ def _add_teacher(ledger: Ledger, classes: tuple[str, ...]) -> None:
     train_teacher(contest.cfg, source=contest.source)
     weights = contest.teacher_weights
     cfg = load_teacher_cfg(contest.cfg, source=contest.source)
-    own = dataset_classes(cfg.DATASETS.TRAIN)
+    source = find_config(contest.cfg.DISTILL.TEACHER.CONFIG, near=contest.source)
+    own = task_of(cfg).classes(cfg, source=source)
     if own != classes:
         ledger.notes.append(
             f"The teacher knows other classes ({', '.join(own)}), so its AP is not comparable."
@@ -195,8 +197,8 @@ def _score_part(part: Part, weights: Path, classes: tuple[str, ...]) -> RunResul
         return part.place.result()
     with part.place.taken(part.cfg, source=part.source, resume=True, teacher=part.teacher):
         run.prepare(part.cfg)
-        model = build_trained(part.cfg, weights, classes=classes)
-        scores = run.test(part.cfg, model, classes=classes)
+        model, calibration = build_trained(part.cfg, weights, classes=classes)
+        scores = run.test(part.cfg, model, calibration=calibration)
         done = RunResult(weights, scores, 0.0, parameters(model))
         part.place.write_result(done)
     return done

@@ -1,77 +1,92 @@
-"""The training data stream: page order and augmentation follow from the seed and the position
-alone.
+"""The training data stream: items, their order and augmentation follow from the seed and the
+position alone.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from graphkd.data.catalog import training_dicts
 from graphkd.errors import UserError
 
+# (position in the endless stream, index into the items); the position seeds the augmentation.
 Draw = tuple[int, int]
+# The same with the share of the training that is over.
+Timed = tuple[float, int, int]
 
 
-class PositionSampler(Sampler):
-    """An endless stream of batches of (position, page), a new permutation each epoch.
+class Permutations:
+    """Batches of one size out of an endless row of permutations of the items.
 
-    The same seed gives the same pages at the same positions whatever the number of workers or
-    processes, and a resumed run enters the stream at any step.
+    `batches(step)` depends on seed and step alone, whatever the number of workers or processes, so
+    a resumed run enters the stream at any step.
+    """
+
+    def __init__(self, items: int, *, batch: int, seed: int):
+        self.items, self.batch, self.seed = items, batch, seed
+        self._epoch, self._order = -1, None
+
+    def __call__(self, step: int) -> list[Draw]:
+        first = step * self.batch
+        return [(at, self._index(at)) for at in range(first, first + self.batch)]
+
+    def _index(self, position: int) -> int:
+        epoch, place = divmod(position, self.items)
+        if epoch != self._epoch:
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+            self._epoch, self._order = epoch, torch.randperm(self.items, generator=generator)
+        return int(self._order[place])
+
+
+class StreamSampler(Sampler):
+    """The endless stream of one process's batches, from any step on.
+
+    Every step's items are cut into one stretch per process; stretches differ by one item at most.
     """
 
     def __init__(
         self,
-        pages: int,
+        batches: Callable[[int], Sequence[Draw]],
         *,
-        batch: int,
-        seed: int,
+        length: int,
         start_step: int = 0,
         rank: int = 0,
         world: int = 1,
     ):
-        """`batch` is the total over `world` processes and must divide by it; `rank` takes its
-        share.
+        """`batches` gives the items of a step for all `world` processes; `length` is the number
+        of training steps, of which `start_step` are over.
         """
-        self.pages, self.batch, self.seed = pages, batch, seed
+        self.batches, self.length = batches, length
         self.start_step, self.rank, self.world = start_step, rank, world
 
-    def __iter__(self) -> Iterator[list[Draw]]:
-        share = self.batch // self.world
-        epoch, order = -1, None
+    def __iter__(self) -> Iterator[list[Timed]]:
         step = self.start_step
         while True:
-            first = step * self.batch + self.rank * share
-            draws = []
-            for position in range(first, first + share):
-                if position // self.pages != epoch:
-                    epoch = position // self.pages
-                    order = self._permutation(epoch)
-                draws.append((position, int(order[position % self.pages])))
-            yield draws
+            draws = self.batches(step)
+            if len(draws) < self.world:
+                raise UserError(f"step {step} has {len(draws)} items for {self.world} processes")
+            first, end = (len(draws) * r // self.world for r in (self.rank, self.rank + 1))
+            progress = min(1.0, step / self.length)
+            yield [(progress, position, index) for position, index in draws[first:end]]
             step += 1
 
-    def _permutation(self, epoch: int) -> torch.Tensor:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-        return torch.randperm(self.pages, generator=generator)
 
+class MappedItems(Dataset):
+    """Items through a mapper whose random draws follow from the position in the stream."""
 
-class MappedPages(Dataset):
-    """Dataset dicts through a Detectron2 mapper whose random draws follow from the position."""
-
-    def __init__(self, dicts: list[dict], mapper, *, seed: int):
-        self.dicts, self.mapper, self.seed = dicts, mapper, seed
+    def __init__(self, items: Sequence[dict], mapper: Callable[..., dict], *, seed: int):
+        self.items, self.mapper, self.seed = items, mapper, seed
 
     def __len__(self) -> int:
-        return len(self.dicts)
+        return len(self.items)
 
-    def __getitem__(self, draw: Draw) -> dict:
-        position, index = draw
+    def __getitem__(self, draw: Timed) -> dict:
+        progress, position, index = draw
         # Detectron2's augmentations draw from numpy's global state.
         np.random.seed((self.seed * 1_000_003 + position) % 2**32)
-        return self.mapper(self.dicts[index])
+        return self.mapper(self.items[index], progress)
 
 
 def _as_list(batch: list[dict]) -> list[dict]:
@@ -81,40 +96,46 @@ def _as_list(batch: list[dict]) -> list[dict]:
 def _one_thread(worker: int) -> None:
     torch.set_num_threads(1)
     # A signal to the whole group (Ctrl-C, a batch system) is for the main process, which still
-    # needs the pages of its last step.
+    # needs the items of its last step.
     os.setpgrp()
 
 
 def build_train_loader(
-    cfg, mapper, *, start_step: int, rank: int = 0, world: int = 1
+    cfg,
+    items: Sequence[dict],
+    mapper: Callable[..., dict],
+    batches: Callable[[int], Sequence[Draw]],
+    *,
+    start_step: int,
+    rank: int = 0,
+    world: int = 1,
 ) -> DataLoader:
-    """The endless loader of a training run, batches as lists of mapped dicts.
+    """The endless loader of a training run, batches as lists of mapped items.
 
     Args:
-        cfg: reads DATASETS.TRAIN, DATALOADER, SOLVER.IMS_PER_BATCH and SEED.
-        mapper: callable from a data set dict to a mapped one.
+        cfg: reads DATALOADER.NUM_WORKERS, SOLVER.MAX_ITER and SEED.
+        items: what `Task.training_dicts` gave.
+        mapper: called with an item and the share of the training that is over.
+        batches: step -> the items of all processes, see `Task.batches`.
         start_step: steps already taken (resume).
         rank: this process.
         world: number of processes.
 
     Raises:
-        UserError: no page, or a batch that does not divide by the processes.
+        UserError: nothing to train on, or a batch that does not divide by the processes.
     """
-    dicts = training_dicts(cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS)
-    if not dicts:
+    if not items:
         raise UserError(f"{', '.join(cfg.DATASETS.TRAIN)}: no page to train on")
-    if cfg.SOLVER.IMS_PER_BATCH % world:
+    if isinstance(batches, Permutations) and batches.batch % world:
         raise UserError(
-            f"SOLVER.IMS_PER_BATCH {cfg.SOLVER.IMS_PER_BATCH} does not divide by {world} processes"
+            f"SOLVER.IMS_PER_BATCH {batches.batch} does not divide by {world} processes"
         )
-    seed = max(cfg.SEED, 0)
-    workers = cfg.DATALOADER.NUM_WORKERS
+    seed, workers = max(cfg.SEED, 0), cfg.DATALOADER.NUM_WORKERS
     return DataLoader(
-        MappedPages(dicts, mapper, seed=seed),
-        batch_sampler=PositionSampler(
-            len(dicts),
-            batch=cfg.SOLVER.IMS_PER_BATCH,
-            seed=seed,
+        MappedItems(items, mapper, seed=seed),
+        batch_sampler=StreamSampler(
+            batches,
+            length=cfg.SOLVER.MAX_ITER,
             start_step=start_step,
             rank=rank,
             world=world,

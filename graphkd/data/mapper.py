@@ -38,7 +38,7 @@ class PageMapper(DatasetMapper):
     resized.
     """
 
-    def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, dataset_dict: dict[str, Any], progress: float = 0.0) -> dict[str, Any]:
         """Read and transform one page; see Detectron2's DatasetMapper for the keys.
 
         Raises:

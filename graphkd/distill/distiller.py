@@ -1,48 +1,72 @@
-"""One distillation training step around an unmodified student; no graph maths and no module
-paths.
-"""
+"""One distillation training step around unmodified students."""
+
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from graphkd.distill.comm import sum_over_processes
 from graphkd.distill.losses.build import ScheduledLoss
-from graphkd.distill.teacher import FrozenTeacher
+from graphkd.distill.outputs import Outputs, Targets
+from graphkd.distill.teacher import Teacher
 from graphkd.errors import UserError
 from graphkd.views.view import View
 
+_REGIONS = frozenset({"region_features", "region_predictions"})
+
 
 class Distiller(nn.Module):
-    """Student + frozen teacher + losses: in training a loss dict, otherwise the student itself.
+    """Student + teacher + losses: in training a loss dict, otherwise the student itself.
 
-    Only the student and the losses' trainable adapters are children; the teacher is not.
+    Only the student, its peers and the losses' own parameters are children; the teacher is not.
+
+    Attributes:
+        iteration: the training step, from 0; the trainer sets it.
+        length: number of training steps.
+        log: detached scalars of the last step.
     """
 
     def __init__(
         self,
         student: nn.Module,
         view: View,
-        teacher: FrozenTeacher,
+        teacher: Teacher | None,
         losses: dict[str, ScheduledLoss],
+        *,
+        peers: list[View] | None = None,
+        length: int = 1,
     ):
-        """Wraps `student`, whose family `view` knows; `losses` maps the yaml's key to a built
-        loss.
+        """Wraps `student`, which `view` reads.
+
+        Args:
+            student: the model that is kept.
+            view: its view.
+            teacher: what answers for the student's batches; None for self-distillation.
+            losses: key in the yaml -> built loss.
+            peers: views of the other students that step on the same batch.
+            length: number of training steps.
         """
         super().__init__()
         assert not isinstance(teacher, nn.Module), "the teacher must not become a child module"
         self.student = student
+        self.peers = nn.ModuleList([peer.model for peer in peers or []])
         self.losses = nn.ModuleDict({key: loss.module for key, loss in losses.items()})
-        self.view = view
-        self.teacher = teacher
-        self.scheduled = losses
-        self.needs = frozenset().union(*(loss.module.needs for loss in losses.values()))
-        self.iteration = 0
+        self.view, self.peer_views = view, peers or []
+        self.teacher, self.scheduled = teacher, losses
+        taught = [loss.module.needs for loss in losses.values() if loss.module.needs_teacher]
+        self.needs = frozenset().union(*taught)
+        self.iteration, self.length = 0, length
         self.log: dict[str, Tensor] = {}
 
     @property
     def device(self) -> torch.device:
         """Where the student runs; Detectron2's evaluators ask for it."""
-        return self.student.device
+        return next(self.student.parameters()).device
+
+    def after_step(self) -> None:
+        """Called after every optimizer step."""
+        if self.teacher is not None:
+            self.teacher.after_step(self.student)
 
     def forward(self, batch: list[dict]):
         """In training: the student's own losses plus `loss_kd_<key>_<term>`; else the student's
@@ -56,14 +80,18 @@ class Distiller(nn.Module):
         """
         if not self.training:
             return self.student(batch)
-        losses, student, targets = self._student_step(batch)
-        boxes = None
-        if self.needs & {"region_features", "region_predictions"}:
-            boxes = [box.detach() for box in student.regions.boxes]
-        teacher = self.teacher.observe(batch, boxes, self.needs)
+        steps = self._steps(batch)
+        losses, student, targets = steps[0]
+        for number, (own, _, _) in enumerate(steps[1:], start=2):
+            losses.update({f"{name}_peer{number}": value for name, value in own.items()})
+        teacher = self._observe(batch, student)
         log: dict[str, Tensor] = {}
         for key, loss in self.scheduled.items():
-            terms = loss.module(student, teacher, targets)
+            if loss.module.needs_peers:
+                terms = _pairwise(loss.module, steps)
+            else:
+                given = teacher if loss.module.needs_teacher else None
+                terms = loss.module(student, given, targets)
             if not any(value.requires_grad for value in terms.values()):
                 raise UserError(f"DISTILL.LOSSES.{key} gave no term that teaches the student")
             factor = loss.factor(self.iteration)
@@ -80,16 +108,39 @@ class Distiller(nn.Module):
         self.log = log
         return losses
 
-    def _student_step(self, batch: list[dict]):
-        """The student's step; one process's diverged student is an error on all of them, before
-        they wait for each other in the losses' sums.
+    def _observe(self, batch: list[dict], student: Outputs) -> Outputs | None:
+        if self.teacher is None:
+            return None
+        boxes = None
+        if self.needs & _REGIONS:
+            boxes = [box.detach() for box in student.regions.boxes]
+        return self.teacher.observe(batch, boxes, self.needs)
+
+    def _steps(self, batch: list[dict]) -> list[tuple[dict[str, Tensor], Outputs, Targets]]:
+        """The step of every student.
+
+        One process's diverged student is an error on all of them, before they wait for each other
+        in the losses' sums.
         """
-        problem = step = None
+        problem, steps = None, []
         try:
-            step = self.view.step(batch)
+            steps = [view.step(batch) for view in (self.view, *self.peer_views)]
         except FloatingPointError as error:
             problem = error
         failed = torch.tensor(float(problem is not None), device=self.device)
         if sum_over_processes(failed) > 0:
             raise problem or FloatingPointError()
-        return step
+        progress = min(1.0, self.iteration / self.length)
+        return [(own, said, replace(truth, progress=progress)) for own, said, truth in steps]
+
+
+def _pairwise(loss: nn.Module, steps: list) -> dict[str, Tensor]:
+    """The terms of a loss between peers, over all ordered pairs, the other side without gradient:
+    for every student the mean over its peers, summed over the students.
+    """
+    sums: dict[str, Tensor] = {}
+    pairs = [(one, other) for one in steps for other in steps if one is not other]
+    for (_, student, targets), (_, other, _) in pairs:
+        for name, value in loss(student, other.detached(), targets).items():
+            sums[name] = sums.get(name, 0) + value / (len(steps) - 1)
+    return sums

@@ -1,9 +1,11 @@
-"""The frozen teacher: a plain object, no nn.Module child of anything, and the checks before it
-teaches.
+"""Teachers: a frozen model, a foreign ONNX file, or a running average of the student.
+
+Whatever its kind, a teacher is a plain object: in no state_dict, optimizer or checkpoint of the
+student.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,33 +14,69 @@ from torch import Tensor, nn
 
 from graphkd.checkpoint import load_weights
 from graphkd.config import find_config, load_cfg
-from graphkd.data.catalog import dataset_classes
+from graphkd.distill.average import RunningAverage
 from graphkd.distill.outputs import Outputs
 from graphkd.errors import COMMAND, UserError
-from graphkd.modeling.network import build_network, compile_body
-from graphkd.views import view_of
+from graphkd.modeling.network import compile_body
+from graphkd.tasks.base import task_of
 from graphkd.views.view import View
 
 
-@dataclass(frozen=True)
-class FrozenTeacher:
-    """A detector that only answers: eval mode, no gradient, in no state_dict, checkpoint or
-    optimizer.
+class Teacher(ABC):
+    """What answers for the student's batches.
 
     Attributes:
-        view: the view of the teacher's model.
-        classes: its class names in order.
-        input_format: channel order its model expects, "BGR" or "RGB".
+        provides: parts of `Outputs` that it can give.
+        classes: what its outputs are about, as the student's task names them; None: the student's.
+        view: the view of its model; None for a foreign file.
+    """
+
+    provides: frozenset[str] = frozenset()
+    classes: tuple[str, ...] | None = None
+    view: View | None = None
+
+    @abstractmethod
+    def observe(
+        self, batch: list[dict], boxes: Sequence[Tensor] | None, needs: frozenset[str]
+    ) -> Outputs:
+        """What the teacher says about the student's batch, at the student's boxes.
+
+        Args:
+            batch: the student's batch; images (C, H, W).
+            boxes: per image (R_i, 4) in student input pixels; None where no loss reads regions.
+            needs: the parts that the configured losses read; nothing else is computed.
+        """
+
+    def after_step(self, student: nn.Module) -> None:
+        """Called after every optimizer step."""
+
+    @property
+    def state(self) -> RunningAverage | None:
+        """What a checkpoint must hold so that the teacher goes on after a resume; None for a
+        teacher that never changes.
+        """
+        return None
+
+
+class FrozenTeacher(Teacher):
+    """A trained model that only answers: in eval mode, without gradient.
+
+    Attributes:
+        input_format: channel order its model expects, "BGR", "RGB" or "L".
         student_format: channel order of the batches it is shown.
     """
 
-    view: View
-    classes: tuple[str, ...]
-    input_format: str = "BGR"
-    student_format: str = "BGR"
-
-    def __post_init__(self):
-        self.view.model.eval().requires_grad_(False)
+    def __init__(
+        self,
+        view: View,
+        classes: tuple[str, ...],
+        input_format: str = "BGR",
+        student_format: str = "BGR",
+    ):
+        self.view, self.classes = view, classes
+        self.input_format, self.student_format = input_format, student_format
+        self.provides = view.provides
+        self.model.eval().requires_grad_(False)
 
     @property
     def model(self) -> nn.Module:
@@ -49,25 +87,41 @@ class FrozenTeacher:
     def observe(
         self, batch: list[dict], boxes: Sequence[Tensor] | None, needs: frozenset[str]
     ) -> Outputs:
-        """What the teacher says about the student's batch, at the student's boxes.
-
-        Args:
-            batch: the student's batch; images (3, H, W).
-            boxes: per image (R_i, 4) in student input pixels; None where no loss reads regions.
-            needs: the parts that the configured losses read; nothing else is computed.
-
-        Returns:
-            Outputs in the student's pixels.
-        """
         assert not self.model.training, "the teacher was switched to training mode"
-        return self.view.observe([self._show(item["image"]) for item in batch], boxes, needs)
+        return self.view.observe([self._show(item) for item in batch], boxes, needs)
 
-    def _show(self, image: Tensor) -> dict:
-        same = self.input_format == self.student_format
-        return {"image": image if same else image.flip(0)}
+    def _show(self, item: dict) -> dict:
+        """The item as the teacher's model takes it, without what the annotations say."""
+        image = item["image"]
+        if self.input_format != self.student_format:
+            image = image.flip(0)
+        kept = {key: value for key, value in item.items() if key not in ("instances", "targets")}
+        return {**kept, "image": image, "height": image.shape[-2], "width": image.shape[-1]}
 
 
-def load_teacher_cfg(cfg, *, source: Path) -> CfgNode:
+class AverageTeacher(Teacher):
+    """The running average of the student itself (`DISTILL.TEACHER.EMA`)."""
+
+    def __init__(self, student: nn.Module, *, decay: float, view_of):
+        self.average = RunningAverage(student, decay=decay)
+        self.view = view_of(self.average.model)
+        self.provides = self.view.provides
+
+    @torch.no_grad()
+    def observe(
+        self, batch: list[dict], boxes: Sequence[Tensor] | None, needs: frozenset[str]
+    ) -> Outputs:
+        return self.view.observe(batch, boxes, needs)
+
+    def after_step(self, student: nn.Module) -> None:
+        self.average.update(student)
+
+    @property
+    def state(self) -> RunningAverage:
+        return self.average
+
+
+def load_teacher_cfg(cfg: CfgNode, *, source: Path) -> CfgNode:
     """The teacher's own complete config, on the device of the run.
 
     Args:
@@ -84,12 +138,12 @@ def load_teacher_cfg(cfg, *, source: Path) -> CfgNode:
     return load_cfg(path, [*data, "MODEL.DEVICE", cfg.MODEL.DEVICE])
 
 
-def teacher_weights(cfg, teacher_cfg) -> Path:
+def teacher_weights(cfg: CfgNode, teacher_cfg: CfgNode) -> Path:
     """Where the teacher's weights are, or will be once it is trained."""
     return Path(cfg.DISTILL.TEACHER.WEIGHTS or Path(teacher_cfg.OUTPUT_DIR) / "model_final.pth")
 
 
-def require_weights(cfg, teacher_cfg, *, source: Path) -> Path:
+def require_weights(cfg: CfgNode, teacher_cfg: CfgNode, *, source: Path) -> Path:
     """The teacher's weights file.
 
     Raises:
@@ -105,43 +159,79 @@ def require_weights(cfg, teacher_cfg, *, source: Path) -> Path:
     return weights
 
 
-def build_teacher(cfg, *, source: Path) -> FrozenTeacher:
-    """Builds the teacher of a run from its own yaml and loads its weights completely.
+def teacher_file(cfg: CfgNode, *, source: Path) -> Path | None:
+    """The file that a run's teacher is read from; None where it has none.
+
+    Raises:
+        UserError: it is not there, or more than one kind of teacher is configured.
+    """
+    kind = teacher_kind(cfg, source=source)
+    if kind == "CONFIG":
+        return require_weights(cfg, load_teacher_cfg(cfg, source=source), source=source)
+    if kind != "ONNX":
+        return None
+    path = Path(cfg.DISTILL.TEACHER.ONNX)
+    if not path.is_file():
+        raise UserError(f"{source}: DISTILL.TEACHER.ONNX: there is no file {path}")
+    return path
+
+
+def teacher_kind(cfg: CfgNode, *, source: Path) -> str:
+    """Which kind of teacher a run has: "CONFIG", "ONNX", "EMA", or "" for none.
+
+    Raises:
+        UserError: more than one is configured.
+    """
+    node = cfg.DISTILL.TEACHER
+    kinds = [name for name in ("CONFIG", "ONNX", "EMA") if node[name]]
+    if len(kinds) > 1:
+        raise UserError(f"{source}: DISTILL.TEACHER has {' and '.join(kinds)}; keep one of them")
+    return kinds[0] if kinds else ""
+
+
+def build_teacher(
+    cfg: CfgNode, student: nn.Module, *, source: Path, trained: bool = True
+) -> Teacher | None:
+    """The teacher of a run; None where no kind of teacher is configured.
 
     Args:
-        cfg: the run's config; reads DISTILL.TEACHER, MODEL.DEVICE and INPUT.FORMAT.
+        cfg: the run's config.
+        student: the built student.
         source: the run's yaml file, for paths and error messages.
+        trained: False leaves a frozen model's weights random, for checks before it is trained.
 
     Raises:
-        UserError: no weights yet, weights that do not fill the model, or another class list in
-        them.
+        UserError: no weights yet, weights that do not fill the model, another class list in them,
+            or an unusable file.
     """
-    weights = require_weights(cfg, load_teacher_cfg(cfg, source=source), source=source)
-    teacher = build_untrained_teacher(cfg, source=source)
-    load_weights(teacher.model, weights, classes=teacher.classes, trust=cfg.TRUST_PICKLES)
-    if cfg.DISTILL.TEACHER.COMPILE:
-        compile_body(teacher.model)
-    return teacher
+    kind = teacher_kind(cfg, source=source)
+    if kind == "CONFIG":
+        return _frozen(cfg, source=source, trained=trained)
+    if kind == "ONNX":
+        from graphkd.distill.onnx_teacher import OnnxTeacher
+
+        return OnnxTeacher(Path(cfg.DISTILL.TEACHER.ONNX), student_format=cfg.INPUT.FORMAT)
+    if kind == "EMA":
+        decay = cfg.DISTILL.TEACHER.EMA_DECAY
+        return AverageTeacher(student, decay=decay, view_of=task_of(cfg).view)
+    return None
 
 
-def build_untrained_teacher(cfg, *, source: Path) -> FrozenTeacher:
-    """The teacher of a run before its weights are loaded; arguments as of `build_teacher`.
-
-    Raises:
-        UserError: the teacher's yaml is missing or wrong, or its classes are not those of its data.
-    """
+def _frozen(cfg: CfgNode, *, source: Path, trained: bool) -> FrozenTeacher:
     teacher_cfg = load_teacher_cfg(cfg, source=source)
-    classes = dataset_classes(teacher_cfg.DATASETS.TRAIN)
-    model = build_network(teacher_cfg)
-    view = view_of(model)
-    if view.num_classes != len(classes):
-        raise UserError(
-            f"{cfg.DISTILL.TEACHER.CONFIG}: the teacher has {view.num_classes} classes, its data "
-            f"set {teacher_cfg.DATASETS.TRAIN[0]} has {len(classes)}; set NUM_CLASSES to that"
-        )
-    return FrozenTeacher(
-        view=view,
-        classes=classes,
+    task = task_of(teacher_cfg)
+    teacher_source = find_config(cfg.DISTILL.TEACHER.CONFIG, near=source)
+    classes = task.classes(teacher_cfg, source=teacher_source)
+    weights = require_weights(cfg, teacher_cfg, source=source) if trained else None
+    model = task.build_model(teacher_cfg)
+    teacher = FrozenTeacher(
+        task.view(model),
+        classes,
         input_format=teacher_cfg.INPUT.FORMAT,
         student_format=cfg.INPUT.FORMAT,
     )
+    if weights is not None:
+        load_weights(model, weights, classes=classes, trust=cfg.TRUST_PICKLES)
+    if trained and cfg.DISTILL.TEACHER.COMPILE:
+        compile_body(model)
+    return teacher

@@ -1,53 +1,30 @@
-"""From a checked config to a student, and to the Distiller around it; no training loop."""
+"""From a checked config to a student, and to the Distiller around it."""
 
-import logging
 from pathlib import Path
 
+import torch
 from detectron2.config import CfgNode
 from torch import nn
 
 from graphkd.checkpoint import load_initial, load_weights
-from graphkd.data.catalog import dataset_classes, text_classes
+from graphkd.config import find_config, load_cfg
 from graphkd.distill.distiller import Distiller
-from graphkd.distill.losses.base import LossContext
+from graphkd.distill.losses.base import DistillLoss, LossContext
 from graphkd.distill.losses.build import ScheduledLoss, build_losses
-from graphkd.distill.teacher import FrozenTeacher, build_teacher, build_untrained_teacher
-from graphkd.engine.rng import preserved_rng
+from graphkd.distill.teacher import Teacher, build_teacher
+from graphkd.engine.state import preserved_rng
 from graphkd.errors import UserError
-from graphkd.modeling.network import build_network, model_classes
-from graphkd.views import view_of
+from graphkd.tasks.base import task_of
 from graphkd.views.view import View
-
-logger = logging.getLogger(__name__)
-
-
-def check_classes(cfg: CfgNode, *, source: Path) -> tuple[str, ...]:
-    """Class names of the run's data sets, checked against each other and against the model.
-
-    Raises:
-        UserError: train, val and test sets disagree, or the model has another number of classes.
-    """
-    for key in ("TRAIN", "TEST"):
-        if not cfg.DATASETS[key]:
-            raise UserError(f"{source}: DATASETS.{key} is empty; name a data set")
-    names = [*cfg.DATASETS.TRAIN, *cfg.DATASETS.VAL, *cfg.DATASETS.TEST]
-    classes = dataset_classes(names)
-    if model_classes(cfg) != len(classes):
-        raise UserError(
-            f"{source}: the model has {model_classes(cfg)} classes, the data set {names[0]} has "
-            f"{len(classes)} ({', '.join(classes)}); set NUM_CLASSES to {len(classes)}"
-        )
-    return classes
 
 
 def build_student(cfg: CfgNode) -> nn.Module:
-    """The student as plain Detectron2 builds it, on cfg.MODEL.DEVICE, with MODEL.WEIGHTS if they
-    are named.
+    """The student on cfg.MODEL.DEVICE, with MODEL.WEIGHTS if they are named.
 
     A backbone's ImageNet weights leave the heads as they are, so these weights are not loaded
     strictly; Detectron2 logs what it skips.
     """
-    student = build_network(cfg)
+    student = task_of(cfg).build_model(cfg)
     if cfg.MODEL.WEIGHTS:
         try:
             load_initial(student, cfg.MODEL.WEIGHTS, trust=cfg.TRUST_PICKLES)
@@ -56,85 +33,23 @@ def build_student(cfg: CfgNode) -> nn.Module:
     return student
 
 
-def build_trained(cfg: CfgNode, weights: Path | str, *, classes: tuple[str, ...]) -> nn.Module:
-    """The model of `cfg` filled completely from `weights`, in eval mode."""
-    model = build_network(cfg)
-    load_weights(model, weights, classes=classes, trust=cfg.TRUST_PICKLES)
-    return model.eval()
-
-
-def loss_context(
-    view: View, teacher: FrozenTeacher, classes: tuple[str, ...], text: tuple[str, ...] | None
-) -> LossContext:
-    """Facts about the pair for the losses.
-
-    Args:
-        view: the student's view.
-        teacher: the frozen teacher.
-        classes: class names of the student's data.
-        text: which of them are text; None where the data set does not say.
-
-    Raises:
-        UserError: the two detectors share no FPN level.
-    """
-    shared = tuple(level for level in view.levels if level in teacher.view.levels)
-    if not shared:
-        raise UserError(
-            f"student levels {', '.join(view.levels)} and teacher levels "
-            f"{', '.join(teacher.view.levels)} have none in common"
-        )
-    # Heads of unlike families are never compared; `check_needs` says so.
-    unlike = view.two_stage != teacher.view.two_stage
-    other = teacher.view
-    return LossContext(
-        channels={name: (view.channels[name], other.channels[name]) for name in shared},
-        strides={name: (view.strides[name], other.strides[name]) for name in shared},
-        levels=shared,
-        num_classes=view.num_classes,
-        same_classes=classes == teacher.classes,
-        text_classes=None if text is None else tuple(classes.index(name) for name in text),
-        two_stage=view.two_stage and teacher.view.two_stage,
-        shared_regions=view.region_size == teacher.view.region_size,
-        same_anchors=unlike or all(view.anchors[name] == other.anchors[name] for name in shared),
-        same_box_codes=unlike or view.box_codes == teacher.view.box_codes,
-    )
-
-
-def check_needs(
-    losses: dict[str, ScheduledLoss], view: View, teacher: FrozenTeacher, *, source: Path
-) -> None:
-    """Checks that the pair can be compared in what the losses read.
-
-    Raises:
-        UserError: heads or regions are compared with a teacher of another family.
-    """
-    for key, loss in losses.items():
-        needs = loss.module.needs
-        if view.two_stage != teacher.view.two_stage and needs - {"features"}:
-            raise UserError(
-                f"{source}: DISTILL.LOSSES.{key} compares regions or head outputs, but one "
-                "detector is two-stage and the other one-stage; remove it (feature methods such "
-                "as fitnets, pkd and fgd work) or choose a teacher of the student's family"
-            )
-
-
-def build_distiller(cfg: CfgNode, student: nn.Module, *, source: Path) -> Distiller:
-    """Wraps `student` with the teacher and the losses of the config; random state is left as it
-    was.
-
-    Raises:
-        UserError: anything about the teacher, the classes or the losses that does not fit.
-    """
-    with preserved_rng():
-        return _join(cfg, student, build_teacher(cfg, source=source), source=source)
+def build_trained(
+    cfg: CfgNode, weights: Path | str, *, classes: tuple[str, ...]
+) -> tuple[nn.Module, dict]:
+    """The model of `cfg` filled completely from `weights`, in eval mode, and its calibration."""
+    model = task_of(cfg).build_model(cfg)
+    stored = load_weights(model, weights, classes=classes, trust=cfg.TRUST_PICKLES)
+    return model.eval(), dict(stored.get("calibration") or {})
 
 
 def build_models(cfg: CfgNode, *, source: Path) -> tuple[nn.Module, nn.Module]:
     """The student of a run, and what is trained: the Distiller around it, or the student itself
     where DISTILL.LOSSES is empty.
 
+    Random state is left as if the student alone had been built.
+
     Raises:
-        UserError: as `build_student` and `build_distiller`.
+        UserError: anything about teacher, classes or losses that does not fit.
     """
     student = build_student(cfg)
     if not cfg.DISTILL.LOSSES:
@@ -147,19 +62,150 @@ def check_pair(cfg: CfgNode, *, source: Path) -> None:
     mistake shows before that; random state is left as it was.
 
     Raises:
-        UserError: what `build_distiller` refuses, but for the teacher's weights.
+        UserError: what `build_models` refuses, but for the teacher's weights.
     """
     with preserved_rng():
-        teacher = build_untrained_teacher(cfg, source=source)
-        _join(cfg, build_student(cfg), teacher, source=source)
+        build_distiller(cfg, build_student(cfg), source=source, trained=False)
 
 
-def _join(cfg: CfgNode, student: nn.Module, teacher: FrozenTeacher, *, source: Path) -> Distiller:
-    classes = check_classes(cfg, source=source)
-    view = view_of(student)
-    context = loss_context(view, teacher, classes, text_classes(cfg.DATASETS.TRAIN[0]))
-    losses = build_losses(cfg.DISTILL.LOSSES, context, source=str(source), ramp=cfg.DISTILL.RAMP)
-    check_needs(losses, view, teacher, source=source)
-    distiller = Distiller(student, view, teacher, losses)
-    distiller.losses.to(student.device)
+def build_distiller(
+    cfg: CfgNode, student: nn.Module, *, source: Path, trained: bool = True
+) -> Distiller:
+    """Wraps `student` with the teacher and the losses of the config; random state is left as it
+    was.
+
+    Args:
+        cfg: the run's config.
+        student: as `build_student` made it.
+        source: the run's yaml, for messages.
+        trained: False leaves the teacher's weights random, for checks before it is trained.
+
+    Raises:
+        UserError: anything about the teacher, the classes or the losses that does not fit.
+    """
+    task = task_of(cfg)
+    classes, text = task.classes(cfg, source=source), task.text_classes(cfg)
+    view = task.view(student)
+    with preserved_rng():
+        teacher = build_teacher(cfg, student, source=source, trained=trained)
+        context = loss_context(view, teacher, classes, text)
+        nodes, ramp = cfg.DISTILL.LOSSES, cfg.DISTILL.RAMP
+        losses = build_losses(nodes, context, source=str(source), ramp=ramp)
+        peers = _build_peers(cfg, source=source)
+    check_needs(losses, view, teacher, peers=len(peers), source=source)
+    length = cfg.SOLVER.MAX_ITER
+    distiller = Distiller(student, view, teacher, losses, peers=peers, length=length)
+    distiller.losses.to(distiller.device)
     return distiller
+
+
+def _build_peers(cfg: CfgNode, *, source: Path) -> list[View]:
+    """Views of the second and later students, each with initial weights of its own.
+
+    Raises:
+        UserError: fewer than one student, or a wrong yaml.
+    """
+    if cfg.DISTILL.PEERS < 1:
+        raise UserError(f"{source}: DISTILL.PEERS is {cfg.DISTILL.PEERS}; it must be 1 or more")
+    peer_cfg = cfg
+    if cfg.DISTILL.PEER_CONFIG:
+        path = find_config(cfg.DISTILL.PEER_CONFIG, near=source)
+        peer_cfg = load_cfg(path, ["MODEL.DEVICE", cfg.MODEL.DEVICE])
+    task, views = task_of(peer_cfg), []
+    for number in range(2, cfg.DISTILL.PEERS + 1):
+        torch.manual_seed(max(cfg.SEED, 0) * 1_000_003 + number)
+        views.append(task.view(build_student(peer_cfg)))
+    return views
+
+
+def loss_context(
+    view: View, teacher: Teacher | None, classes: tuple[str, ...], text: tuple[str, ...] | None
+) -> LossContext:
+    """Facts about the pair for the losses.
+
+    Args:
+        view: the student's view.
+        teacher: its teacher; None for self-distillation. A foreign file counts as a teacher of the
+            student's own shape.
+        classes: class names of the student's data.
+        text: which of them are text; None where the data set does not say.
+
+    Raises:
+        UserError: two detectors that share no FPN level.
+    """
+    other = view if teacher is None or teacher.view is None else teacher.view
+    shared = tuple(level for level in view.levels if level in other.levels)
+    if view.levels and other.levels and not shared:
+        raise UserError(
+            f"student levels {', '.join(view.levels)} and teacher levels "
+            f"{', '.join(other.levels)} have none in common"
+        )
+    # Heads of unlike families are never compared; `check_needs` says so.
+    unlike = view.two_stage != other.two_stage
+    names = [name for name in view.channels if name in other.channels]
+    detectors = view.two_stage is not None and other.two_stage is not None
+    named = teacher.classes if teacher is not None else None
+    bins = (view.bins, other.bins)
+    return LossContext(
+        channels={name: (view.channels[name], other.channels[name]) for name in names},
+        strides={name: (view.strides[name], other.strides[name]) for name in names},
+        levels=shared,
+        num_classes=view.num_classes,
+        same_classes=named is None or classes == named,
+        text_classes=None if text is None else tuple(classes.index(name) for name in text),
+        two_stage=(view.two_stage and other.two_stage) if detectors else None,
+        shared_regions=(view.region_size == other.region_size) if detectors else None,
+        same_anchors=(unlike or _same_anchors(view, other, shared)) if detectors else None,
+        same_box_codes=(unlike or view.box_codes == other.box_codes) if detectors else None,
+        bins=None if None in bins else bins,
+    )
+
+
+def _same_anchors(view: View, other: View, levels: tuple[str, ...]) -> bool:
+    return all(view.anchors.get(level) == other.anchors.get(level) for level in levels)
+
+
+def check_needs(
+    losses: dict[str, ScheduledLoss],
+    view: View,
+    teacher: Teacher | None,
+    *,
+    peers: int = 0,
+    source: Path,
+) -> None:
+    """Checks that student, teacher and targets give what the losses read.
+
+    Raises:
+        UserError: the loss and the part that is missing.
+    """
+    for key, loss in losses.items():
+        place = f"{source}: DISTILL.LOSSES.{key}"
+        module = loss.module
+        if module.needs_peers and not peers:
+            raise UserError(f"{place} compares peers; set DISTILL.PEERS to 2 or more")
+        if missing := module.needs - view.provides:
+            raise UserError(f"{place} reads {_words(missing)}, which the student does not give")
+        if missing := module.reads - view.targets:
+            raise UserError(f"{place} reads {_words(missing)}, which its targets do not give")
+        if module.needs_teacher and not module.needs_peers:
+            _check_teacher(place, module, view, teacher)
+
+
+def _check_teacher(place: str, loss: DistillLoss, view: View, teacher: Teacher | None) -> None:
+    if teacher is None:
+        raise UserError(f"{place} needs a teacher; name one in DISTILL.TEACHER.CONFIG")
+    if missing := loss.needs - teacher.provides:
+        raise UserError(f"{place} reads {_words(missing)}, which the teacher does not give")
+    other = teacher.view
+    if other is None or view.two_stage == other.two_stage:
+        return
+    if loss.needs - {"features"}:
+        raise UserError(
+            f"{place} compares regions or head outputs, but one detector is two-stage and the "
+            "other one-stage; remove it (feature methods such as fitnets, pkd and fgd work) or "
+            "choose a teacher of the student's family"
+        )
+
+
+def _words(parts: frozenset[str]) -> str:
+    return " and ".join(part.replace("_", " ") for part in sorted(parts))

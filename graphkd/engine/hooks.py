@@ -8,15 +8,18 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
+from torch import nn
 from tqdm import tqdm
 
 from graphkd.checkpoint import RunCheckpointer, checkpoints_of
+from graphkd.distill.average import RunningAverage
 from graphkd.engine.nan_guard import DivergedError, all_finite
 from graphkd.errors import GO_ON
 from graphkd.io import write_text
@@ -82,46 +85,72 @@ class TrainingClock(HookBase):
 
 
 class PeriodicEvaluation(HookBase):
-    """Evaluates every `period` steps and at the end; the AP goes into the run's metrics as
-    `eval/AP`.
+    """Evaluates every `period` steps and at the end; the numbers go into the run's metrics as
+    `eval/<name>`.
 
     Attributes:
         last: the newest result dict; empty before the first.
     """
 
-    def __init__(self, evaluate: Callable[[], dict], *, period: int):
-        """`evaluate` returns the result dict of the model; `period` 0 means only at the end."""
-        self.evaluate, self.period, self.last = evaluate, period, {}
+    def __init__(
+        self, evaluate: Callable[[], dict[str, Any]], *, metrics: Sequence[str], period: int
+    ):
+        """`evaluate` returns the numbers of the model; `metrics` names those that are written."""
+        self.evaluate, self.metrics, self.period, self.last = evaluate, metrics, period, {}
 
     def after_step(self) -> None:
         done = self.trainer.iter + 1
         at_end = done == self.trainer.max_iter
-        if at_end or (self.period > 0 and done % self.period == 0):
+        if at_end or done % self.period == 0:
             self.last = self.evaluate()
-            scores = {f"eval/{key}": self.last.get(key) for key in ("AP", "AP50", "AP75")}
+            scores = {f"eval/{name}": self.last.get(name) for name in self.metrics}
             measured = {key: value for key, value in scores.items() if value is not None}
             self.trainer.storage.put_scalars(**measured, smoothing_hint=False)
 
 
-class Checkpoints(HookBase):
-    """A checkpoint every `period` steps and at the end; the newest `keep` of a folder stay."""
+class AverageWeights(HookBase):
+    """Keeps `SOLVER.EMA`'s running average of the student up to date."""
 
-    def __init__(self, checkpointer: RunCheckpointer, *, period: int, keep: int = 2):
+    def __init__(self, average: RunningAverage, student: nn.Module):
+        self.average, self.student = average, student
+
+    def after_step(self) -> None:
+        self.average.update(self.student)
+
+
+class Checkpoints(HookBase):
+    """A checkpoint every `period` steps; the newest `keep` of a folder stay. At the end, the final
+    one.
+    """
+
+    def __init__(
+        self,
+        checkpointer: RunCheckpointer,
+        *,
+        period: int,
+        finish: Callable[[], None],
+        keep: int = 2,
+    ):
+        """`finish` writes `model_final.pth`; every process calls it."""
         self.checkpointer, self.period, self.keep = checkpointer, period, keep
+        self.finish = finish
         self.newest = -1
 
     def after_step(self) -> None:
         if (self.trainer.iter + 1) % self.period == 0:
             self.save()
         if self.trainer.iter + 1 == self.trainer.max_iter:
-            self._write("model_final")
+            self._check_weights()
+            self.finish()
 
     def save(self) -> None:
         """Writes the checkpoint of the step just taken; every process calls it."""
         if self.newest == self.trainer.iter:
             return
-        self._write(f"model_{self.trainer.iter:07d}")
-        self.newest = self.trainer.iter
+        step = self.trainer.iter
+        self._check_weights()
+        self.checkpointer.save(f"model_{step:07d}", iteration=step)
+        self.newest = step
         if comm.is_main_process():
             numbered = [
                 path
@@ -131,15 +160,13 @@ class Checkpoints(HookBase):
             for path in numbered[: -self.keep]:
                 path.unlink()
 
-    def _write(self, name: str) -> None:
-        step = self.trainer.iter
+    def _check_weights(self) -> None:
         if not all_finite(self.checkpointer.model):
             # All processes have the same weights, so all of them stop here.
             raise DivergedError(
-                f"step {step}: the weights are not finite; they are not saved, an older "
-                "checkpoint is the last good; lower SOLVER.BASE_LR"
+                f"step {self.trainer.iter}: the weights are not finite; they are not saved, an "
+                "older checkpoint is the last good; lower SOLVER.BASE_LR"
             )
-        self.checkpointer.save(name, iteration=step)
 
 
 class StopOnSignal(HookBase):

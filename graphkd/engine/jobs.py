@@ -19,13 +19,13 @@ from graphkd.config import (
 from graphkd.data.catalog import register_all
 from graphkd.distill.teacher import load_teacher_cfg, teacher_weights
 from graphkd.engine import run
-from graphkd.engine.build import build_models, check_classes, check_pair
+from graphkd.engine.build import build_models, check_pair
 from graphkd.engine.run_dir import RunDir
 from graphkd.engine.solver import check_settings
 from graphkd.errors import UserError
 from graphkd.io import write_json
-from graphkd.modeling.network import build_network
 from graphkd.report.table import format_table
+from graphkd.tasks.base import task_of
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def train_job(
     result = run.train(cfg, source=source, resume=resume)
     if comm.is_main_process():
         role = "distilled" if cfg.DISTILL.LOSSES else "plain"
-        row = result_row(result, role=role, method=method_name(cfg))
+        row = result_row(result, cfg, role=role)
         print(format_table([row]))
         print(f"weights: {result.weights}")
         if json_file:
@@ -102,15 +102,15 @@ def method_name(cfg: CfgNode) -> str:
     return "+".join(cfg.DISTILL.LOSSES) or "none"
 
 
-def result_row(result: run.RunResult, *, role: str, method: str) -> dict:
-    """One row of a result table, as in results.json."""
+def result_row(result: run.RunResult, cfg: CfgNode, *, role: str) -> dict:
+    """One row of a result table, as in results.json: the task's metrics stand there by name."""
+    task = task_of(cfg)
     return {
         "role": role,
-        "method": method,
+        "method": method_name(cfg),
+        "task": task.name,
         "params": result.parameters,
-        "AP": result.scores["AP"],
-        "AP50": result.scores["AP50"],
-        "AP75": result.scores["AP75"],
+        **{metric.name: result.scores.get(metric.name) for metric in task.metrics},
         "seconds": round(result.seconds, 1),
         "weights": str(result.weights),
     }
@@ -209,18 +209,15 @@ def eval_job(
     scores = run.evaluate_weights(cfg, weights, source=source)
     if not comm.is_main_process():
         return scores
-    print(f"{weights} on {cfg.DATASETS.TEST[0]} ({scores['images']} pages)")
-    for key in ("AP", "AP50", "AP75"):
-        print(f"  {key:6} {_number(scores[key])}")
-    for name, value in scores["per_class"].items():
-        print(f"    {name:16} {_number(value)}")
+    task = task_of(cfg)
+    print(f"{weights} on {cfg.DATASETS.TEST[0]} ({scores['items']} {task.item}s)")
+    for metric in task.metrics:
+        print(f"  {metric.name:6} {metric.text(scores[metric.name]):>6}")
+    for name, value in scores.get("per_class", {}).items():
+        print(f"    {name:16} {task.primary_metric.text(value):>6}")
     if json_file:
         write_json(Path(json_file), scores)
     return scores
-
-
-def _number(value: float | None) -> str:
-    return "  –" if value is None else f"{value:5.1f}"
 
 
 def debug_job(config: str, overrides: list[str], iterations: int) -> list[dict[str, float]]:
@@ -242,11 +239,10 @@ def debug_job(config: str, overrides: list[str], iterations: int) -> list[dict[s
     run.prepare(cfg)
     if cfg.DISTILL.LOSSES:
         cfg = _with_any_teacher(cfg, source)
-    classes = check_classes(cfg, source=source)
+    classes = task_of(cfg).classes(cfg, source=source)
     student, model = build_models(cfg, source=source)
-    trainer, _, _ = run.build_trainer(
-        cfg, student, model, classes=classes, resume=False, title="debug"
-    )
+    training = run.build_trainer(cfg, student, model, classes=classes, resume=False, title="debug")
+    trainer = training.trainer
     steps = []
     model.train()
     from detectron2.utils.events import EventStorage
@@ -267,7 +263,7 @@ def _with_any_teacher(cfg: CfgNode, source: Path) -> CfgNode:
     if teacher_weights(cfg, teacher_cfg).is_file():
         return cfg
     path = Path(cfg.OUTPUT_DIR) / "random_teacher.pth"
-    torch.save({"model": build_network(teacher_cfg).state_dict()}, path)
+    torch.save({"model": task_of(teacher_cfg).build_model(teacher_cfg).state_dict()}, path)
     print("the teacher has no weights yet: this check uses random ones")
     cfg = cfg.clone()
     cfg.defrost()

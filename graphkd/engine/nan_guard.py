@@ -1,6 +1,4 @@
-"""Whether a step is finite, and its batch as a file that can be replayed; no decision about going
-on.
-"""
+"""Finds steps that are not finite, and keeps their batch in a file to replay them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,25 +15,33 @@ class DivergedError(UserError):
     """A loss became NaN or infinite; the message names the step, the term and the pages."""
 
 
-def problem_of(losses: Mapping[str, Tensor]) -> str | None:
-    """The terms of a loss dict that are NaN or infinite, as part of a sentence; None for none."""
-    if torch.isfinite(sum(losses.values())):
-        return None
-    terms = [name for name, value in losses.items() if not torch.isfinite(value)]
-    return f"{', '.join(terms or ['total_loss'])} is not finite"
+def step_problem(
+    losses: Mapping[str, Tensor], model: nn.Module, *, gradients: bool = True
+) -> str | None:
+    """What is NaN or infinite after a backward pass, as part of a sentence; None for nothing.
 
+    All losses and gradients are reduced to one number first, so a GPU is waited for once.
 
-def problem_of_gradient(model: nn.Module) -> str | None:
-    """The first parameter whose gradient is not finite, as part of a sentence; None for none."""
+    Args:
+        losses: scalar terms.
+        model: its parameters have their gradients.
+        gradients: False looks at the losses alone; float16 gradients are still scaled and may
+            overflow.
+    """
     named = [(name, p.grad) for name, p in model.named_parameters() if p.grad is not None]
-    if not named:
-        return None
-    # The largest entry is NaN or infinite where any entry is; one wait for the device in all.
-    peaks = torch.stack([gradient.detach().abs().max().float() for _, gradient in named])
+    total = sum(losses.values()).detach().float().reshape(1)
+    peaks = total
+    if gradients and named:
+        # The largest entry is NaN or infinite where any entry is; the sum of squares may overflow.
+        norms = torch._foreach_norm([gradient for _, gradient in named], float("inf"))
+        peaks = torch.cat([total, torch.stack([norm.float() for norm in norms])])
     good = torch.isfinite(peaks)
     if good.all():
         return None
-    return f"the gradient of {named[int((~good).nonzero()[0])][0]} is not finite"
+    if not good[0]:
+        terms = [name for name, value in losses.items() if not torch.isfinite(value)]
+        return f"{', '.join(terms or ['total_loss'])} is not finite"
+    return f"the gradient of {named[int((~good).nonzero()[0]) - 1][0]} is not finite"
 
 
 def all_finite(model: nn.Module) -> bool:

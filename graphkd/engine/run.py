@@ -1,10 +1,14 @@
-"""One run: train a model of a config, evaluate it, leave its weights and numbers in a folder."""
+"""One run: trains the model of a config, evaluates it, leaves weights and numbers in a folder."""
 
+import contextlib
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_test_loader
 from detectron2.engine import HookBase, hooks
 from detectron2.solver import build_lr_scheduler
 from detectron2.utils import comm
@@ -13,13 +17,15 @@ from detectron2.utils.events import CommonMetricPrinter, JSONWriter, Tensorboard
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from graphkd.checkpoint import RunCheckpointer
-from graphkd.data.catalog import check_scorable, register_all
+from graphkd.checkpoint import RunCheckpointer, stored_calibration
+from graphkd.data.catalog import register_all
 from graphkd.data.loader import build_train_loader
-from graphkd.data.mapper import PageMapper
-from graphkd.distill.teacher import load_teacher_cfg, require_weights
-from graphkd.engine.build import build_models, build_trained, check_classes
+from graphkd.distill.average import RunningAverage
+from graphkd.distill.distiller import Distiller
+from graphkd.distill.teacher import teacher_file
+from graphkd.engine.build import build_models, build_trained
 from graphkd.engine.hooks import (
+    AverageWeights,
     Checkpoints,
     Metrics,
     PeriodicEvaluation,
@@ -29,16 +35,15 @@ from graphkd.engine.hooks import (
     drop_later_lines,
 )
 from graphkd.engine.log import open_log
-from graphkd.engine.passing import share_buffers
 from graphkd.engine.precision import autocast_format
-from graphkd.engine.rng import preserved_rng
 from graphkd.engine.run_dir import RunDir, RunResult
 from graphkd.engine.solver import build_optimizer, check_settings
+from graphkd.engine.state import preserved_rng, share_buffers
 from graphkd.engine.trainer import Trainer
 from graphkd.errors import UserError
-from graphkd.evaluation.coco import evaluate
 from graphkd.modelfile import inference_config
 from graphkd.modeling.network import parameters, require_device
+from graphkd.tasks.base import task_of
 
 
 def prepare(cfg: CfgNode) -> None:
@@ -77,11 +82,10 @@ def train(
     register_all()
     # All of this before an earlier run's folder is touched.
     check_settings(cfg)
-    classes = check_classes(cfg, source=source)
-    check_scorable((*cfg.DATASETS.VAL, *cfg.DATASETS.TEST))
-    teacher = None
-    if cfg.DISTILL.LOSSES:
-        teacher = require_weights(cfg, load_teacher_cfg(cfg, source=source), source=source)
+    task = task_of(cfg)
+    classes = task.classes(cfg, source=source)
+    task.check_data((*cfg.DATASETS.VAL, *cfg.DATASETS.TEST))
+    teacher = teacher_file(cfg, source=source) if cfg.DISTILL.LOSSES else None
     place = RunDir(cfg.OUTPUT_DIR)
     if not resume and place.has_checkpoints:
         with preserved_rng():
@@ -97,16 +101,35 @@ def _train(
 ) -> RunResult:
     prepare(cfg)
     student, model = build_models(cfg, source=source)
-    trainer, checkpointer, clock = build_trainer(
-        cfg, student, model, classes=classes, resume=resume, title=title
-    )
-    trainer.train(trainer.start_iter, cfg.SOLVER.MAX_ITER)
-    scores = test(cfg, student, classes=classes)
+    training = build_trainer(cfg, student, model, classes=classes, resume=resume, title=title)
+    training.trainer.train(training.trainer.start_iter, cfg.SOLVER.MAX_ITER)
     place = RunDir(cfg.OUTPUT_DIR)
-    result = RunResult(place.weights, scores, clock.seconds, parameters(student))
+    # Only the main process writes the file, so it alone may be sure that the file is there.
+    own = stored_calibration(place.weights) if comm.is_main_process() else {}
+    calibration = comm.all_gather(own)[0]
+    with _averaged(student, training.average):
+        scores = test(cfg, student, calibration=calibration)
+    result = RunResult(place.weights, scores, training.clock.seconds, parameters(student))
     if comm.is_main_process():
         place.write_result(result)
     return result
+
+
+@dataclass(frozen=True)
+class Training:
+    """The parts of one training.
+
+    Attributes:
+        trainer: steps through the data; its hooks log, evaluate and save.
+        checkpointer: of the student and all that a resume needs.
+        clock: seconds spent in steps.
+        average: running average of the student's weights; None without `SOLVER.EMA`.
+    """
+
+    trainer: Trainer
+    checkpointer: RunCheckpointer
+    clock: TrainingClock
+    average: RunningAverage | None
 
 
 def build_trainer(
@@ -117,8 +140,8 @@ def build_trainer(
     classes: tuple[str, ...],
     resume: bool,
     title: str,
-) -> tuple[Trainer, RunCheckpointer, TrainingClock]:
-    """The trainer of `model` (the student or the Distiller around it), restored where `resume`
+) -> Training:
+    """The training of `model` (the student or the Distiller around it), restored where `resume`
     says so.
     """
     folder = Path(cfg.OUTPUT_DIR)
@@ -135,41 +158,72 @@ def build_trainer(
         log_period=cfg.LOG_PERIOD,
         skip_nonfinite=cfg.SOLVER.SKIP_NONFINITE,
     )
-    # The trainer's comes last: it has each process's own part of what the losses hold.
-    state = {} if model is student else {"distill": model.losses}
-    state["trainer"] = trainer
+    average = RunningAverage(student, decay=cfg.SOLVER.EMA) if cfg.SOLVER.EMA else None
     checkpointer = RunCheckpointer(
-        student, str(folder), classes=classes, config=inference_config(cfg), **state
+        student,
+        str(folder),
+        about={"classes": classes, "config": inference_config(cfg), "task": cfg.TASK},
+        **_resume_state(model, average, trainer),
     )
+    training = Training(trainer, checkpointer, clock, average)
     # The clock comes first, so that evaluation and checkpoints do not count as training.
     trainer.register_hooks([clock, hooks.LRScheduler(optimizer, scheduler)])
-    trainer.register_hooks(_evaluation(cfg, student, classes))
+    if average is not None:
+        trainer.register_hooks([AverageWeights(average, student)])
+    trainer.register_hooks(_evaluation(cfg, student, average))
     if resume and checkpointer.resume():
         trainer.start_iter = trainer.iter + 1
     if comm.is_main_process():
         drop_later_lines(folder / "metrics.json", step=trainer.start_iter)
-    saving = Checkpoints(checkpointer, period=cfg.SOLVER.CHECKPOINT_PERIOD)
+
+    def finish() -> None:
+        _write_final(cfg, student, model, training)
+
+    saving = Checkpoints(checkpointer, period=cfg.SOLVER.CHECKPOINT_PERIOD, finish=finish)
     trainer.save = saving.save
     trainer.register_hooks(_last_hooks(cfg, saving, title, start=trainer.start_iter))
+    task = task_of(cfg)
+    items = task.training_dicts(cfg)
     loader = build_train_loader(
         cfg,
-        PageMapper(cfg, is_train=True),
+        items,
+        task.mapper(cfg, is_train=True),
+        task.batches(cfg, items, seed=max(cfg.SEED, 0)),
         start_step=trainer.start_iter,
         rank=comm.get_rank(),
         world=comm.get_world_size(),
     )
     trainer.set_loader(loader)
-    return trainer, checkpointer, clock
+    return training
 
 
-def _evaluation(cfg: CfgNode, student: nn.Module, classes: tuple[str, ...]) -> list[HookBase]:
+def _resume_state(
+    model: nn.Module, average: RunningAverage | None, trainer: Trainer
+) -> dict[str, Any]:
+    """What a checkpoint holds beside the student, by name."""
+    state: dict[str, Any] = {}
+    if isinstance(model, Distiller):
+        state["distill"] = model.losses
+        if len(model.peers):
+            state["peers"] = model.peers
+        if model.teacher is not None and model.teacher.state is not None:
+            state["teacher"] = model.teacher.state
+    if average is not None:
+        state["average"] = average
+    # The trainer's comes last: it has each process's own part of what the losses hold.
+    return {**state, "trainer": trainer}
+
+
+def _evaluation(cfg: CfgNode, student: nn.Module, average: RunningAverage | None) -> list[HookBase]:
     if not (cfg.DATASETS.VAL and cfg.TEST.EVAL_PERIOD):
         return []
 
     def score() -> dict:
-        return _score(cfg, student, cfg.DATASETS.VAL[0], classes)
+        with _averaged(student, average):
+            return _score(cfg, student, cfg.DATASETS.VAL[0], calibration={})
 
-    return [PeriodicEvaluation(score, period=cfg.TEST.EVAL_PERIOD)]
+    metrics = [metric.name for metric in task_of(cfg).metrics]
+    return [PeriodicEvaluation(score, metrics=metrics, period=cfg.TEST.EVAL_PERIOD)]
 
 
 def _last_hooks(cfg: CfgNode, saving: Checkpoints, title: str, *, start: int) -> list[HookBase]:
@@ -194,37 +248,71 @@ def _last_hooks(cfg: CfgNode, saving: Checkpoints, title: str, *, start: int) ->
     ]
 
 
-def test(cfg: CfgNode, model: nn.Module, *, classes: tuple[str, ...]) -> dict:
-    """COCO AP of `model` on every set of DATASETS.TEST; the result dict of the first, which is
-    written.
+def _write_final(cfg: CfgNode, student: nn.Module, model: nn.Module, training: Training) -> None:
+    """Writes model_final.pth: the student (its average where there is one) with the numbers that
+    are fitted on validation data; and every peer as `model_peer2.pth` ...
     """
+    step = training.trainer.iter
+    with _averaged(student, training.average):
+        calibration = {}
+        if cfg.DATASETS.VAL:
+            with _evaluating(student):
+                calibration = task_of(cfg).calibrate(cfg, student, cfg.DATASETS.VAL[0])
+        training.checkpointer.save("model_final", iteration=step, calibration=calibration)
+    for number, peer in enumerate(getattr(model, "peers", ()), start=2):
+        training.checkpointer.save_other(f"model_peer{number}", peer)
+
+
+def _averaged(student: nn.Module, average: RunningAverage | None) -> AbstractContextManager:
+    return contextlib.nullcontext() if average is None else average.applied_to(student)
+
+
+def test(cfg: CfgNode, model: nn.Module, *, calibration: Mapping[str, Any]) -> dict:
+    """Scores `model` on every set of DATASETS.TEST; the numbers of the first, all are written."""
     scores = {}
     for name in cfg.DATASETS.TEST:
-        scores[name] = _score(cfg, model, name, classes, Path(cfg.OUTPUT_DIR) / "eval" / name)
+        folder = Path(cfg.OUTPUT_DIR) / "eval" / name
+        scores[name] = _score(cfg, model, name, calibration=calibration, output_dir=folder)
     return scores[cfg.DATASETS.TEST[0]]
 
 
 def evaluate_weights(cfg: CfgNode, weights: Path, *, source: Path) -> dict:
-    """COCO AP of a checkpoint on DATASETS.TEST.
+    """Scores a checkpoint on DATASETS.TEST.
 
     Raises:
         UserError: the weights do not fill the model exactly.
     """
     register_all()
-    classes = check_classes(cfg, source=source)
+    classes = task_of(cfg).classes(cfg, source=source)
     if not weights.is_file():
         raise UserError(f"{weights}: no such weights file; train the config first")
-    check_scorable(cfg.DATASETS.TEST)
+    task_of(cfg).check_data(cfg.DATASETS.TEST)
     prepare(cfg)
-    return test(cfg, build_trained(cfg, weights, classes=classes), classes=classes)
+    model, calibration = build_trained(cfg, weights, classes=classes)
+    return test(cfg, model, calibration=calibration)
 
 
-def _score(cfg, model: nn.Module, name: str, classes, output_dir: Path | None = None) -> dict:
-    loader = build_detection_test_loader(cfg, name, mapper=PageMapper(cfg, is_train=False))
+def _score(
+    cfg: CfgNode,
+    model: nn.Module,
+    name: str,
+    *,
+    calibration: Mapping[str, Any],
+    output_dir: Path | None = None,
+) -> dict:
+    with _evaluating(model):
+        return task_of(cfg).evaluate(
+            cfg, model, name, calibration=calibration, output_dir=output_dir
+        )
+
+
+@contextlib.contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Every process scores the same buffers; the model's mode is given back."""
     was_training = model.training
     share_buffers(model)
     try:
-        return evaluate(model, loader, name, classes=classes, output_dir=output_dir)
+        yield
     finally:
         model.train(was_training)
 

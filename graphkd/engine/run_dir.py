@@ -272,7 +272,7 @@ def changed_key(written: Mapping, cfg: CfgNode) -> tuple[str, Any, Any] | None:
         As `difference_of`, the written value first.
     """
     drop_removed(written)
-    complete = _filled(written, yaml.safe_load(get_cfg().dump()))
+    complete = _filled(written, yaml.safe_load(get_cfg(cfg.TASK).dump()))
     return difference_of(complete, yaml.safe_load(cfg.dump()), ignore=_PLACES)
 
 

@@ -1,5 +1,5 @@
-"""The training loop's step on Detectron2's TrainerBase: mixed precision, finite checks, term
-logging.
+"""The training step on Detectron2's SimpleTrainer: mixed precision, finite checks, logging of every
+term.
 """
 
 import logging
@@ -19,12 +19,16 @@ from graphkd.engine.nan_guard import (
     DivergedError,
     all_finite,
     page_names,
-    problem_of,
-    problem_of_gradient,
+    step_problem,
     write_batch,
 )
-from graphkd.engine.passing import BeforeStep, process_state, set_process_state
-from graphkd.engine.rng import rng_state, set_rng_state
+from graphkd.engine.state import (
+    BeforeStep,
+    process_state,
+    rng_state,
+    set_process_state,
+    set_rng_state,
+)
 from graphkd.errors import GO_ON, UserError
 from graphkd.io import DISK_ERRORS
 
@@ -61,6 +65,7 @@ class Trainer(SimpleTrainer):
         self.output_dir = output_dir
         self.skip_nonfinite, self.skipped = skip_nonfinite, 0
         self.signal = self._agreed_signal = 0
+        self._before = BeforeStep(self.distiller)
         self.save: Callable[[], None] | None = None
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp is torch.float16)
 
@@ -114,42 +119,39 @@ class Trainer(SimpleTrainer):
         batch = next(self._stream)
         data_time = time.perf_counter() - start
         self.distiller.iteration = self.iter
-        before = BeforeStep.of(self.distiller)
+        self._before.take()
         losses, problem = self._forward(batch)
         if self._any_process(problem is not None):
-            return self._leave_out(problem, batch, before)
+            return self._leave_out(problem, batch)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(sum(losses.values())).backward()
-        if problem := self._problem_of_gradient():
-            # What the scaler noted of this gradient is not for the next one.
-            self.scaler.update()
-            return self._leave_out(problem, batch, before)
+        # The scaler of float16 leaves out gradients that its scale made infinite, and lowers it.
+        # Once the scale enlarges nothing any more, the gradient itself is not finite.
+        unscaled = self.scaler.is_enabled() and self.scaler.get_scale() <= 1
+        if unscaled:
+            self.scaler.unscale_(self.optimizer)
+        gradients = unscaled or not self.scaler.is_enabled()
+        problem = step_problem(losses, self.distiller, gradients=gradients)
+        if self._any_process(problem is not None):
+            if unscaled:  # the scaler must forget this gradient before the next one
+                self.scaler.update()
+            return self._leave_out(problem, batch)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self._log(losses, data_time)
-
-    def _problem_of_gradient(self) -> str | None:
-        """As `problem_of_gradient`; all processes have the same.
-
-        The scaler of float16 leaves out gradients that its scale made infinite, and lowers it. Once
-        the scale enlarges nothing any more, the gradient itself is not finite.
-        """
-        if self.scaler.get_scale() > 1:
-            return None
-        self.scaler.unscale_(self.optimizer)
-        return problem_of_gradient(self.distiller)
+        if after := getattr(self.distiller, "after_step", None):
+            after()
+        self._log(losses, data_time, len(batch))
 
     def _forward(self, batch: list[dict]) -> tuple[dict[str, Tensor], str | None]:
         try:
             with torch.autocast(self.device.type, dtype=self.amp, enabled=self.amp is not None):
-                losses = self.model(batch)
+                return self.model(batch), None
         except FloatingPointError as error:
             # Detectron2's RPN refuses boxes or scores that are not finite.
             return {}, str(error)
-        return losses, problem_of(losses)
 
     def _any_process(self, bad: bool) -> bool:
-        """Whether this step is bad on any process; they agree on stopping in the same breath."""
+        """Whether this step is bad on any process; they agree on a signal to stop, too."""
         if comm.get_world_size() == 1:
             return bad
         flags = torch.tensor([int(bad), self.signal], device=self.device)
@@ -157,15 +159,15 @@ class Trainer(SimpleTrainer):
         any_bad, self._agreed_signal = flags.tolist()
         return bool(any_bad)
 
-    def _leave_out(self, problem: str | None, batch: list[dict], before: BeforeStep) -> None:
+    def _leave_out(self, problem: str | None, batch: list[dict]) -> None:
         """Undoes what a step that is not finite changed, then goes on without it or stops."""
         self.optimizer.zero_grad(set_to_none=True)
-        before.restore(self.distiller)
+        self._before.restore()
         said = comm.all_gather((problem, page_names(batch)))
         bad = [(text, pages) for text, pages in said if text] or [(problem, page_names(batch))]
         places = "; ".join(f"{text} on pages {', '.join(pages)}" for text, pages in bad)
         if self.skipped >= self.skip_nonfinite:
-            self._stop(places, batch if problem else None, before)
+            self._stop(places, batch if problem else None)
         self.skipped += 1
         logger.warning(
             "step %d: %s; left out (%d of SOLVER.SKIP_NONFINITE %d)",
@@ -176,13 +178,13 @@ class Trainer(SimpleTrainer):
         )
         self.storage.put_scalar("skipped_steps", self.skipped, smoothing_hint=False)
 
-    def _stop(self, places: str, batch: list[dict] | None, before: BeforeStep) -> NoReturn:
+    def _stop(self, places: str, batch: list[dict] | None) -> NoReturn:
         """Leaves the batch and the weights that the step began with."""
-        set_rng_state(before.rng)
+        set_rng_state(self._before.rng)
         step, rank = self.iter, comm.get_rank()
         path = self.output_dir / f"diverged_batch_{step:07d}{f'_{rank}' if rank else ''}.pth"
         if batch is not None:
-            write_batch(path, batch, step=step, rng=before.rng)
+            write_batch(path, batch, step=step, rng=self._before.rng)
         kept = self._save_before(step)
         raise DivergedError(
             f"step {step}: {places}; the batch is in {path}{kept}; lower SOLVER.BASE_LR or the "
@@ -204,14 +206,15 @@ class Trainer(SimpleTrainer):
             self.iter = step
         return f", the weights before it in model_{step - 1:07d}.pth"
 
-    def _log(self, losses: Mapping[str, Tensor], data_time: float) -> None:
+    def _log(self, losses: Mapping[str, Tensor], data_time: float, items: int) -> None:
         if (self.iter + 1) % self.log_period and self.iter > 0:
             return
         scalars = {**losses, **getattr(self.distiller, "log", {})}
         values = torch.stack(
             [v.detach().float().to(self.device) for v in scalars.values()]
         ).tolist()
-        gathered = comm.gather(dict(zip(scalars, values, strict=True), data_time=data_time))
+        own = dict(zip(scalars, values, strict=True), data_time=data_time)
+        gathered = comm.gather((own, items))
         if not comm.is_main_process():
             return
         mean = _mean_by_key(gathered)
@@ -250,8 +253,13 @@ class Trainer(SimpleTrainer):
         set_rng_state(states[comm.get_rank()])
 
 
-def _mean_by_key(rows: list[dict[str, float]]) -> dict[str, float]:
-    """Means over the processes that have a number: one whose pages have no node lacks some."""
-    keys = dict.fromkeys(key for row in rows for key in row)
-    found = {key: [row[key] for row in rows if key in row] for key in keys}
-    return {key: sum(values) / len(values) for key, values in found.items()}
+def _mean_by_key(rows: list[tuple[dict[str, float], int]]) -> dict[str, float]:
+    """Means over the processes that have a number, weighted by their items: a process whose pages
+    have no node lacks some.
+    """
+    keys = dict.fromkeys(key for row, _ in rows for key in row)
+    found = {key: [(row[key], items) for row, items in rows if key in row] for key in keys}
+    return {
+        key: sum(value * items for value, items in values) / sum(items for _, items in values)
+        for key, values in found.items()
+    }

@@ -14,13 +14,6 @@ from torch import Tensor, nn
 from graphkd.errors import UserError
 
 
-def model_classes(cfg: CfgNode) -> int:
-    """K as the model of this config has it."""
-    if cfg.MODEL.META_ARCHITECTURE == "RetinaNet":
-        return cfg.MODEL.RETINANET.NUM_CLASSES
-    return cfg.MODEL.ROI_HEADS.NUM_CLASSES
-
-
 def parameters(model: nn.Module) -> int:
     """Number of a model's parameters, frozen ones too; a shared one counts once, buffers don't."""
     return sum(parameter.numel() for parameter in model.parameters())
@@ -38,11 +31,6 @@ def is_untrained(state: Mapping[str, Tensor]) -> bool:
         if name.endswith(".bias") and not name.startswith("backbone.") and value.numel() > 1
     ]
     return bool(biases) and all(bool((each == each.flatten()[0]).all()) for each in biases)
-
-
-def set_classes(cfg: CfgNode, count: int) -> None:
-    """Writes the number of classes into every key of a layout detector that holds it."""
-    cfg.MODEL.ROI_HEADS.NUM_CLASSES = cfg.MODEL.RETINANET.NUM_CLASSES = count
 
 
 def build_network(cfg: CfgNode) -> nn.Module:

@@ -76,12 +76,15 @@ class Task(ABC):
         metrics: what `evaluate` measures, the ones worth a column in tables.
         primary: name of the metric that decides, one of `metrics`.
         item: what is counted, for tables and progress bars ("page", "line").
+        inference_keys: config nodes of the task that a trained model needs, besides MODEL, INPUT
+            and TEST.
     """
 
     name: str
     metrics: tuple[Metric, ...]
     primary: str
     item: str = "page"
+    inference_keys: tuple[str, ...] = ()
 
     @property
     def primary_metric(self) -> Metric:
@@ -107,8 +110,19 @@ class Task(ABC):
         """Names of the classes that are running text; None where the data does not say."""
         return None
 
-    def set_classes(self, cfg: "CfgNode", count: int) -> None:
-        """Writes the number of classes into every key of the config that holds it."""
+    @abstractmethod
+    def class_count(self, cfg: "CfgNode") -> int:
+        """Number of classes that the config's model has."""
+
+    def set_classes(self, cfg: "CfgNode") -> None:
+        """Writes the number of classes of the config's data sets into every key that holds it."""
+
+    def check_data(self, names: Sequence[str]) -> None:
+        """Checks before a run begins that data sets can be scored as published.
+
+        Raises:
+            UserError: one cannot.
+        """
 
     @abstractmethod
     def build_model(self, cfg: "CfgNode") -> "nn.Module":

@@ -6,7 +6,7 @@ from graphkd.distill.distiller import Distiller
 from graphkd.distill.losses.build import build_losses
 from graphkd.distill.teacher import FrozenTeacher
 from graphkd.engine.build import loss_context
-from graphkd.engine.rng import preserved_rng
+from graphkd.engine.state import preserved_rng
 from graphkd.views import view_of
 from tests.small import CLASSES, page, small_model
 

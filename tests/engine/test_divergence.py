@@ -18,8 +18,8 @@ from graphkd.data.catalog import add_own
 from graphkd.engine import run
 from graphkd.engine.build import build_distiller, build_student
 from graphkd.engine.jobs import load_run, train_teacher
-from graphkd.engine.nan_guard import DivergedError, problem_of_gradient, read_batch
-from graphkd.engine.rng import set_rng_state
+from graphkd.engine.nan_guard import DivergedError, read_batch, step_problem
+from graphkd.engine.state import set_rng_state
 from graphkd.engine.trainer import Trainer
 from graphkd.errors import UserError
 from tests.own_data import write_coco
@@ -222,12 +222,18 @@ def test_another_file_is_no_batch(tmp_path):
 
 def test_a_gradient_is_named_by_its_parameter():
     model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
-    assert problem_of_gradient(model) is None
+    losses = {"a": torch.tensor(1.0), "b": torch.tensor(2.0)}
+    assert step_problem(losses, model) is None
     for parameter in model.parameters():
-        parameter.grad = torch.ones_like(parameter)
-    assert problem_of_gradient(model) is None
-    model[1].weight.grad[0, 1] = float("inf")
-    assert problem_of_gradient(model) == "the gradient of 1.weight is not finite"
+        # The square of a large finite gradient overflows.
+        parameter.grad = torch.full_like(parameter, 1e30)
+    assert step_problem(losses, model) is None
+    for bad in ("inf", "nan"):
+        model[1].weight.grad[0, 1] = float(bad)
+        assert step_problem(losses, model) == "the gradient of 1.weight is not finite"
+        assert step_problem(losses, model, gradients=False) is None
+    losses["b"] = torch.tensor(float("nan"))
+    assert step_problem(losses, model) == "b is not finite"
 
 
 SPOIL_RANK_1 = """

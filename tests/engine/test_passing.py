@@ -9,7 +9,7 @@ from detectron2.utils.events import EventStorage
 from graphkd.distill.losses.mgd import MGD
 from graphkd.engine import run
 from graphkd.engine.jobs import load_run
-from graphkd.engine.passing import BeforeStep, process_state, set_process_state
+from graphkd.engine.state import BeforeStep, process_state, set_process_state
 from tests.distill.losses.conftest import context, outputs, targets
 from tests.small import CONFIGS, page, small_model
 

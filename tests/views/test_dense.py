@@ -11,7 +11,7 @@ from graphkd.distill.distiller import Distiller
 from graphkd.distill.losses.build import build_losses
 from graphkd.distill.teacher import FrozenTeacher
 from graphkd.engine.build import check_needs, loss_context
-from graphkd.engine.rng import preserved_rng
+from graphkd.engine.state import preserved_rng
 from graphkd.errors import UserError
 from graphkd.views import view_of
 from graphkd.views.dense import BOXES_AN_IMAGE, DenseView, label_boxes, region_logits

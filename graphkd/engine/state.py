@@ -1,0 +1,121 @@
+"""All that a step changes besides parameters: random state, buffers, what models and losses keep
+beside their state dict; saving and restoring it.
+"""
+
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+import torch.distributed
+from detectron2.layers import FrozenBatchNorm2d
+from detectron2.utils import comm
+from torch import nn
+
+
+@contextmanager
+def preserved_rng() -> Iterator[None]:
+    """Runs a block whose draws leave Python's, numpy's and torch's random state as they were.
+
+    Building a teacher or an adapter inside it gives the distilled run the same data order, flips
+    and region samples as the plain run of the same seed.
+    """
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        yield
+    random.setstate(python)
+    np.random.set_state(numpy)
+
+
+def rng_state() -> dict:
+    """Torch's random state of this process, on the CPU and on its GPU, as tensors."""
+    cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
+    return {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+
+def set_rng_state(state: dict) -> None:
+    """Restores what `rng_state` gave."""
+    torch.set_rng_state(state["cpu"])
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
+
+
+def process_state(model: nn.Module) -> dict:
+    """What forward passes of this process changed outside of parameters and buffers, by module.
+
+    Detectron2's one-stage detectors divide their losses by `loss_normalizer`, a running number of
+    foreground anchors that is in no state dict; other modules say it by `get_extra_state`.
+    """
+    modules = dict(model.named_modules())
+    return {
+        "normalizers": {
+            name: float(module.loss_normalizer)
+            for name, module in modules.items()
+            if hasattr(module, "loss_normalizer")
+        },
+        "extra": {
+            name: module.get_extra_state()
+            for name, module in modules.items()
+            if type(module).get_extra_state is not nn.Module.get_extra_state
+        },
+    }
+
+
+def set_process_state(model: nn.Module, state: Mapping[str, Mapping]) -> None:
+    """Restores what `process_state` gave; a model without a value begins anew."""
+    for name, module in model.named_modules():
+        if name in state["normalizers"]:
+            module.loss_normalizer = state["normalizers"][name]
+        elif hasattr(module, "loss_normalizer"):
+            del module.loss_normalizer
+        if name in state["extra"]:
+            module.set_extra_state(state["extra"][name])
+
+
+class BeforeStep:
+    """What a model and the random state were before a step, so that the step can be undone.
+
+    The memory is allocated once and filled by one fused copy per step (normalisation statistics
+    are many small tensors, and one copy each cost 0.5 % of a small step).
+
+    Attributes:
+        rng: this process's random state.
+    """
+
+    def __init__(self, model: nn.Module):
+        self.model, self.rng, self._state = model, {}, {}
+        # Frozen normalisation layers keep their values in buffers that nothing ever writes.
+        self._buffers = [
+            buffer
+            for module in model.modules()
+            if not isinstance(module, FrozenBatchNorm2d)
+            for buffer in module.buffers(recurse=False)
+        ]
+        self._copies = [torch.empty_like(buffer) for buffer in self._buffers]
+
+    @torch.no_grad()
+    def take(self) -> None:
+        """Copies the present state."""
+        if self._buffers:
+            torch._foreach_copy_(self._copies, self._buffers)
+        self._state, self.rng = process_state(self.model), rng_state()
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Puts all but the random state back to where it was at the last `take`."""
+        if self._buffers:
+            torch._foreach_copy_(self._buffers, self._copies)
+        set_process_state(self.model, self._state)
+
+
+@torch.no_grad()
+def share_buffers(model: nn.Module) -> None:
+    """Gives every process the main one's buffers, the only ones that a checkpoint holds.
+
+    Each process's normalisation layers count the items of that process alone.
+    """
+    if comm.get_world_size() == 1:
+        return
+    for buffer in model.buffers():
+        torch.distributed.broadcast(buffer, 0)

@@ -1,0 +1,87 @@
+"""The task `layout`: regions of a page as boxes with classes, scored by COCO AP."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.data import build_detection_test_loader
+from torch import nn
+
+from graphkd.data.catalog import check_scorable, dataset_classes, text_classes, training_dicts
+from graphkd.data.mapper import PageMapper
+from graphkd.errors import UserError
+from graphkd.evaluation.coco import evaluate
+from graphkd.modeling.network import build_network
+from graphkd.tasks.base import Metric, Task
+
+
+class LayoutTask(Task):
+    """Detectors of layout regions: Faster R-CNN, RetinaNet and their kin."""
+
+    name = "layout"
+    metrics = (Metric("AP"), Metric("AP50"), Metric("AP75"))
+    primary = "AP"
+
+    def classes(self, cfg: CfgNode, *, source: Path) -> tuple[str, ...]:
+        for key in ("TRAIN", "TEST"):
+            if not cfg.DATASETS[key]:
+                raise UserError(f"{source}: DATASETS.{key} is empty; name a data set")
+        names = [*cfg.DATASETS.TRAIN, *cfg.DATASETS.VAL, *cfg.DATASETS.TEST]
+        classes = dataset_classes(names)
+        count = self.class_count(cfg)
+        if count != len(classes):
+            raise UserError(
+                f"{source}: the model has {count} classes, the data set {names[0]} has "
+                f"{len(classes)} ({', '.join(classes)}); set NUM_CLASSES to {len(classes)}"
+            )
+        return classes
+
+    def text_classes(self, cfg: CfgNode) -> tuple[str, ...] | None:
+        return text_classes(cfg.DATASETS.TRAIN[0])
+
+    def class_count(self, cfg: CfgNode) -> int:
+        if cfg.MODEL.META_ARCHITECTURE == "RetinaNet":
+            return cfg.MODEL.RETINANET.NUM_CLASSES
+        return cfg.MODEL.ROI_HEADS.NUM_CLASSES
+
+    def set_classes(self, cfg: CfgNode) -> None:
+        names = [*cfg.DATASETS.TRAIN, *cfg.DATASETS.VAL, *cfg.DATASETS.TEST]
+        count = len(dataset_classes(names))
+        cfg.MODEL.ROI_HEADS.NUM_CLASSES = cfg.MODEL.RETINANET.NUM_CLASSES = count
+
+    def check_data(self, names: Sequence[str]) -> None:
+        check_scorable(names)
+
+    def build_model(self, cfg: CfgNode) -> nn.Module:
+        return build_network(cfg)
+
+    def training_dicts(self, cfg: CfgNode) -> list[dict]:
+        return training_dicts(
+            cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
+        )
+
+    def mapper(self, cfg: CfgNode, *, is_train: bool) -> Callable[..., dict]:
+        return PageMapper(cfg, is_train=is_train)
+
+    def evaluate(
+        self,
+        cfg: CfgNode,
+        model: nn.Module,
+        dataset: str,
+        *,
+        calibration: Mapping[str, Any],
+        output_dir: Path | None = None,
+    ) -> dict[str, Any]:
+        mapper = PageMapper(cfg, is_train=False)
+        loader = build_detection_test_loader(cfg, dataset, mapper=mapper)
+        classes = dataset_classes([dataset])
+        scores = evaluate(model, loader, dataset, classes=classes, output_dir=output_dir)
+        return {**scores, "items": scores["images"]} if scores else {}
+
+    def calibrate(self, cfg: CfgNode, model: nn.Module, dataset: str) -> dict[str, Any]:
+        """The score of each class from which a box is shown: best F1 on the validation pages."""
+        return {}
+
+
+TASK = LayoutTask()
