@@ -133,3 +133,54 @@ def test_a_link_to_the_script_finds_its_project(start, caller):
     link = caller / "link.sh"
     link.symlink_to(HOME / "start_train.sh")
     assert start(caller, "train", "configs/R50-R18.yaml", script=link)[0] == HOME
+
+
+# Stands for any Python of the system: makes environments that hold nothing at first.
+BASE = """#!/bin/sh
+[ "$1 $2" = "-m venv" ] || exit 0
+mkdir -p "$3/bin"
+cat >"$3/bin/python" <<'CODE'
+#!/bin/sh
+[ "$1" = - ] && exit 1
+echo "$@" >>"$(dirname "$0")/calls"
+CODE
+chmod +x "$3/bin/python"
+"""
+
+
+@pytest.fixture
+def fresh(tmp_path):
+    """Runs start_train.sh with an environment of its own; gives what was installed in this call."""
+    base, environment = tmp_path / "bin" / "python3.12", tmp_path / "made"
+    base.parent.mkdir()
+    base.write_text(BASE)
+    base.chmod(0o755)
+    env = {
+        **{k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "CONDA_PREFIX")},
+        "PATH": f"{base.parent}:{os.environ['PATH']}",
+        "GRAPHKD_VENV": str(environment),
+    }
+
+    def call(*words):
+        log = environment / "bin" / "calls"
+        log.unlink(missing_ok=True)
+        script = str(HOME / "start_train.sh")
+        subprocess.run([script, *words], cwd=tmp_path, env=env, capture_output=True, check=True)
+        calls = log.read_text().split()
+        return [Path(word).name for word in calls if word.endswith((".lock", "detectron2.py"))]
+
+    return call
+
+
+def test_predict_makes_the_light_environment_and_training_completes_it(fresh):
+    words = ["predict", "a.png", "-o", "x"]
+    assert fresh(*words) == ["requirements-light.lock"]
+    assert fresh(*words) == []
+    assert fresh("train", "a.yaml") == ["requirements.lock", "install_detectron2.py"]
+    assert fresh(*words) == fresh("demo") == []
+
+
+@pytest.mark.parametrize("model", [["m.pth"], ["--weights=m.safetensors"]])
+def test_models_that_need_torch_get_the_full_environment(fresh, model):
+    words = ["predict", *model, "a.png", "-o", "x"]
+    assert fresh(*words) == ["requirements.lock", "install_detectron2.py"]

@@ -1,7 +1,9 @@
-"""Writes the student that comes with the package: half precision, thresholds, model card, hash."""
+"""Writes the student that comes with the package: both files, thresholds, card, hashes."""
 
 import argparse
 import re
+import sys
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from graphkd.data.catalog import register_all
 from graphkd.data.mapper import PageMapper
 from graphkd.evaluation.coco import coco_results, evaluate, ground_truth
 from graphkd.evaluation.matching import best_thresholds
+from graphkd.export.job import ExportOptions, export
 from graphkd.io import file_digest
 from graphkd.modelfile import ModelFile, build_detector, read_model, write_safetensors
 from graphkd.modeling.network import parameters
@@ -25,7 +28,8 @@ CARD = """# The student that comes with graphkd
 | | |
 |---|---|
 | detector | Faster R-CNN with FPN, MobileNetV4-small, {parameters:.1f} M parameters |
-| file | `student.safetensors`, {megabytes:.1f} MB, float16 |
+| to run, without PyTorch | `student.onnx`, {onnx:.1f} MB, float32 |
+| to train on | `student.safetensors`, {megabytes:.1f} MB, float16 |
 | classes | {classes} |
 | trained on | {train}, {steps} steps of {batch} pages, seed {seed}, from scratch |
 | method | {method}; teacher R18-FPN |
@@ -46,7 +50,7 @@ Made with `python tools/ship_student.py {run} {arguments}`.
 
 
 def main() -> None:
-    """Reads a finished run and writes graphkd/weights/ and the hash in graphkd/shipped.py."""
+    """Reads a finished run and writes graphkd/weights/ and the hashes in graphkd/shipped.py."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="folder of a finished run")
     parser.add_argument("--val", default="pages_tiny_val", help="set the thresholds are fitted to")
@@ -56,23 +60,31 @@ def main() -> None:
     register_all()
     stored = read_model(args.run / "model_final.pth")
     run = yaml.safe_load((args.run / "config.yaml").read_text())
-    shipped.WEIGHTS.parent.mkdir(exist_ok=True)
-    write_safetensors(shipped.WEIGHTS, stored)
-    half = read_model(shipped.WEIGHTS)
+    files = {kind: shipped.FOLDER / f"student.{kind}" for kind in ("safetensors", "onnx")}
+    weights = files["safetensors"]
+    weights.parent.mkdir(exist_ok=True)
+    write_safetensors(weights, stored)
+    half = read_model(weights)  # what is fitted and scored below has the rounded weights
     thresholds = _thresholds(half, args.val)
+    model = build_detector(half)
+    scores = evaluate(model, _loader(half, args.test), args.test, classes=half.classes)
     method = " + ".join(run["DISTILL"]["LOSSES"])
-    write_safetensors(
-        shipped.WEIGHTS,
-        half,
-        thresholds=thresholds,
+    header = replace(
+        half.header,
+        calibration={"thresholds": thresholds},
+        metrics={name: round(scores[name], 1) for name in ("AP", "AP50", "AP75")},
+        primary="AP",
         card={"method": method, "seed": str(run["SEED"])},
     )
-    model = build_detector(read_model(shipped.WEIGHTS))
-    scores = evaluate(model, _loader(half, args.test), args.test, classes=half.classes)
+    write_safetensors(weights, half, header=header)
+    result = export(ExportOptions(weights, out=files["onnx"]))
+    if result.comparison.faults:
+        sys.exit(f"the ONNX file differs from the model: {'; '.join(result.comparison.faults)}")
     card = CARD.format(
         about=args.about,
         parameters=parameters(model) / 1e6,
-        megabytes=shipped.WEIGHTS.stat().st_size / 1e6,
+        megabytes=weights.stat().st_size / 1e6,
+        onnx=files["onnx"].stat().st_size / 1e6,
         classes=", ".join(half.classes),
         train=", ".join(run["DATASETS"]["TRAIN"]),
         steps=run["SOLVER"]["MAX_ITER"],
@@ -92,10 +104,12 @@ def main() -> None:
         run="RUN",
         arguments=f"--val {args.val} --test {args.test}",
     )
-    shipped.WEIGHTS.with_suffix(".md").write_text(card)
-    digest = file_digest(shipped.WEIGHTS)
+    weights.with_suffix(".md").write_text(card)
     source = Path(shipped.__file__)
-    source.write_text(re.sub(r'SHA256 = "\w*"', f'SHA256 = "{digest}"', source.read_text()))
+    text = source.read_text()
+    for file in files.values():  # the hash is the first string behind the file's name
+        text = re.sub(rf'("{file.name}",\s*")\w*', rf"\g<1>{file_digest(file)}", text)
+    source.write_text(text)
 
 
 def _loader(stored: ModelFile, name: str):

@@ -15,7 +15,8 @@ from PIL import Image
 from graphkd.data.mapper import PageMapper
 from graphkd.errors import UserError
 from graphkd.modelfile import ModelFile, build_detector, read_model
-from graphkd.predict.detector import Detector, Found, Prepared
+from graphkd.predict.detector import Detector, Found, Predictor, Prepared
+from graphkd.tasks.base import task_named
 
 
 class TorchDetector(Detector):
@@ -60,8 +61,9 @@ class TorchDetector(Detector):
 
 def load_torch(
     path: Path, *, config: Path | str | None, trust: bool, device: str | None
-) -> TorchDetector:
-    """Reads a `.pth` or `.safetensors` file; `device` None means the GPU where there is one.
+) -> Predictor:
+    """Reads a `.pth` or `.safetensors` file of any task; `device` None means the GPU where there is
+    one.
 
     Raises:
         UserError: see `graphkd.modelfile`.
@@ -72,7 +74,10 @@ def load_torch(
         torch.device(device)
     except RuntimeError:
         raise UserError(f"--device {device}: name cpu, cuda or cuda:1") from None
-    return TorchDetector(read_model(path, config=config, trust=trust), device=device)
+    stored = read_model(path, config=config, trust=trust)
+    if stored.header.task == "layout":
+        return TorchDetector(stored, device=device)
+    return task_named(stored.header.task).predictor(stored, device=device)
 
 
 def _in_format(pixels: np.ndarray, format: str) -> np.ndarray:
