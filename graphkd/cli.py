@@ -16,7 +16,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 import graphkd.commands
 from graphkd import __version__
 from graphkd.errors import COMMAND, UserError, one_line
-from graphkd.packages import require_training
+from graphkd.packages import broken_detectron2, require_training
 
 EPILOG = """examples:
   graphkd demo                                    pages, teacher, plain and distilled student
@@ -51,7 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     for info in pkgutil.iter_modules(graphkd.commands.__path__):
         module = importlib.import_module(f"{graphkd.commands.__name__}.{info.name}")
         sub = commands.add_parser(
-            info.name,
+            info.name.replace("_", "-"),
             help=module.HELP,
             description=module.HELP,
             formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -109,6 +109,10 @@ def main(arguments: list[str] | None = None) -> int:
         message = f"the package {error.name} is missing; install it and try again"
     except OSError as error:
         message = one_line(error)
+    except Exception as error:
+        message = broken_detectron2(error)
+        if message is None:
+            raise
     print(f"{COMMAND} {args.command}: {message}", file=sys.stderr)
     return 2
 

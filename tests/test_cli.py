@@ -10,7 +10,7 @@ from graphkd import cli
 from graphkd.cli import main, parse
 from graphkd.errors import COMMAND
 
-COMMANDS = [info.name for info in pkgutil.iter_modules(graphkd.commands.__path__)]
+COMMANDS = [info.name.replace("_", "-") for info in pkgutil.iter_modules(graphkd.commands.__path__)]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

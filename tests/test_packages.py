@@ -83,7 +83,8 @@ def test_every_help_is_there_in_the_light_part():
     done = run_light(
         """
 import contextlib, io, pkgutil, graphkd.commands
-names = [module.name for module in pkgutil.iter_modules(graphkd.commands.__path__)]
+modules = pkgutil.iter_modules(graphkd.commands.__path__)
+names = [module.name.replace("_", "-") for module in modules]
 assert len(names) > 10
 for words in [[], *([name] for name in names)]:
     with contextlib.redirect_stdout(io.StringIO()) as text:

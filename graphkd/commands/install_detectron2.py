@@ -1,10 +1,9 @@
-"""Installs the real Detectron2 0.6 as a pure-Python wheel, patched for today's torch, numpy and
-Pillow.
+"""`graphkd install-detectron2`: Detectron2 0.6 as a pure-Python wheel, patched for today's torch,
+numpy and Pillow.
 
 Upstream publishes no package index release. The source distribution `pb1-detectron2` holds the
-Python files of upstream tag v0.6 byte for byte, without the C++ sources; this script downloads it
-(hash checked), applies `PATCHES`, and installs the result under the name `detectron2`. An installed
-Detectron2 (0.6 or upstream's main branch, compiled or not) is left alone.
+Python files of upstream tag v0.6 byte for byte, without the C++ sources. It is downloaded (its hash
+is checked), `PATCHES` are applied, and the result is installed under the name `detectron2`.
 """
 
 import argparse
@@ -18,6 +17,20 @@ import tarfile
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
+
+from graphkd.errors import UserError
+from graphkd.packages import REPLACE, cannot_import, require_packages
+
+HELP = "Install Detectron2 0.6, which no package index has, patched for today's torch and Pillow."
+
+NEEDS_TRAINING = False
+
+EPILOG = """An installed Detectron2 that can be imported stays, whoever built it.
+
+examples:
+  graphkd install-detectron2
+  graphkd install-detectron2 --replace      in the place of one that does not work here
+"""
 
 REQUIREMENT = (
     "pb1-detectron2==0.6 "
@@ -142,12 +155,44 @@ setup(
 """
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--replace", action="store_true", help="take out another Detectron2 that is installed"
+    )
+    parser.epilog = EPILOG
+
+
+def run(args: argparse.Namespace) -> int:
+    require_packages("Detectron2")
+    found = installed_version()
+    ours = found is not None and found.startswith("0.6+graphkd.")
+    if found == version() or (found is not None and not ours and not args.replace):
+        if problem := import_problem():
+            raise UserError(f"{cannot_import(problem)}; {REPLACE}")
+        print(f"Detectron2 {found} is installed already; keeping it")
+        return 0
+    install()
+    if problem := import_problem():
+        raise UserError(f"Detectron2 was installed, but it cannot be imported: {problem}")
+    print(f"Detectron2 {version()} (pure Python) installed")
+    return 0
+
+
+def import_problem() -> str | None:
+    """Why `detectron2.data` cannot be imported by this interpreter; None if it can."""
+    command = [sys.executable, "-c", "import detectron2.data"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    lines = done.stderr.strip().splitlines() or ["no message"]
+    return lines[-1] if done.returncode else None
+
+
 def pip(*arguments: str) -> None:
     """Runs pip of this interpreter; its output is shown only when it fails."""
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", *arguments]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        sys.exit(f"install_detectron2: {' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+        print(f"{done.stdout}{done.stderr}", file=sys.stderr)
+        raise UserError(f"pip {arguments[0]} failed; see the lines above")
 
 
 def download(folder: Path) -> Path:
@@ -170,15 +215,17 @@ def download(folder: Path) -> Path:
 
 
 def apply_patches(package: Path) -> None:
-    """Edits the files of `package` (the folder `detectron2`); stops if a patch does not fit
-    exactly.
+    """Edits the files of `package`, the folder `detectron2`.
+
+    Raises:
+        UserError: a patch does not fit exactly.
     """
     for patch in PATCHES:
         path = package / patch.file
         text, count = re.subn(patch.pattern, patch.replacement, path.read_text())
         if count != patch.count:
-            sys.exit(
-                f"install_detectron2: {patch.file}: {count} places match {patch.pattern!r}, "
+            raise UserError(
+                f"{patch.file}: {count} places match {patch.pattern!r}, "
                 f"{patch.count} were expected; the source is not upstream v0.6"
             )
         path.write_text(text)
@@ -212,20 +259,3 @@ def install() -> None:
         pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, str(root))
         (wheel,) = Path(folder).glob("detectron2-*.whl")
         pip("install", "--no-deps", "--no-index", "--force-reinstall", str(wheel))
-
-
-def main() -> None:
-    argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    ).parse_args()
-    found = installed_version()
-    ours = found is not None and found.startswith("0.6+graphkd.")
-    if found == version() or (found is not None and not ours):
-        print(f"detectron2 {found} is installed already; keeping it")
-        return
-    install()
-    print(f"detectron2 {version()} (pure Python) installed")
-
-
-if __name__ == "__main__":
-    main()
