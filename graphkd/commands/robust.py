@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from graphkd.robustness.corruptions import KINDS, SEVERITIES
     from graphkd.robustness.measure import load_contenders, load_pages, measure, settings_of
     from graphkd.robustness.results import Record, table
+    from graphkd.tasks.layout import TASK
 
     kinds = chosen(args.kinds, KINDS, "--kinds")
     severities = [int(s) for s in chosen(args.strengths, map(str, SEVERITIES), "--strengths")]
@@ -82,7 +83,8 @@ def run(args: argparse.Namespace) -> int:
     )
     weights = {contender.name: contender.checksum for contender in contenders}
     # Read before anything takes time, so that a wrong file is an error at once.
-    record = Record(args.json, settings_of(pages, seed=args.seed), weights)
+    metric = TASK.primary_metric
+    record = Record(args.json, settings_of(pages, seed=args.seed), weights, metric=metric)
     if args.pictures:
         draw(pages, kinds, severities, args.seed, args.pictures)
     if not contenders:
@@ -92,9 +94,10 @@ def run(args: argparse.Namespace) -> int:
     wanted = record.chosen(kinds, severities)
     about = f"{pages.name}, {len(pages.dicts)} pages, seed {args.seed}"
     print(about)
-    print(table(wanted, kinds=kinds, severities=severities))
+    shown = {"kinds": kinds, "severities": severities, "metric": metric}
+    print(table(wanted, **shown))
     if args.out:
-        text = table(wanted, kinds=kinds, severities=severities, form="github")
+        text = table(wanted, **shown, form="github")
         write_text(
             args.out,
             f"{text}\n\n{about}. Mean loss: the mean of 100 (1 - AP corrupted / AP clean).\n",

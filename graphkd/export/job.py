@@ -170,7 +170,7 @@ def export(options: ExportOptions, *, progress: bool = True) -> Result:
     """
     check_options(options)
     stored = read_model(options.weights, config=options.config, trust=options.trust)
-    exporter = exporter_of(stored)
+    exporter: Exporter = task_named(stored.header.task).export(stored)
     precision = "int8" if options.int8 else "float32"
     header = replace(exporter.header(options), config="", precision=precision)
     samples = exporter.samples(options)
@@ -185,15 +185,6 @@ def export(options: ExportOptions, *, progress: bool = True) -> Result:
             for file in written:
                 os.replace(file, target.with_name(file.name))
     return Result(target, size, comparison, header)
-
-
-def exporter_of(stored: ModelFile) -> Exporter:
-    """The exporter of a model, from the task that its file names."""
-    if stored.header.task == "layout":
-        from graphkd.export.boxes import BoxExporter
-
-        return BoxExporter(stored)
-    return task_named(stored.header.task).export(stored)
 
 
 def report(options: ExportOptions, result: Result) -> dict:

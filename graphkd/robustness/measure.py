@@ -1,4 +1,4 @@
-"""AP of detectors on corrupted pages. Each page is corrupted once and shown to all detectors."""
+"""Layout detectors on corrupted pages. Each page is corrupted once and shown to all detectors."""
 
 import json
 import zlib
@@ -23,6 +23,7 @@ from graphkd.predict.detector import Detector
 from graphkd.predict.torch_detector import TorchDetector
 from graphkd.robustness.corruptions import VERSION, Corrupted, corrupt, moved_box
 from graphkd.robustness.results import CLEAN, Record, cell_name
+from graphkd.tasks.layout import TASK
 
 _SAME = 2.0  # pixels by which a polygon's extent may differ from its box
 
@@ -94,13 +95,19 @@ def load_contenders(
         device: a torch device.
 
     Raises:
-        UserError: an unusable file, one name for two, or classes that are not those of the data.
+        UserError: an unusable file, one of another task, one name for two, or classes that are not
+            those of the data.
     """
     contenders = []
     for name, path in map(_named, weights):
         if name in (contender.name for contender in contenders):
             raise UserError(f"two models are named {name}; name them apart: NAME={path}")
         stored = read_model(path)
+        if stored.header.task != TASK.name:
+            raise UserError(
+                f"{path}: a model for the task {stored.header.task}; robust measures {TASK.name} "
+                "models alone"
+            )
         if stored.classes != classes:
             raise UserError(
                 f"{path} finds {', '.join(stored.classes)}, but the classes of {data} are "
@@ -132,7 +139,7 @@ def measure(
     seed: int,
     record: Record,
 ) -> None:
-    """Fills the record's missing cells: COCO AP of every contender, clean and by corruption.
+    """Fills the record's missing cells: its metric for every contender, clean and by corruption.
 
     Args:
         contenders: at least one, whose names are those of the record.
@@ -152,7 +159,8 @@ def measure(
         for name, corruption in todo.items():
             bar.set_description(name)
             missing = [c for c in contenders if c.name in record.missing(name)]
-            record.add(name, _cell(missing, pages, corruption, seed, bar))
+            values = _cell(missing, pages, corruption, seed, bar)
+            record.add(name, {each: found[record.metric.name] for each, found in values.items()})
 
 
 def _cell(
@@ -161,8 +169,8 @@ def _cell(
     corruption: tuple[str, int] | None,
     seed: int,
     bar: tqdm,
-) -> dict[str, float | None]:
-    """AP of each contender on all pages under one corruption (None: clean)."""
+) -> dict[str, dict]:
+    """The COCO numbers of each contender on all pages under one corruption (None: clean)."""
     truths: list[dict] = []
     results: Mapping[str, list[dict]] = {contender.name: [] for contender in contenders}
     for page in pages.dicts:
@@ -177,7 +185,7 @@ def _cell(
             results[contender.name] += result_rows(page["image_id"], *found)
         bar.update()
     wanted = ground_truth(truths, pages.classes)
-    return {name: coco_ap(wanted, found)["AP"] for name, found in results.items()}
+    return {name: coco_ap(wanted, found) for name, found in results.items()}
 
 
 def moved_page(page: dict, corrupted: Corrupted) -> dict:

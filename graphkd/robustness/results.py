@@ -9,54 +9,60 @@ from tabulate import tabulate
 
 from graphkd.errors import UserError
 from graphkd.io import write_json
+from graphkd.tasks.base import Metric
 
 FORMAT = 1
 CLEAN = "clean"
-DASH = "–"
+_LOSS = Metric("mean loss", higher_is_better=False, unit="%")
 
 Cells = Mapping[str, float | None]
 
 
 class Record:
-    """AP by detector and cell, with the settings that they hold for.
+    """The primary metric by model and cell, with the settings that the numbers hold for.
 
     A cell is `clean` or one kind of corruption at one severity, see `cell_name`.
 
     Attributes:
-        cells: detector's name -> cell -> AP in 0..100, or None where nothing could be measured.
+        cells: model's name -> cell -> value, or None where nothing could be measured. The file
+            calls it "ap", whatever the metric.
     """
 
-    def __init__(self, path: Path | None, settings: Mapping, weights: Mapping[str, str]):
+    def __init__(
+        self, path: Path | None, settings: Mapping, weights: Mapping[str, str], *, metric: Metric
+    ):
         """Opens a record and reads what an earlier run with the same settings wrote.
 
         Args:
             path: json to read, if it exists, and to write; None keeps nothing.
             settings: what all cells depend on, as json values.
-            weights: detector's name -> checksum of its file. Names may come and go between runs.
+            weights: model's name -> checksum of its file. Names may come and go between runs.
+            metric: that is measured.
 
         Raises:
             UserError: the json is of another kind, or its cells were measured otherwise.
         """
         self.path, self.settings, self.weights = path, dict(settings), dict(weights)
+        self.metric = metric
         self.cells: dict[str, dict[str, float | None]] = {name: {} for name in weights}
         self._others: dict = {}
         if path is not None and path.exists():
             self._read(path)
 
-    def add(self, cell: str, aps: Cells) -> None:
-        """Keeps the AP of some detectors in one cell, and writes the json."""
-        for name, ap in aps.items():
-            self.cells[name][cell] = ap
+    def add(self, cell: str, values: Cells) -> None:
+        """Keeps the values of some models in one cell, and writes the json."""
+        for name, value in values.items():
+            self.cells[name][cell] = value
         self._save()
 
     def missing(self, cell: str) -> list[str]:
-        """The detectors without a number in this cell."""
+        """The models without a number in this cell."""
         return [name for name, cells in self.cells.items() if cell not in cells]
 
     def chosen(
         self, kinds: Sequence[str], severities: Sequence[int]
     ) -> dict[str, dict[str, float | None]]:
-        """The clean AP and the cells of some kinds and severities, by detector."""
+        """The clean value and the cells of some kinds and severities, by model."""
         wanted = {CLEAN, *(cell_name(kind, s) for kind in kinds for s in severities)}
         return {
             name: {cell: ap for cell, ap in cells.items() if cell in wanted}
@@ -68,7 +74,7 @@ class Record:
             return
         models = dict(self._others)
         for name, cells in self.cells.items():
-            summary = asdict(summarise(cells))
+            summary = asdict(summarise(cells, metric=self.metric))
             models[name] = {"weights": self.weights[name], "summary": summary, "ap": cells}
         content = {"format": FORMAT, "settings": self.settings, "models": models}
         write_json(self.path, content)
@@ -105,13 +111,13 @@ class Record:
 
 @dataclass(frozen=True)
 class RobustSummary:
-    """One detector over all corruptions; None where nothing could be measured.
+    """One model over all corruptions; None where nothing could be measured.
 
     Attributes:
-        clean: AP on the clean pages, 0..100.
-        mean_ap: mean AP over the corruptions.
-        mean_loss: mean over the corruptions of 100 (1 - AP corrupted / AP clean), in percent; below
-            0 where the corruption helps.
+        clean: the metric on the clean pages.
+        mean_ap: its mean over the corruptions, whatever the metric; the name is that of the file.
+        mean_loss: mean over the corruptions of how much worse the metric gets, in percent of its
+            clean value: 100 (1 - AP corrupted / AP clean) for AP. Below 0 where corruption helps.
     """
 
     clean: float | None
@@ -124,20 +130,21 @@ def cell_name(kind: str, severity: int) -> str:
     return f"{kind} {severity}"
 
 
-def summarise(cells: Cells) -> RobustSummary:
-    """The summary of one detector's AP by cell.
+def summarise(cells: Cells, *, metric: Metric) -> RobustSummary:
+    """The summary of one model's values by cell.
 
     Args:
-        cells: AP in 0..100 by `cell_name()`, and under `clean`. Cells with None are left out.
+        cells: values by `cell_name()`, and under `clean`. Cells with None are left out.
+        metric: what they are values of.
     """
     clean = cells.get(CLEAN)
-    corrupted = [ap for name, ap in cells.items() if name != CLEAN and ap is not None]
+    corrupted = [value for name, value in cells.items() if name != CLEAN and value is not None]
     if not corrupted:
         return RobustSummary(clean, None, None)
-    mean_ap = sum(corrupted) / len(corrupted)
+    mean = sum(corrupted) / len(corrupted)
     # The mean of the ratios, since all have the same denominator.
-    mean_loss = 100 * (1 - mean_ap / clean) if clean else None
-    return RobustSummary(clean, mean_ap, mean_loss)
+    mean_loss = 100 * metric.gain(clean, mean) / clean if clean else None
+    return RobustSummary(clean, mean, mean_loss)
 
 
 def table(
@@ -145,25 +152,28 @@ def table(
     *,
     kinds: Sequence[str],
     severities: Sequence[int],
+    metric: Metric,
     form: str = "simple",
 ) -> str:
-    """AP by corruption as text: a row a kind, a column a detector, severities side by side.
+    """The metric by corruption as text: a row a kind, a column a model, severities side by side.
 
     Args:
-        models: column name -> AP by cell.
+        models: column name -> value by cell.
         kinds: rows, in order.
         severities: shown in each field, in order.
+        metric: what the values are.
         form: "simple" for a terminal, "github" for markdown.
     """
-    summaries = [summarise(cells) for cells in models.values()]
-    rows = [["none (clean)", *(_tenths(each.clean) for each in summaries)]]
+    summaries = [summarise(cells, metric=metric) for cells in models.values()]
+    rows = [["none (clean)", *(metric.text(each.clean) for each in summaries)]]
     for kind in kinds:
         names = [cell_name(kind, severity) for severity in severities]
-        fields = (" / ".join(_tenths(cells.get(n)) for n in names) for cells in models.values())
+        fields = (" / ".join(metric.text(cells.get(n)) for n in names) for cells in models.values())
         rows.append([kind, *fields])
-    rows.append(["mean AP over corruptions", *(_tenths(each.mean_ap) for each in summaries)])
-    rows.append(["mean loss (%)", *(_tenths(each.mean_loss) for each in summaries)])
-    heading = f"AP, corruption at severity {' / '.join(map(str, severities))}"
+    means = (metric.text(each.mean_ap) for each in summaries)
+    rows.append([f"mean {metric.name} over corruptions", *means])
+    rows.append(["mean loss (%)", *(_LOSS.text(each.mean_loss) for each in summaries)])
+    heading = f"{metric.title}, corruption at severity {' / '.join(map(str, severities))}"
     return tabulate(
         rows,
         headers=[heading, *models],
@@ -171,7 +181,3 @@ def table(
         disable_numparse=True,
         colalign=("left", *["right"] * len(models)),
     )
-
-
-def _tenths(value: float | None) -> str:
-    return DASH if value is None else f"{value:.1f}"

@@ -206,7 +206,7 @@ class Task(ABC):
         raise UserError(f"predict does not know the task {self.name} yet")
 
     def export(self, stored: Any) -> Any:
-        """How a model file of this task becomes an exported file; see `graphkd.export`.
+        """The `graphkd.export.job.Exporter` of a model file of this task.
 
         Args:
             stored: a `graphkd.modelfile.ModelFile`.

@@ -83,5 +83,10 @@ class LayoutTask(Task):
         """The score of each class from which a box is shown: best F1 on the validation pages."""
         return {}
 
+    def export(self, stored: Any) -> Any:
+        from graphkd.export.boxes import BoxExporter
+
+        return BoxExporter(stored)
+
 
 TASK = LayoutTask()

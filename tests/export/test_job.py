@@ -10,6 +10,7 @@ from graphkd.errors import UserError
 from graphkd.export.files import Signature, open_torchscript
 from graphkd.export.job import SUFFIX, Comparison, ExportOptions, export, report
 from graphkd.modelfile import read_model, write_safetensors
+from graphkd.tasks.layout import LayoutTask
 from tests.export.sample import page, stored
 
 
@@ -172,7 +173,7 @@ class LineExporter:
 def test_another_task_brings_its_own_network_and_comparison(
     to, int8, weights, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("graphkd.export.job.exporter_of", LineExporter)
+    monkeypatch.setattr(LayoutTask, "export", lambda task, stored: LineExporter(stored))
     out = tmp_path / f"line{SUFFIX[to]}"
     result = export(ExportOptions(weights, to=to, int8=int8, out=out), progress=False)
     assert result.comparison.faults == () and out.is_file()

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from graphkd.cli import main
 from graphkd.data.mapper import PageMapper
 from graphkd.engine.run import evaluate_weights
 from graphkd.errors import COMMAND, UserError
-from graphkd.modelfile import inference_config
+from graphkd.modelfile import inference_config, read_model
 from graphkd.robustness import corrupt
 from graphkd.robustness.measure import (
     PageSet,
@@ -24,6 +25,7 @@ from graphkd.robustness.measure import (
     settings_of,
 )
 from graphkd.robustness.results import Record
+from graphkd.tasks.layout import TASK
 from tests.own_data import CLASSES, write_coco
 from tests.small import small_cfg, small_model
 
@@ -83,7 +85,8 @@ def numbers(weights, kinds, severities, path=None, limit=None, seed=0):
     pages = load_pages(NAME).thinned(limit)
     found = load_contenders([str(w) for w in weights], classes=pages.classes, data=NAME)
     names = {contender.name: contender.checksum for contender in found}
-    record = Record(path, settings_of(pages, seed=seed), names)
+    metric = TASK.primary_metric
+    record = Record(path, settings_of(pages, seed=seed), names, metric=metric)
     measure(found, pages, kinds=kinds, severities=severities, seed=seed, record=record)
     return record.cells
 
@@ -186,6 +189,16 @@ def test_wrong_classes_names_and_data(data, weights):
     with pytest.raises(UserError, match="--images"):
         load_pages(str(data / "0.json"))
     assert load_pages(str(data / "0.json"), data / "images").classes == CLASSES
+
+
+def test_models_of_another_task_are_refused(weights, monkeypatch):
+    def read_other(path):
+        stored = read_model(path)
+        return replace(stored, header=replace(stored.header, task="text_recognition"))
+
+    monkeypatch.setattr("graphkd.robustness.measure.read_model", read_other)
+    with pytest.raises(UserError, match="for the task text_recognition; robust measures layout"):
+        load_contenders([str(next(iter(weights)))], classes=CLASSES, data=NAME)
 
 
 def test_the_command(data, weights, tmp_path, capsys):

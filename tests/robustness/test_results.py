@@ -4,16 +4,18 @@ import pytest
 
 from graphkd.errors import UserError
 from graphkd.robustness.results import Record, RobustSummary, cell_name, summarise, table
+from graphkd.tasks.base import Metric
 
+AP, CER = Metric("AP"), Metric("CER", higher_is_better=False, digits=2, unit="%")
 SETTINGS = {"data": "pages", "seed": 0, "pages": 4}
 
 
 def test_a_record_goes_on_where_it_stopped(tmp_path):
     path = tmp_path / "new" / "robust.json"
-    first = Record(path, SETTINGS, {"a": "11", "b": "22"})
+    first = Record(path, SETTINGS, {"a": "11", "b": "22"}, metric=AP)
     first.add("clean", {"a": 40.0, "b": None})
     first.add("rotation 1", {"a": 30.0})
-    again = Record(path, SETTINGS, {"a": "11", "b": "22"})
+    again = Record(path, SETTINGS, {"a": "11", "b": "22"}, metric=AP)
     assert again.cells == {"a": {"clean": 40.0, "rotation 1": 30.0}, "b": {"clean": None}}
     assert again.missing("clean") == []
     assert again.missing("rotation 1") == ["b"]
@@ -22,8 +24,8 @@ def test_a_record_goes_on_where_it_stopped(tmp_path):
 
 def test_other_models_are_kept_and_new_ones_start_empty(tmp_path):
     path = tmp_path / "robust.json"
-    Record(path, SETTINGS, {"a": "11"}).add("clean", {"a": 40.0})
-    second = Record(path, SETTINGS, {"b": "22"})
+    Record(path, SETTINGS, {"a": "11"}, metric=AP).add("clean", {"a": 40.0})
+    second = Record(path, SETTINGS, {"b": "22"}, metric=AP)
     assert second.cells == {"b": {}}
     second.add("clean", {"b": 20.0})
     models = json.loads(path.read_text())["models"]
@@ -32,7 +34,7 @@ def test_other_models_are_kept_and_new_ones_start_empty(tmp_path):
 
 
 def test_only_what_was_asked_for_counts():
-    record = Record(None, SETTINGS, {"a": "11"})
+    record = Record(None, SETTINGS, {"a": "11"}, metric=AP)
     for cell in ("clean", "rotation 1", "rotation 2", "speckle 1"):
         record.add(cell, {"a": 1.0})
     assert list(record.chosen(["rotation"], [1])["a"]) == ["clean", "rotation 1"]
@@ -48,10 +50,10 @@ def test_only_what_was_asked_for_counts():
 )
 def test_numbers_of_other_settings_are_refused(tmp_path, settings, weights, message):
     path = tmp_path / "robust.json"
-    Record(path, SETTINGS, {"a": "11"}).add("clean", {"a": 40.0})
+    Record(path, SETTINGS, {"a": "11"}, metric=AP).add("clean", {"a": 40.0})
     before = path.read_text()
     with pytest.raises(UserError, match=message):
-        Record(path, settings, weights)
+        Record(path, settings, weights, metric=AP)
     assert path.read_text() == before
 
 
@@ -60,7 +62,7 @@ def test_another_file_is_not_overwritten(tmp_path, text):
     path = tmp_path / "notes.json"
     path.write_text(text)
     with pytest.raises(UserError, match="name another --json"):
-        Record(path, SETTINGS, {"a": "11"})
+        Record(path, SETTINGS, {"a": "11"}, metric=AP)
     assert path.read_text() == text
 
 
@@ -75,17 +77,17 @@ CELLS = {
 
 def test_a_hand_worked_summary():
     # 1 - 30/40, 1 - 10/40, 1 - 44/40, 1 - 20/40 = 0.25, 0.75, -0.1, 0.5; their mean is 0.35.
-    found = summarise(CELLS)
+    found = summarise(CELLS, metric=AP)
     assert (found.clean, found.mean_ap) == (40.0, 26.0)
     assert found.mean_loss == pytest.approx(35.0)
 
 
 def test_what_could_not_be_measured_is_left_out():
-    assert summarise({**CELLS, "warping 1": None}) == summarise(CELLS)
-    assert summarise({"clean": 40.0}) == RobustSummary(40.0, None, None)
-    assert summarise({}) == RobustSummary(None, None, None)
+    assert summarise({**CELLS, "warping 1": None}, metric=AP) == summarise(CELLS, metric=AP)
+    assert summarise({"clean": 40.0}, metric=AP) == RobustSummary(40.0, None, None)
+    assert summarise({}, metric=AP) == RobustSummary(None, None, None)
     # Without a clean AP there is nothing to lose.
-    assert summarise({"clean": 0.0, "rotation 1": 1.0}) == RobustSummary(0.0, 1.0, None)
+    assert summarise({"clean": 0.0, "rotation 1": 1.0}, metric=AP) == RobustSummary(0.0, 1.0, None)
 
 
 def test_the_table():
@@ -94,6 +96,7 @@ def test_the_table():
         {"big": CELLS, "small": other},
         kinds=["rotation", "speckle"],
         severities=[1, 3],
+        metric=AP,
         form="github",
     )
     rows = [[field.strip() for field in line.strip("|").split("|")] for line in text.splitlines()]
@@ -107,3 +110,11 @@ def test_the_table():
 
 def test_cell_names():
     assert cell_name("ink-holdout", 2) == "ink-holdout 2"
+
+
+def test_an_error_gets_worse_by_growing():
+    cells = {"clean": 4.0, "rotation 1": 5.0, "rotation 2": 9.0}
+    # 100 (5 - 4) / 4 and 100 (9 - 4) / 4 are 25 and 125.
+    assert summarise(cells, metric=CER) == RobustSummary(4.0, 7.0, 75.0)
+    text = table({"m": cells}, kinds=["rotation"], severities=[1, 2], metric=CER)
+    assert "CER (%), corruption" in text and "5.00 / 9.00" in text and "mean CER over" in text
