@@ -18,7 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     actions = parser.add_subparsers(dest="action", required=True, metavar="{make,sheet}")
     make = actions.add_parser("make", help="write pages with their annotations")
-    make.add_argument("--name", choices=("pages", "pages_tiny"), help="data set (default: both)")
+    make.add_argument(
+        "--name", choices=("pages", "pages_tiny", "pages_mini"), help="data set (default: all)"
+    )
     make.add_argument("--split", choices=("train", "val", "test"), help="split (default: all)")
     make.add_argument(
         "--out", type=Path, help="write pages of your own choice to this new folder instead"

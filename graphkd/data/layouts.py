@@ -171,8 +171,8 @@ class GeneratedLayout:
 
 GENERATED: tuple[GeneratedLayout, ...] = tuple(
     GeneratedLayout(
-        name=f"{prefix}{tiny}_{split}",
-        source=f"pages{tiny}",
+        name=f"{prefix}{size}_{split}",
+        source=f"pages{size}",
         split=split,
         json_name=json_name,
         classes=classes,
@@ -182,7 +182,7 @@ GENERATED: tuple[GeneratedLayout, ...] = tuple(
         ("pages", "annotations_5.json", PUBLAYNET_CLASSES, PUBLAYNET_TEXT),
         ("pages11", "annotations_11.json", DOCLAYNET_CLASSES, DOCLAYNET_TEXT),
     )
-    for tiny in ("", "_tiny")
+    for size in ("", "_tiny", "_mini")
     for split in _ALL
 )
 

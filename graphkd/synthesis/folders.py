@@ -51,14 +51,19 @@ SPLITS: dict[str, dict[str, Split]] = {
         "val": Split(200, 2, 1024),
         "test": Split(300, 3, 1024),
     },
+    "pages_mini": {
+        "train": Split(400, 1, 384),
+        "val": Split(60, 2, 384),
+        "test": Split(100, 3, 384),
+    },
     "pages_tiny": {
         "train": Split(1200, 1, 384),
         "val": Split(150, 2, 384),
         "test": Split(200, 3, 384),
     },
 }
-"""Splits of the two generated data sets; a page draws from [seed, index], so splits never share a
-page."""
+"""Splits of the generated data sets. A page draws from [seed, index], so splits never share a page;
+`pages_mini` is the beginning of `pages_tiny`."""
 
 
 def generate(
@@ -128,7 +133,7 @@ def ensure(root: Path, name: str, split: str) -> Path:
 
     Args:
         root: the folder of all data sets ($DETECTRON2_DATASETS).
-        name: `pages` or `pages_tiny`.
+        name: `pages`, `pages_tiny` or `pages_mini`.
         split: `train`, `val` or `test`.
 
     Returns:
