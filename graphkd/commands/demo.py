@@ -42,11 +42,13 @@ def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from graphkd.config import project_path
-    from graphkd.demo import run_demo
+    from graphkd.demo import PAIR, run_demo
 
     out = Path(args.out) if args.out else project_path("output/demo")
+    # The plan is for the generated pages; other data train as the yaml says.
+    config = args.config or (PAIR if args.data else None)
     run_demo(
-        args.config,
+        config,
         out=out,
         overrides=overrides_of(args),
         minutes=args.minutes,
