@@ -11,7 +11,7 @@ from graphkd.demo import demo_parts, measure_pace, run_demo
 from graphkd.demo_plan import LEVELS, Pace, StepTimes
 from graphkd.errors import UserError
 
-KEYS = {"role", "method", "params", "AP", "AP50", "AP75", "seconds", "weights"}
+KEYS = {"role", "method", "task", "params", "AP", "AP50", "AP75", "seconds", "weights"}
 
 
 @pytest.fixture(scope="module")
