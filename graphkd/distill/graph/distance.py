@@ -1,5 +1,4 @@
-"""How far the student's nodes and edge profiles are from the teacher's; nothing about which nodes
-there are.
+"""How far the student's nodes and edge profiles are from the teacher's.
 
 Evidence: node imitation plus edge imitation [2nd]; weighted edge distillation via Mahalanobis
 distance, edges told apart by the types of their ends [paper]; the distance between two edge
@@ -34,9 +33,9 @@ def oas_shrinkage(covariance: Tensor, *, count: Tensor, width: Tensor | int) -> 
     """Oracle approximating shrinkage (Chen, Wiesel, Eldar, Hero 2010, equation 23).
 
     Args:
-        covariance: (p, p) maximum likelihood estimate; rows and columns outside the data are 0.
-        count: scalar, samples behind it.
-        width: p without the rows that are outside the data.
+        covariance: (p, p) maximum likelihood estimate of `count` samples.
+        count: scalar.
+        width: p, without the rows and columns that are 0 as they hold no data.
 
     Returns:
         Scalar rho in 0..1; 1 for a zero matrix and for two samples of width two.
@@ -86,11 +85,7 @@ def profile_metric(
 
 
 def profile_squares(difference: Tensor, metric: ProfileMetric | None) -> Tensor:
-    """Squared length of every row of `difference` (n, n), Euclidean for None.
-
-    Returns:
-        (n,) `scale * ||L^-1 d||^2`, in the unit of `difference` squared.
-    """
+    """Squared length `scale * ||L^-1 d||^2` of every row d of (n, n), Euclidean for None; (n,)."""
     if metric is None or not len(difference):
         return difference.square().sum(1)
     white = torch.linalg.solve_triangular(metric.factor, difference.T, upper=False)
@@ -108,7 +103,7 @@ def edge_distance(
     type_weights: tuple[float, float, float] = (0.5, 1.0, 1.0),
 ) -> Tensor:
     """Half the mean squared difference of edges, averaged within every edge type, then over the
-    types present.
+    types present; a scalar >= 0, 0 for no nodes.
 
     Every type is measured alone: the difference of the other types is set to 0 before the metric
     sees it, so each term is >= 0 and, at full shrinkage, exactly the mean squared error of its
@@ -122,9 +117,6 @@ def edge_distance(
         metric: teacher's metric; None for Euclidean.
         edge_weights: (n, n) factor of every squared difference; None for 1.
         type_weights: of text-text, text-nontext and nontext-nontext edges.
-
-    Returns:
-        Scalar >= 0; 0 for no nodes.
     """
     text = (is_text & present).to(teacher_edges)
     other = (~is_text & present).to(teacher_edges)
@@ -150,10 +142,7 @@ def node_squares(difference: Tensor, slots: Tensor, sizes: Tensor) -> Tensor:
     Args:
         difference: (n, D) student minus teacher of every member region.
         slots: (n,) int64 node of every region.
-        sizes: (n,) members of every node, 0 for an unused slot.
-
-    Returns:
-        (n,) per slot; 0 for an unused one.
+        sizes: (n,) members of every node; an unused slot has none and gets 0.
     """
     sums = torch.zeros_like(difference).index_add_(0, slots, difference)
     lengths = torch.linalg.vector_norm(sums, dim=1)

@@ -1,4 +1,4 @@
-"""What an edge between two nodes is: cosine or Mahalanobis affinity, and its weight; no loss here.
+"""What an edge between two nodes is: cosine or Mahalanobis affinity, and its weight.
 
 Evidence: edges are cosine similarities of a complete graph [2nd, code of the parent DSIG]; the word
 Mahalanobis distance [paper]; Mahalanobis affinities and edge weights with a running within-class
@@ -27,15 +27,10 @@ class _Gram(torch.autograd.Function):
 
 
 def cosine_affinity(rows: Tensor, *, eps: float = 1e-12) -> Tensor:
-    """Cosines of all pairs of rows.
+    """Cosines of all pairs of rows (n, D), (n, n) in -1..1.
 
-    Args:
-        rows: (n, D); the width cancels, so two networks of different width have comparable edges.
-        eps: smallest squared length; a shorter row has cosine 0 with all and no gradient from its
-            length.
-
-    Returns:
-        (n, n) in -1..1, symmetric.
+    The width cancels, so two networks of different width have comparable edges. A row whose squared
+    length is below `eps` has cosine 0 with all and no gradient from its length.
     """
     gram = _Gram.apply(rows)
     scale = gram.diagonal().clamp(min=eps).rsqrt()
@@ -43,37 +38,26 @@ def cosine_affinity(rows: Tensor, *, eps: float = 1e-12) -> Tensor:
 
 
 def class_sums(rows: Tensor, labels: Tensor, *, num_labels: int) -> Tensor:
-    """Sums of the rows of every label, and in the last column their number.
-
-    Args:
-        rows: (n, C) descriptors.
-        labels: (n,) int64 in 0..num_labels - 1.
-        num_labels: number of classes, background included.
-
-    Returns:
-        (num_labels, C + 1); zeros for a label without rows.
+    """Sums of the rows (n, C) of every label and, in the last column, their number; zeros for a
+    label without rows. Labels are (n,) int64 in 0..num_labels - 1; returns (num_labels, C + 1).
     """
     member = (labels[:, None] == torch.arange(num_labels, device=labels.device)).to(rows)
     return member.T @ torch.cat([rows, rows.new_ones(len(rows), 1)], 1)
 
 
-def within_class_scatter(
-    rows: Tensor, labels: Tensor, *, num_labels: int, sums: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Sum of squares around class means.
+def within_class_scatter(rows: Tensor, labels: Tensor, *, sums: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum of squares of (n, C) rows with (n,) int64 labels around the means of their classes.
 
     Args:
-        rows: (n, C) descriptors.
-        labels: (n,) int64 in 0..num_labels - 1.
-        num_labels: number of classes, background included.
-        sums: `class_sums` of a larger batch that these rows are a part of, whose means and degrees
-            of freedom count; None where they are all.
+        rows: descriptors.
+        labels: in 0..num_labels - 1.
+        sums: `class_sums` of these rows, or of a larger batch that they are a part of, whose means
+            and degrees of freedom then count.
 
     Returns:
         The (C, C) scatter and its degrees of freedom, n - classes present (scalar, 0 for no rows);
         of a part its share of them by rows, so that both add up over the parts.
     """
-    sums = class_sums(rows, labels, num_labels=num_labels) if sums is None else sums
     counts = sums[:, -1]
     means = sums[:, :-1] / counts.clamp(min=1)[:, None]
     rest = rows - means[labels]
@@ -82,16 +66,11 @@ def within_class_scatter(
 
 
 def covariance_factor(scatter: Tensor, dof: Tensor, *, min_shrinkage: float) -> Tensor:
-    """Cholesky factor of the shrunk covariance `scatter / dof`.
+    """Cholesky factor (C, C) of the shrunk covariance `scatter / dof`.
 
-    Args:
-        scatter: (C, C).
-        dof: scalar degrees of freedom; with 0 the factor is the identity.
-        min_shrinkage: least share of the scaled identity, 0..1; the OAS estimate where that is
-            larger.
-
-    Returns:
-        (C, C) lower triangular; the diagonal metric where the factorisation fails.
+    The share of the scaled identity is `min_shrinkage` or the OAS estimate, where that is larger.
+    The factor is the identity for no degrees of freedom, and diagonal where the factorisation
+    fails.
     """
     width = len(scatter)
     identity = torch.eye(width, dtype=scatter.dtype, device=scatter.device)
@@ -106,15 +85,10 @@ def covariance_factor(scatter: Tensor, dof: Tensor, *, min_shrinkage: float) -> 
 
 
 def squared_mahalanobis(rows: Tensor, factor: Tensor) -> Tensor:
-    """D2 of all pairs of rows under the covariance `factor @ factor.T`.
+    """D2 of all pairs of rows (n, C) under the covariance `factor @ factor.T`, (n, n) >= 0.
 
-    Args:
-        rows: (n, C).
-        factor: (C, C) lower triangular, positive diagonal.
-
-    Returns:
-        (n, n) >= 0, symmetric, 0 on the diagonal up to rounding; 2 * C on average for two samples
-        of one class.
+    `factor` is (C, C) lower triangular with a positive diagonal. Two samples of one class have 2 C
+    on average.
     """
     if not len(rows):
         return rows.new_zeros(0, 0)
@@ -149,14 +123,8 @@ def variation(distances: Tensor, present: Tensor) -> Tensor:
 
 
 def mahalanobis_weights(distances: Tensor, present: Tensor) -> Tensor:
-    """Edge weights: the teacher's D2 over its median, within 0.1..10.
-
-    Args:
-        distances: (n, n) the teacher's D2 between nodes.
-        present: (n,) bool, which rows are nodes.
-
-    Returns:
-        (n, n); 1 everywhere where there is no pair.
+    """Edge weights (n, n): the teacher's D2 over its median among the nodes `present` (n,), within
+    0.1..10; 1 everywhere where there is no pair.
     """
     pairs = _pairs(present)
     median = torch.where(pairs, distances, torch.nan).flatten().nanmedian()

@@ -48,7 +48,7 @@ def merge_regions(
         types: (n,) copies of one region have one type.
         is_text: (n,) bool, the regions that merge.
         is_nontext: (n,) bool, the other foreground regions.
-        neighbours: see `nearest`.
+        neighbours: nearest boxes that count as neighbours, see `nearest`.
 
     Returns:
         (n,) int64 group of every region, named by its first member, on the device of `types`.

@@ -43,20 +43,9 @@ class NodePlan:
         """(n,) bool, which slots hold a node."""
         return self.sizes > 0
 
-    @property
-    def is_text(self) -> Tensor:
-        """(n,) bool, which slots hold a text node."""
-        return (self.types == TEXT) & self.present
-
-    @property
-    def is_nontext(self) -> Tensor:
-        """(n,) bool, which slots hold a foreground node that is no text."""
-        return (self.types == NONTEXT) & self.present
-
-    @property
-    def is_background(self) -> Tensor:
-        """(n,) bool, which slots hold a background node."""
-        return (self.types == BACKGROUND) & self.present
+    def of_type(self, kind: int) -> Tensor:
+        """(n,) bool, which slots hold a node of type `TEXT`, `NONTEXT` or `BACKGROUND`."""
+        return (self.types == kind) & self.present
 
     @property
     def assignment(self) -> Tensor:
@@ -92,13 +81,10 @@ class InstanceGraph:
 
 
 def background_cross_entropy(teacher_logits: Tensor) -> Tensor:
-    """How surprised the teacher would be if a region were background.
+    """How surprised the teacher would be if a region were background, (R,) nats >= 0.
 
-    Args:
-        teacher_logits: (R, K + 1) class logits in the teacher's own class list, background last.
-
-    Returns:
-        (R,) cross entropy in nats, >= 0; 0.6 is a background probability of 0.549.
+    `teacher_logits` are (R, K + 1) in the teacher's own class list, background last. A loss of 0.6
+    is a background probability of 0.549.
     """
     return -F.log_softmax(teacher_logits.float(), dim=1)[:, -1]
 
@@ -111,7 +97,7 @@ def select_regions(
     min_loss: float,
     max_background: int,
 ) -> Tensor:
-    """Picks all foreground and the hardest background regions of one image.
+    """All foreground and the hardest background regions of one image, (n,) int64 ascending rows.
 
     Args:
         labels: (R,) class of every region, `background` for background.
@@ -119,10 +105,6 @@ def select_regions(
         background_losses: (R,) output of `background_cross_entropy`; None for no background nodes.
         min_loss: background below this loss stays out.
         max_background: at most this many background regions, the largest losses first.
-
-    Returns:
-        (n,) int64 rows in ascending order; empty for an image without foreground and hard
-        background.
     """
     chosen = labels != background
     if background_losses is not None and max_background > 0 and len(labels):
@@ -159,7 +141,7 @@ def plan_nodes(
         types: (n,) int64 types.
         boxes: (n, 4) boxes of these regions.
         similarity: (n, n) the teacher's cosines, which decide what merges; None to merge nothing.
-        neighbours: see `merge_regions`.
+        neighbours: nearest boxes that count as neighbours, see `merge.nearest`.
     """
     if similarity is None:
         slots = torch.arange(len(regions), device=regions.device)
@@ -186,12 +168,8 @@ def pool_edges(edges: Tensor, plan: NodePlan) -> Tensor:
 
 
 def describe(plan: NodePlan, boxes: Tensor, edges: Tensor) -> InstanceGraph:
-    """Removes unused slots of a plan.
-
-    Args:
-        plan: the plan.
-        boxes: (n, 4) boxes of the plan's regions.
-        edges: (n, n) the teacher's edges of nodes, as `pool_edges` gives them.
+    """The graph of a plan without its unused slots, with the (n, 4) boxes of the plan's regions and
+    the teacher's (n, n) edges of nodes, as `pool_edges` gives them.
     """
     used = plan.present.nonzero().flatten()
     place = torch.zeros_like(plan.slots)

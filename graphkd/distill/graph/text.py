@@ -1,5 +1,4 @@
-"""The text / non-text test on feature covariance and ways to find its threshold; no running state
-here.
+"""The text / non-text test on feature covariance and ways to find its threshold.
 
 Evidence: regions are sorted into text and non-text by their covariance [paper]; text has the higher
 covariance [2nd], but varies over fewer directions on every page set measured here; the statistic,
@@ -59,15 +58,10 @@ def covariance_spread(features: Tensor, *, shrink: float = 0.1, eps: float = 1e-
 
 
 def score_histogram(scores: Tensor, is_text: Tensor, weights: Tensor) -> Tensor:
-    """Counts z-scores in `BINS` bins over -4..4, the outer bins open.
+    """Counts z-scores (n,) in `BINS` bins over -4..4, the outer bins open.
 
-    Args:
-        scores: (n,) z-scores.
-        is_text: (n,) bool, whether the region's class is text.
-        weights: (n,) 1 to count a region, 0 to leave it out.
-
-    Returns:
-        (2, BINS): row 0 non-text, row 1 text.
+    `is_text` (n,) says whether a region's class is text, `weights` (n,) is 1 to count it and 0 to
+    leave it out. Returns (2, BINS): row 0 non-text, row 1 text.
     """
     bins = ((scores.clamp(-LIMIT, LIMIT) + LIMIT) * (BINS / (2 * LIMIT))).long().clamp(0, BINS - 1)
     counts = scores.new_zeros(2 * BINS)
@@ -75,10 +69,8 @@ def score_histogram(scores: Tensor, is_text: Tensor, weights: Tensor) -> Tensor:
 
 
 def fit_threshold(histogram: Tensor) -> TextThreshold:
-    """The threshold and sign of best balanced accuracy (Youden's J), with the area under the curve.
-
-    Args:
-        histogram: (2, BINS) counts of `score_histogram`, decayed or not.
+    """The threshold and sign of best balanced accuracy (Youden's J), with the area under the curve,
+    of a (2, BINS) `score_histogram`, decayed or not.
     """
     totals = histogram.sum(1, keepdim=True)
     nontext, text = histogram / totals.clamp(min=1e-12)
@@ -106,11 +98,8 @@ def _longest_run(marked: Tensor) -> Tensor:
 
 
 def otsu_threshold(scores: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
-    """Otsu's threshold of one image's scores, exact over all splits.
-
-    Args:
-        scores: (n,).
-        counted: (n,) bool, the scores to look at.
+    """Otsu's threshold of the scores (n,) of one image where `counted` (n,) holds, exact over all
+    splits.
 
     Returns:
         The threshold (the middle of the gap) and the share of variance between the two sides, 0..1;

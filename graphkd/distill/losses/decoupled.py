@@ -13,7 +13,7 @@ from graphkd.distill.losses.functional import (
 )
 from graphkd.distill.losses.levels import LevelPair, level_adapters, level_pairs
 from graphkd.distill.losses.options import need_same_classes, need_two_stage, number, one_of
-from graphkd.distill.outputs import Outputs, Regions, Targets
+from graphkd.distill.outputs import Outputs, Targets
 
 
 def own_levels(boxes: Tensor, *, num_levels: int, finest_stride: int) -> Tensor:
@@ -58,15 +58,12 @@ def object_masks(boxes: tuple[Tensor, ...], pairs: list[LevelPair]) -> list[Tens
     """
     finest = pairs[0].stride
     levels = [own_levels(each, num_levels=len(pairs), finest_stride=finest) for each in boxes]
-    return [
-        stack(
-            [
-                object_cells(each[level == index], stride=pair.stride, size=pair.size).any(0)
-                for each, level in zip(boxes, levels, strict=True)
-            ]
-        )
-        for index, pair in enumerate(pairs)
-    ]
+    masks = []
+    for index, pair in enumerate(pairs):
+        own = [each[level == index] for each, level in zip(boxes, levels, strict=True)]
+        cells = [object_cells(each, stride=pair.stride, size=pair.size).any(0) for each in own]
+        masks.append(stack(cells))
+    return masks
 
 
 def masked_error(pair: LevelPair, mask: Tensor) -> Tensor:
@@ -78,18 +75,6 @@ def masked_error(pair: LevelPair, mask: Tensor) -> Tensor:
     sums = torch.where(mask, error, torch.zeros_like(error)).sum((1, 2))
     count = mask.sum((1, 2))
     return mean_of_present(sums / (2 * count.clamp(min=1)), count > 0)
-
-
-def class_terms(
-    student: Regions, teacher: Regions, targets: Targets, *, temperature: float
-) -> tuple[Tensor, Tensor]:
-    """T^2 KL of the class scores, a mean over foreground and one over background regions."""
-    divergence = softened_kl(student.logits, teacher.logits, temperature=temperature)
-    foreground = targets.region_labels < targets.num_classes
-    return (
-        mean_over_images(divergence, student.counts, where=foreground),
-        mean_over_images(divergence, student.counts, where=~foreground),
-    )
 
 
 @register("decoupled")
@@ -114,30 +99,28 @@ class Decoupled(DistillLoss):
         object_class_weight: float = 2.0,
         background_class_weight: float = 2.0,
         temperature: float = 1.0,
-        kernel: int = 3,
         start: str = "small",
     ):
         """Makes the adapters.
 
         Args:
             context: facts about the pair.
-            object_weight: factor of the squared error on cells of objects.
-            background_weight: factor of the squared error on the other cells.
-            object_class_weight: factor of the class term of foreground regions; 0 for none.
-            background_class_weight: factor of the class term of background regions; 0 for none.
+            object_weight: of the squared error on cells of objects.
+            background_weight: of the squared error on the other cells.
+            object_class_weight: of the class term of foreground regions; 0 for none.
+            background_class_weight: of the class term of background regions; 0 for none.
             temperature: T of the class scores.
-            kernel: 1 or 3, width of the convolution from student to teacher channels, which is
-                there at equal widths too, as in the release.
-            start: of these convolutions: small (almost 0, the release) or identity (ours; the
-                identity at equal widths).
+            start: of the 3x3 convolutions from student to teacher channels, which are there at
+                equal widths too: small (almost 0, the release) or identity (ours).
         """
         super().__init__()
-        self.weights = {
-            "object": number("object_weight", object_weight),
-            "background": number("background_weight", background_weight),
-            "object_class": number("object_class_weight", object_class_weight),
-            "background_class": number("background_class_weight", background_class_weight),
+        given = {
+            "object": object_weight,
+            "background": background_weight,
+            "object_class": object_class_weight,
+            "background_class": background_class_weight,
         }
+        self.weights = {key: number(f"{key}_weight", value) for key, value in given.items()}
         self.compares_classes = self.weights["object_class"] + self.weights["background_class"] > 0
         if self.compares_classes:
             remedy = "set OBJECT_CLASS_WEIGHT and BACKGROUND_CLASS_WEIGHT to 0"
@@ -147,7 +130,7 @@ class Decoupled(DistillLoss):
             self.needs = frozenset({"features"})
         self.temperature = number("temperature", temperature, positive=True)
         start = one_of("start", start, ("small", "identity"))
-        self.adapters = level_adapters(context, kernel=kernel, start=start)
+        self.adapters = level_adapters(context, kernel=3, start=start)
 
     def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:
         """Returns `object`, `background`, and `object_class`, `background_class` where asked."""
@@ -159,7 +142,9 @@ class Decoupled(DistillLoss):
             "background": stack([masked_error(pair, ~mask) for pair, mask in both]).mean(),
         }
         if self.compares_classes:
-            terms["object_class"], terms["background_class"] = class_terms(
-                student.regions, teacher.regions, targets, temperature=self.temperature
-            )
+            logits = student.regions.logits, teacher.regions.logits
+            divergence = softened_kl(*logits, temperature=self.temperature)
+            foreground = targets.region_labels < targets.num_classes
+            for name, where in (("object_class", foreground), ("background_class", ~foreground)):
+                terms[name] = mean_over_images(divergence, student.regions.counts, where=where)
         return {name: self.weights[name] * value for name, value in terms.items()}

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from graphkd.distill.comm import count_per_process
-from graphkd.distill.graph.distance import edge_distance, masked_mean
+from graphkd.distill.graph.distance import masked_mean
 from graphkd.distill.graph.edges import cosine_affinity
 from graphkd.distill.graph.nodes import match_size
 from graphkd.distill.losses.base import DistillLoss, LossContext
@@ -38,34 +38,20 @@ IMAGES_A_DEVICE = 2
 
 
 def image_node_terms(squares: Tensor, background: Tensor) -> tuple[Tensor, Tensor]:
-    """Unweighted node terms of one image.
+    """Unweighted foreground and background node terms of one image.
 
-    Args:
-        squares: (R,) mean squared difference of the adapted student to the teacher.
-        background: (R,) bool, which of all sampled regions are background.
-
-    Returns:
-        Foreground: mean squared difference. Background: the same, times foreground over background
-        regions; 0 where either is missing.
+    Both are means of the (R,) mean squared differences of its regions, the second one times
+    foreground over background regions; 0 where either is missing.
     """
     share = (~background).sum() / background.sum().clamp(min=1)
     return masked_mean(squares, ~background), share * masked_mean(squares, background)
 
 
 def image_edge_term(student: Tensor, teacher: Tensor) -> Tensor:
-    """Half the mean squared difference of all (n, n) cosines of one image.
-
-    Args:
-        student: (n, Ds) flattened RoI features of the nodes that have edges.
-        teacher: (n, Dt) of the same regions.
+    """Half the mean squared difference of all (n, n) cosines of one image, of the flattened RoI
+    features (n, Ds) and (n, Dt) of the nodes that have edges.
     """
-    everything = torch.ones(len(student), dtype=torch.bool, device=student.device)
-    return edge_distance(
-        cosine_affinity(student),
-        cosine_affinity(teacher),
-        present=everything,
-        is_text=~everything,
-    )
+    return F.mse_loss(cosine_affinity(student), cosine_affinity(teacher)) / 2
 
 
 @register("dsig")

@@ -172,36 +172,26 @@ class FGD(DistillLoss):
         self.temperature = number("temperature", temperature, positive=True)
         self.adapters = level_adapters(context)
         self.cells, self.width = reference_cells(context), reference_width(context)
-        self.student_context = self._blocks(context)
-        self.teacher_context = self._blocks(context)
-
-    @staticmethod
-    def _blocks(context: LossContext) -> nn.ModuleDict:
-        return nn.ModuleDict(
-            {level: GlobalContext(context.channels[level][1]) for level in context.levels}
+        self.student_context, self.teacher_context = (
+            nn.ModuleDict(
+                {name: GlobalContext(context.channels[name][1]) for name in self.adapters}
+            )
+            for _ in range(2)
         )
 
     def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:
         """Returns `foreground`, `background`, `attention` and `context`."""
         pairs = level_pairs(student, teacher, targets, adapters=self.adapters)
-        focal = [focal_terms(p, targets.boxes, temperature=self.temperature) for p in pairs]
-        attention = [
-            attention_term(p, temperature=self.temperature, cells=self.cells, width=self.width)
-            for p in pairs
-        ]
-        return {
-            "foreground": self.factors["alpha"]
-            * self.width
-            * stack([each[0] for each in focal]).sum(),
-            "background": self.factors["beta"]
-            * self.width
-            * stack([each[1] for each in focal]).sum(),
-            "attention": self.factors["gamma"] * stack(attention).sum(),
-            "context": self.factors["context_weight"]
-            * stack([self._context_term(pair) for pair in pairs]).sum(),
-        }
+        terms = stack([stack(self._level_terms(pair, targets.boxes)) for pair in pairs]).sum(0)
+        names = ("foreground", "background", "attention", "context")
+        factors = self.factors.values()
+        return {n: f * value for n, f, value in zip(names, factors, terms, strict=True)}
 
-    def _context_term(self, pair: LevelPair) -> Tensor:
+    def _level_terms(self, pair: LevelPair, boxes: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        options = {"temperature": self.temperature}
+        foreground, background = focal_terms(pair, boxes, **options)
+        attention = attention_term(pair, **options, cells=self.cells, width=self.width)
         seen = self.student_context[pair.name](pair.student)
         wanted = self.teacher_context[pair.name](pair.teacher)
-        return self.cells * self.width * (seen - wanted).square().sum(1).mean()
+        context = self.cells * self.width * (seen - wanted).square().sum(1).mean()
+        return self.width * foreground, self.width * background, attention, context

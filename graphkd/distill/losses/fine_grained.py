@@ -26,14 +26,11 @@ def near_object_cells(boxes: Tensor, grids: list[Tensor], *, ratio: float) -> li
         ratio: 0..1.
 
     Returns:
-        Per level (h, w) bool; all False for G = 0.
+        Per level (h, w) bool.
     """
     anchors = torch.cat([grid.reshape(-1, 4) for grid in grids])
-    if not len(boxes):
-        near = torch.zeros(len(anchors), dtype=torch.bool, device=anchors.device)
-    else:
-        overlaps = box_iou(boxes, anchors)
-        near = (overlaps > ratio * overlaps.amax(1, keepdim=True)).any(0)
+    overlaps = box_iou(boxes, anchors)
+    near = (overlaps > ratio * overlaps.amax(1, keepdim=True)).any(0)
     parts = near.split([grid[..., 0].numel() for grid in grids])
     return [part.reshape(grid.shape[:3]).any(2) for part, grid in zip(parts, grids, strict=True)]
 
@@ -71,24 +68,20 @@ class FineGrained(DistillLoss):
     needs = frozenset({"features"})
     reads = frozenset({"boxes", "anchors"})
 
-    def __init__(
-        self, context: LossContext, *, ratio: float = 0.5, kernel: int = 3, start: str = "small"
-    ):
+    def __init__(self, context: LossContext, *, ratio: float = 0.5, start: str = "small"):
         """Makes the adapters.
 
         Args:
             context: facts about the pair.
             ratio: share of the best anchor's overlap that an anchor needs, 0..1.
-            kernel: 1 or 3, width of the convolution from student to teacher channels, which is
-                there at equal widths too, as in the paper.
-            start: of these convolutions: small (almost 0, the release) or identity (ours; the
-                identity at equal widths).
+            start: of the 3x3 convolutions from student to teacher channels, which are there at
+                equal widths too: small (almost 0, the release) or identity (ours).
         """
         super().__init__()
         need_anchors(context, shared=False)
         self.ratio = number("ratio", ratio, most=1)
         start = one_of("start", start, ("small", "identity"))
-        self.adapters = level_adapters(context, kernel=kernel, start=start)
+        self.adapters = level_adapters(context, kernel=3, start=start)
         self.width = reference_width(context)
 
     def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:

@@ -1,16 +1,14 @@
 """The `fitnets` method: squared error of every FPN map."""
 
-from torch import Tensor, stack
+from torch import Tensor
 from torch.nn import functional as F
 
-from graphkd.distill.losses.base import DistillLoss, LossContext
 from graphkd.distill.losses.build import register
-from graphkd.distill.losses.levels import level_adapters, level_pairs
-from graphkd.distill.outputs import Outputs, Targets
+from graphkd.distill.losses.levels import LevelLoss, LevelPair
 
 
 @register("fitnets")
-class FitNets(DistillLoss):
+class FitNets(LevelLoss):
     """Mean squared error of a level, summed over levels.
 
     Source: Romero et al., FitNets, section 2.2, here on every FPN level.
@@ -18,19 +16,6 @@ class FitNets(DistillLoss):
     size nor the area of a level changes the term; all levels at once in place of one hint layer.
     """
 
-    needs = frozenset({"features"})
-
-    def __init__(self, context: LossContext, *, kernel: int = 1):
-        """Makes the adapters.
-
-        Args:
-            context: facts about the pair.
-            kernel: 1 or 3, width of the convolution from student to teacher channels.
-        """
-        super().__init__()
-        self.adapters = level_adapters(context, kernel=kernel)
-
-    def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:
-        """Returns `features`."""
-        pairs = level_pairs(student, teacher, targets, adapters=self.adapters)
-        return {"features": stack([F.mse_loss(pair.student, pair.teacher) for pair in pairs]).sum()}
+    def distance(self, pair: LevelPair) -> Tensor:
+        """The mean squared error of a level."""
+        return F.mse_loss(pair.student, pair.teacher)

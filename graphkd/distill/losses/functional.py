@@ -141,6 +141,16 @@ def crop_to_common(student_map: Tensor, teacher_map: Tensor) -> tuple[Tensor, Te
     return student_map[..., :height, :width], teacher_map[..., :height, :width]
 
 
+def check_same_heads(student_maps: tuple[Tensor, ...], teacher_maps: tuple[Tensor, ...]) -> None:
+    """Raises UserError where two dense heads have different levels or anchors a cell."""
+    widths = [[each.shape[1] for each in maps] for maps in (student_maps, teacher_maps)]
+    if widths[0] != widths[1]:
+        raise UserError(
+            "the dense heads of student and teacher differ (channels a level: "
+            f"{widths[0]} and {widths[1]}); give both the same anchors"
+        )
+
+
 def flatten_dense(dense_map: Tensor, *, width: int) -> Tensor:
     """(N, A * width, H, W) to (N, H * W * A, width) float32, ordered as Detectron2's anchors."""
     images, channels, height, cells = dense_map.shape
@@ -164,13 +174,7 @@ def dense_pair(
     Raises:
         UserError: the heads have different levels or anchors a cell.
     """
-    student_widths = [each.shape[1] for each in student_maps]
-    teacher_widths = [each.shape[1] for each in teacher_maps]
-    if student_widths != teacher_widths:
-        raise UserError(
-            "the dense heads of student and teacher differ (channels a level: "
-            f"{student_widths} and {teacher_widths}); give both the same anchors"
-        )
+    check_same_heads(student_maps, teacher_maps)
     students, teachers = [], []
     for student_map, teacher_map in zip(student_maps, teacher_maps, strict=True):
         student_map, teacher_map = crop_to_common(student_map, teacher_map.detach())

@@ -1,10 +1,13 @@
 """The `gid` method: the few regions where both networks disagree most."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, stack
 from torch.nn import functional as F
 from torchvision.ops import nms
 
+from graphkd.distill.comm import count_per_process
 from graphkd.distill.losses.base import DistillLoss, LossContext
 from graphkd.distill.losses.build import register
 from graphkd.distill.losses.functional import deltas_of_class, softened_kl
@@ -30,8 +33,7 @@ def general_instances(
         overlap: IoU above which the region of smaller difference is dropped.
 
     Returns:
-        Per image the chosen rows (T_i,) int64, T_i <= `top`, falling in difference; empty where an
-        image has no regions. Background does not count as a class.
+        Per image (T_i,) int64 rows, falling in difference. Background does not count as a class.
     """
     gap = student.logits.detach().float().softmax(1) - teacher.logits.float().softmax(1)
     gap = gap[:, :-1].abs().amax(1)
@@ -69,7 +71,7 @@ def instance_terms(
         a mean over pairs; T^2 KL of the class scores plus L1 of the deltas of the class the teacher
         sees, a mean over regions.
     """
-    seen, wanted = student.features[rows].flatten(1), teacher.features[rows].flatten(1)
+    seen, wanted = student.features[rows].flatten(1), teacher.features[rows].flatten(1).float()
     feature = (seen - wanted).square().sum(1).mean()
     pairs = F.smooth_l1_loss(relation(seen), relation(wanted))
     classes = teacher.logits[rows, :-1].argmax(1)
@@ -108,9 +110,9 @@ class GID(DistillLoss):
 
         Args:
             context: facts about the pair.
-            feature_weight: factor of the feature term.
-            relation_weight: factor of the relation term.
-            response_weight: factor of the response term.
+            feature_weight: of the feature term.
+            relation_weight: of the relation term.
+            response_weight: of the response term.
             top: instances an image.
             overlap: IoU above which two regions count as one instance, 0..1.
             temperature: T of the class scores in the response term.
@@ -132,16 +134,8 @@ class GID(DistillLoss):
 
     def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:
         """Returns `feature`, `relation` and `response`, means over images that have regions."""
-        adapted = self.adapter(student.regions.features.float()).float()
-        seen = Regions(
-            student.regions.boxes, adapted, student.regions.logits, student.regions.deltas
-        )
-        wanted = Regions(
-            teacher.regions.boxes,
-            teacher.regions.features.detach().float(),
-            teacher.regions.logits.detach(),
-            teacher.regions.deltas.detach(),
-        )
+        features = self.adapter(student.regions.features.float()).float()
+        seen, wanted = replace(student.regions, features=features), teacher.detached().regions
         chosen = general_instances(seen, wanted, top=self.top, overlap=self.overlap)
         images = [
             stack(instance_terms(seen, wanted, rows, temperature=self.temperature))
@@ -149,7 +143,8 @@ class GID(DistillLoss):
             if len(rows)
         ]
         reach = 0 * (seen.features.sum() + seen.logits.sum() + seen.deltas.sum()).float()
-        means = stack(images).mean(0) if images else reach.expand(3)
+        total = stack(images).sum(0) if images else reach.expand(3)
+        means = total / count_per_process(total.new_tensor(len(images)))
         return {
             name: self.weights[name] * value
             for name, value in zip(self.weights, means, strict=True)

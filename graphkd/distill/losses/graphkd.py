@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from graphkd.distill.comm import count_per_process, sum_over_processes
+from graphkd.distill.comm import count_per_process
 from graphkd.distill.graph.distance import (
     edge_distance,
     masked_mean,
@@ -26,15 +26,14 @@ from graphkd.distill.graph.distance import (
     profile_metric,
 )
 from graphkd.distill.graph.edges import (
-    class_sums,
     cosine_affinity,
-    covariance_factor,
     mahalanobis_affinity,
     mahalanobis_weights,
     squared_mahalanobis,
-    within_class_scatter,
 )
 from graphkd.distill.graph.nodes import (
+    NONTEXT,
+    TEXT,
     InstanceGraph,
     describe,
     match_size,
@@ -58,7 +57,6 @@ from graphkd.distill.losses.teacher_graph import (
     SampledNodes,
     TeacherGraph,
     describe_batch,
-    one_image,
     sample_nodes,
     take,
 )
@@ -66,7 +64,6 @@ from graphkd.distill.losses.text_test import NODE_TYPES, THRESHOLDS, TextTest
 from graphkd.distill.outputs import Outputs, Regions, Targets
 
 MIN_VARIATION = 0.02
-MIN_SHRINKAGE = 0.1
 
 
 @register("graphkd")
@@ -152,7 +149,6 @@ class GraphKD(DistillLoss):
         }
         self.alpha = number("alpha", alpha)
         self.edge_type_weights = weight_tuple("edge_type_weights", edge_type_weights, length=3)
-        self.num_classes = context.num_classes
         decay = number("decay", decay, most=1)
         self.text_test = TextTest(
             context,
@@ -168,10 +164,11 @@ class GraphKD(DistillLoss):
         )
         self.adapter = region_adapter(*context.width())
         self.teacher_scatter = self.student_scatter = None
+        running = dict(num_labels=context.num_classes + 1, decay=decay)
         if "mahalanobis" in (affinity, weight_by):
-            self.teacher_scatter = RunningScatter(width=context.width()[1], decay=decay)
+            self.teacher_scatter = RunningScatter(width=context.width()[1], **running)
         if affinity == "mahalanobis":
-            self.student_scatter = RunningScatter(width=context.width()[0], decay=decay)
+            self.student_scatter = RunningScatter(width=context.width()[0], **running)
         self.check_every, self.calls, self.warned = 100, 0, False
         self.log: dict[str, Tensor] = {}
 
@@ -193,12 +190,12 @@ class GraphKD(DistillLoss):
         The teacher's features are taken at their own height and width, and `teacher.regions.logits`
         is read where `needs` says so.
         """
-        regions, targets = one_image(teacher, targets, image)
+        regions = teacher.regions
         with torch.autocast(regions.features.device.type, enabled=False):
             nodes = sample_nodes(regions, targets, **self.sampling)
             features = take(regions.features, nodes.rows).float()
-            (graph,) = self._teacher_graphs(features, nodes, regions, update=False)
-        return describe(graph.plan, nodes.boxes[0], graph.edges)
+            graph = self._teacher_graphs(features, nodes, regions, update=False)[image]
+        return describe(graph.plan, nodes.boxes[image], graph.edges)
 
     def _terms(self, student: Regions, teacher: Regions, targets: Targets) -> dict[str, Tensor]:
         features, constant = match_size(student.features.float(), teacher.features.detach().float())
@@ -221,13 +218,9 @@ class GraphKD(DistillLoss):
     ) -> dict[str, list[Tensor]]:
         nodes = sample_nodes(teacher, targets, **self.sampling)
         own, other = take(features, nodes.rows), take(constant, nodes.rows)
-        student_factor = None
         with torch.no_grad():
             graphs = self._teacher_graphs(other, nodes, teacher, update=self.training)
-            if self.student_scatter is not None:
-                student_factor = self._factor(
-                    self.student_scatter, own, nodes, update=self.training
-                )
+            student_factor = _factor(self.student_scatter, own, nodes, update=self.training)
         self.log = {**self.text_test.log, **describe_batch(graphs)}
         # Of the few rows with edges once more: cheaper than the gradient of rows taken from all.
         difference = self.adapter(own) - other
@@ -245,17 +238,18 @@ class GraphKD(DistillLoss):
     ) -> dict[str, Tensor]:
         plan = graph.plan
         squares = node_squares(difference.flatten(1), plan.slots, plan.sizes)
-        texts, others = plan.is_text.sum(), plan.is_nontext.sum()
-        balance = (self.alpha * others / texts.clamp(min=1)).clamp(max=1)
+        is_text, is_nontext = plan.of_type(TEXT), plan.of_type(NONTEXT)
+        others = is_nontext.sum()
+        balance = (self.alpha * others / is_text.sum().clamp(min=1)).clamp(max=1)
         balance = torch.where(others > 0, balance, torch.ones_like(balance))
         return {
-            "text": balance * masked_mean(squares, plan.is_text),
-            "nontext": masked_mean(squares, plan.is_nontext),
+            "text": balance * masked_mean(squares, is_text),
+            "nontext": masked_mean(squares, is_nontext),
             "edges": edge_distance(
                 student_edges,
                 graph.edges,
                 present=plan.present,
-                is_text=plan.is_text,
+                is_text=is_text,
                 metric=graph.metric,
                 edge_weights=graph.weights,
                 type_weights=self.edge_type_weights,
@@ -267,9 +261,7 @@ class GraphKD(DistillLoss):
     ) -> list[TeacherGraph]:
         logits = None if teacher.logits is None else teacher.logits[nodes.rows]
         types = self.text_test(features, nodes, logits, update=update).split(nodes.counts)
-        factor = None
-        if self.teacher_scatter is not None:
-            factor = self._factor(self.teacher_scatter, features, nodes, update=update)
+        factor = _factor(self.teacher_scatter, features, nodes, update=update)
         parts = (nodes.regions, types, nodes.boxes, features.split(nodes.counts))
         return [self._teacher_graph(*part, factor) for part in zip(*parts, strict=True)]
 
@@ -298,17 +290,6 @@ class GraphKD(DistillLoss):
             return cosine_affinity(features.flatten(1))
         return mahalanobis_affinity(features.mean((2, 3)), factor)
 
-    def _factor(
-        self, running: RunningScatter, features: Tensor, nodes: SampledNodes, *, update: bool
-    ) -> Tensor:
-        if update:
-            descriptors, size = features.mean((2, 3)), self.num_classes + 1
-            sums = sum_over_processes(class_sums(descriptors, nodes.labels, num_labels=size))
-            running.update(
-                *within_class_scatter(descriptors, nodes.labels, num_labels=size, sums=sums)
-            )
-        return covariance_factor(running.scatter, running.dof, min_shrinkage=MIN_SHRINKAGE)
-
     def _warn(self) -> None:
         self.text_test.warn()
         measured = self.log.get("d2_variation")
@@ -319,6 +300,17 @@ class GraphKD(DistillLoss):
                 "variation %.3f) and teach nothing; set AFFINITY: cosine and WEIGHT_BY: none",
                 float(measured),
             )
+
+
+def _factor(
+    running: RunningScatter | None, features: Tensor, nodes: SampledNodes, *, update: bool
+) -> Tensor | None:
+    """The factor of `running`, after these nodes have been added for `update`; None for None."""
+    if running is None:
+        return None
+    if update:
+        running.update(features.mean((2, 3)), nodes.labels)
+    return running.factor()
 
 
 def background_terms(

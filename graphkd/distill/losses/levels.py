@@ -1,17 +1,19 @@
-"""Pyramid levels and region features of two networks made comparable: adapters to the teacher's
-width, pairs of maps, and the size of the maps that papers chose their factors for.
+"""Pyramid levels of two networks made comparable: adapters to the teacher's width, pairs of maps,
+losses that are a sum over levels, and the size of the maps that papers chose their factors for.
 """
 
+from abc import abstractmethod
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import Tensor, nn, stack
 
-from graphkd.distill.losses.base import LossContext
+from graphkd.distill.losses.base import DistillLoss, LossContext
 from graphkd.distill.losses.functional import crop_to_common
+from graphkd.distill.losses.options import whole_number
 from graphkd.distill.outputs import Outputs, Targets
 
-# Standard deviation of the weights of an adapter that starts small, in the released code of
-# fine-grained imitation and of DeFeat: a normal value is drawn, cut to -2..2 and multiplied by it.
+# Size of the weights of an adapter that starts small, in the released code of fine-grained
+# imitation and of DeFeat: the remainder of a normal value after division by 2, times this.
 SMALL_START = 1e-4
 
 
@@ -23,7 +25,7 @@ class LevelPair:
         name: level name.
         student: (N, C, h, w) float32, already as wide as the teacher's.
         teacher: (N, C, h, w) float32, a constant.
-        stride: input pixels a cell.
+        stride: student input pixels a cell.
     """
 
     name: str
@@ -99,13 +101,8 @@ def level_adapters(
 def level_pairs(
     student: Outputs, teacher: Outputs, targets: Targets, *, adapters: nn.ModuleDict
 ) -> list[LevelPair]:
-    """The levels named by `adapters` of both networks, fine to coarse.
-
-    Args:
-        student: gives `features`, (N, Cs, H, W) each.
-        teacher: gives `features`, (N, Ct, H', W') each.
-        targets: gives `strides`.
-        adapters: level name -> module from Cs to Ct channels.
+    """The levels named by `adapters` (level name -> module from Cs to Ct channels), fine to coarse;
+    `targets` gives their strides.
     """
     pairs = []
     for name, adapter in adapters.items():
@@ -115,6 +112,34 @@ def level_pairs(
         )
         pairs.append(LevelPair(name, adapted, constant, targets.strides[name]))
     return pairs
+
+
+class LevelLoss(DistillLoss):
+    """A loss that is a sum over pyramid levels of one distance between their maps."""
+
+    needs = frozenset({"features"})
+
+    def __init__(self, context: LossContext, *, kernel: int = 1, levels: int | None = None):
+        """Makes the adapters.
+
+        Args:
+            context: facts about the pair.
+            kernel: 1 or 3, width of the convolution from student to teacher channels.
+            levels: how many levels are compared, counted from the finest; None for all.
+        """
+        super().__init__()
+        if levels is not None:
+            whole_number("levels", levels, least=1)
+        self.adapters = level_adapters(context, kernel=kernel, levels=levels)
+
+    @abstractmethod
+    def distance(self, pair: LevelPair) -> Tensor:
+        """How far the maps of one level are apart, a scalar >= 0."""
+
+    def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:
+        """Returns `features`."""
+        pairs = level_pairs(student, teacher, targets, adapters=self.adapters)
+        return {"features": stack([self.distance(pair) for pair in pairs]).sum()}
 
 
 def reference_cells(context: LossContext) -> float:

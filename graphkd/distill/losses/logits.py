@@ -1,4 +1,6 @@
-"""The `logits` method: what the head says about regions or anchors."""
+"""The `logits` and `proposals` methods: what the head says about regions or anchors, and what the
+RPN says about anchors.
+"""
 
 from torch import Tensor
 
@@ -11,7 +13,12 @@ from graphkd.distill.losses.functional import (
     mean_over_images,
     softened_kl,
 )
-from graphkd.distill.losses.options import need_anchors, need_same_box_codes, number
+from graphkd.distill.losses.options import (
+    need_anchors,
+    need_same_box_codes,
+    need_two_stage,
+    number,
+)
 from graphkd.distill.outputs import Dense, Outputs, Regions, Targets
 
 
@@ -112,3 +119,38 @@ class Logits(DistillLoss):
                 temperature=self.temperature,
             )
         return {"classes": classes, "boxes": self.regression_weight * boxes}
+
+
+@register("proposals")
+class Proposals(DistillLoss):
+    """Softened objectness and box deltas of all anchors of the RPN, by `dense_terms`.
+
+    Source: Chen et al., section 3, for the idea to teach the RPN as well as the head.
+    Differs from the paper as `logits` does: soft labels are weighted by the teacher's objectness,
+    and boxes imitate the teacher.
+    """
+
+    needs = frozenset({"dense"})
+
+    def __init__(
+        self, context: LossContext, *, temperature: float = 1.0, regression_weight: float = 1.0
+    ):
+        """Takes the options.
+
+        Args:
+            context: facts about the pair.
+            temperature: T of the softened objectness.
+            regression_weight: factor of the box term beside the objectness term.
+        """
+        super().__init__()
+        need_two_stage(context, remedy="one-stage detectors have no RPN; use logits")
+        need_anchors(context)
+        self.temperature = number("temperature", temperature, positive=True)
+        self.regression_weight = number("regression_weight", regression_weight)
+
+    def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:
+        """Returns `objectness` and `boxes`."""
+        objectness, boxes = dense_terms(
+            student.dense, teacher.dense, num_classes=1, temperature=self.temperature
+        )
+        return {"objectness": objectness, "boxes": self.regression_weight * boxes}

@@ -1,18 +1,12 @@
 """The `mgd` method: the teacher's map rebuilt from a student's map with holes."""
 
 import torch
-from torch import Tensor, nn, stack
+from torch import Tensor, nn
 
-from graphkd.distill.losses.base import DistillLoss, LossContext
+from graphkd.distill.losses.base import LossContext
 from graphkd.distill.losses.build import register
-from graphkd.distill.losses.levels import (
-    level_adapters,
-    level_pairs,
-    reference_cells,
-    reference_width,
-)
+from graphkd.distill.losses.levels import LevelLoss, LevelPair, reference_cells, reference_width
 from graphkd.distill.losses.options import number, whole_number
-from graphkd.distill.outputs import Outputs, Targets
 
 
 def keep_mask(like: Tensor, *, mask_ratio: float, draw: torch.Generator) -> Tensor:
@@ -26,15 +20,13 @@ def keep_mask(like: Tensor, *, mask_ratio: float, draw: torch.Generator) -> Tens
 
 
 @register("mgd")
-class MGD(DistillLoss):
+class MGD(LevelLoss):
     """Squared error of the generated map: a sum over channels and levels, a mean over cells.
 
     Source: Yang et al., Masked Generative Distillation, section 3.1.
     Differs from the paper: its sum over the cells of a level is a mean here, times
     `levels.reference_cells` and `reference_width`, so ALPHA keeps its published value.
     """
-
-    needs = frozenset({"features"})
 
     def __init__(
         self,
@@ -53,14 +45,13 @@ class MGD(DistillLoss):
                 (two-stage) or 0.65 (one-stage).
             seed: start of the random masks.
         """
-        super().__init__()
+        super().__init__(context)
         if alpha is None:
             alpha = 5e-7 if context.two_stage else 2e-5
         if mask_ratio is None:
             mask_ratio = 0.45 if context.two_stage else 0.65
         self.mask_ratio = number("mask_ratio", mask_ratio, most=1)
         self.draw = torch.Generator().manual_seed(whole_number("seed", seed, least=0))
-        self.adapters = level_adapters(context)
         self.factor = number("alpha", alpha) * reference_cells(context) * reference_width(context)
         width = context.width()[1]
         self.generators = nn.ModuleDict(
@@ -82,11 +73,8 @@ class MGD(DistillLoss):
         """Goes on from `get_extra_state`."""
         self.draw.set_state(state.cpu())
 
-    def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:
-        """Returns `features`."""
-        errors = []
-        for pair in level_pairs(student, teacher, targets, adapters=self.adapters):
-            kept = keep_mask(pair.student, mask_ratio=self.mask_ratio, draw=self.draw)
-            generated = self.generators[pair.name](pair.student * kept).float()
-            errors.append((generated - pair.teacher).square().sum(1).mean())
-        return {"features": self.factor * stack(errors).sum()}
+    def distance(self, pair: LevelPair) -> Tensor:
+        """The squared error of the map generated from what is left of the student's."""
+        kept = keep_mask(pair.student, mask_ratio=self.mask_ratio, draw=self.draw)
+        generated = self.generators[pair.name](pair.student * kept).float()
+        return self.factor * (generated - pair.teacher).square().sum(1).mean()

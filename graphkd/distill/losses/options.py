@@ -1,4 +1,7 @@
-"""Checks of what a loss is built with: the options of its yaml and the facts about the pair."""
+"""Checks of what a loss is built with: the options of its yaml and the facts about the pair.
+
+All of them raise a ValueError of one line. Those of options return the checked value.
+"""
 
 import math
 from collections.abc import Sequence
@@ -9,11 +12,7 @@ from graphkd.distill.losses.base import LossContext
 def number(
     name: str, value: float, *, least: float = 0.0, most: float = math.inf, positive: bool = False
 ) -> float:
-    """Returns `value` as float.
-
-    Raises:
-        ValueError: it is no finite number of `least`..`most`, or not above 0 for `positive`.
-    """
+    """A finite number of `least`..`most`, above 0 for `positive`."""
     # yaml reads 5e-5 as a string and true as a bool: take the first, refuse the second
     try:
         found = math.nan if isinstance(value, bool) else float(value)
@@ -30,44 +29,28 @@ def number(
 
 
 def whole_number(name: str, value: int, *, least: int) -> int:
-    """Returns `value`.
-
-    Raises:
-        ValueError: it is no whole number of at least `least`.
-    """
+    """A whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f"{name.upper()} must be a whole number of {least} or more, not {value!r}")
     return value
 
 
 def switch(name: str, value: bool) -> bool:
-    """Returns `value`.
-
-    Raises:
-        ValueError: it is neither True nor False.
-    """
+    """True or False."""
     if not isinstance(value, bool):
         raise ValueError(f"{name.upper()} must be True or False, not {value!r}")
     return value
 
 
 def one_of(name: str, value: str, choices: tuple[str, ...]) -> str:
-    """Returns `value`.
-
-    Raises:
-        ValueError: it is none of `choices`.
-    """
+    """One of `choices`."""
     if value not in choices:
         raise ValueError(f"{name.upper()} must be one of {', '.join(choices)}, not {value}")
     return value
 
 
 def weight_tuple(name: str, values: Sequence[float], *, length: int) -> tuple[float, ...]:
-    """Returns `values` as floats.
-
-    Raises:
-        ValueError: they are not `length` numbers of at least 0, or all are 0.
-    """
+    """`length` numbers of at least 0, not all 0."""
     if isinstance(values, str) or not isinstance(values, Sequence) or len(values) != length:
         raise ValueError(f"{name.upper()} must be {length} numbers, not {values!r}")
     found = tuple(number(name, value) for value in values)
@@ -77,21 +60,19 @@ def weight_tuple(name: str, values: Sequence[float], *, length: int) -> tuple[fl
 
 
 def need_two_stage(context: LossContext, *, remedy: str = "") -> None:
-    """Raises ValueError, with `remedy` if given, where there is no box head on RoI features."""
+    """Both models have a box head on RoI features."""
     if not context.two_stage:
         raise ValueError("; ".join(filter(None, ["needs a two-stage detector", remedy])))
 
 
 def need_regions(context: LossContext) -> None:
-    """Raises ValueError where the models are no detectors, so that nothing can be pooled."""
+    """The models are detectors, so that regions can be pooled."""
     if context.shared_regions is None:
         raise ValueError("needs the regions of a detector")
 
 
 def need_anchors(context: LossContext, *, shared: bool = True) -> None:
-    """Raises ValueError where there are no anchors, or for `shared` where the detectors' anchors
-    differ, so that places do not correspond.
-    """
+    """There are anchors, for `shared` the same in both detectors, so that places correspond."""
     if context.same_anchors is None:
         raise ValueError("needs a detector with anchors")
     if shared and not context.same_anchors:
@@ -102,7 +83,7 @@ def need_anchors(context: LossContext, *, shared: bool = True) -> None:
 
 
 def need_same_classes(context: LossContext, *, remedy: str) -> None:
-    """Raises ValueError with `remedy` where teacher and student have different class lists."""
+    """Teacher and student have the same class list."""
     if not context.same_classes:
         raise ValueError(
             f"compares class scores, but teacher and student have different class lists; {remedy}"
@@ -110,7 +91,7 @@ def need_same_classes(context: LossContext, *, remedy: str) -> None:
 
 
 def need_same_box_codes(context: LossContext, *, remedy: str) -> None:
-    """Raises ValueError with `remedy` where equal box deltas mean different boxes."""
+    """Equal box deltas mean equal boxes in both detectors."""
     if not context.same_box_codes:
         raise ValueError(
             "compares box deltas, but BBOX_REG_WEIGHTS or class-agnostic boxes differ between "

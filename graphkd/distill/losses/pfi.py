@@ -4,11 +4,10 @@ from torch import Tensor, linalg, stack
 
 from graphkd.distill.losses.base import DistillLoss, LossContext
 from graphkd.distill.losses.build import register
-from graphkd.distill.losses.functional import crop_to_common
+from graphkd.distill.losses.functional import check_same_heads, crop_to_common
 from graphkd.distill.losses.levels import LevelPair, level_adapters, level_pairs
 from graphkd.distill.losses.options import need_anchors, need_same_classes, one_of
 from graphkd.distill.outputs import Outputs, Targets
-from graphkd.errors import UserError
 
 
 def guided_error(
@@ -45,7 +44,7 @@ class PFI(DistillLoss):
 
     needs = frozenset({"features", "dense"})
 
-    def __init__(self, context: LossContext, *, divisor: str = "cells", kernel: int = 1):
+    def __init__(self, context: LossContext, *, divisor: str = "cells"):
         """Makes the adapters.
 
         Args:
@@ -53,28 +52,23 @@ class PFI(DistillLoss):
             divisor: of the norm over the cells of a level: cells for their number (the paper; the
                 term falls with the root of a level's area), root for the root of their number
                 (ours; the area does not change the term).
-            kernel: 1 or 3, width of the convolution from student to teacher channels.
         """
         super().__init__()
         self.divisor = one_of("divisor", divisor, ("cells", "root"))
         need_anchors(context)
         if not context.two_stage:
             need_same_classes(context, remedy="remove it or train the teacher on the same classes")
-        self.adapters = level_adapters(context, kernel=kernel)
+        self.adapters = level_adapters(context)
 
     def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:
         """Returns `features`."""
+        check_same_heads(student.dense.logits, teacher.dense.logits)
         terms = []
         for pair in level_pairs(student, teacher, targets, adapters=self.adapters):
-            seen, wanted = crop_to_common(
+            scores = crop_to_common(
                 _scores(student, pair.name), _scores(teacher, pair.name).detach()
             )
-            if seen.shape != wanted.shape:
-                raise UserError(
-                    f"the dense heads of student and teacher give {seen.shape[1]} and "
-                    f"{wanted.shape[1]} scores a cell; give both the same anchors"
-                )
-            terms.append(guided_error(pair, seen, wanted, divisor=self.divisor))
+            terms.append(guided_error(pair, *scores, divisor=self.divisor))
         return {"features": stack(terms).sum()}
 
 

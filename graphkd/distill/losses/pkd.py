@@ -1,17 +1,15 @@
 """The `pkd` method: Pearson correlation of FPN maps, channel by channel."""
 
-from torch import Tensor, stack
+from torch import Tensor
 
-from graphkd.distill.losses.base import DistillLoss, LossContext
+from graphkd.distill.losses.base import LossContext
 from graphkd.distill.losses.build import register
 from graphkd.distill.losses.functional import pearson_distance
-from graphkd.distill.losses.levels import level_adapters, level_pairs
-from graphkd.distill.losses.options import whole_number
-from graphkd.distill.outputs import Outputs, Targets
+from graphkd.distill.losses.levels import LevelLoss, LevelPair
 
 
 @register("pkd")
-class PKD(DistillLoss):
+class PKD(LevelLoss):
     """Pearson distance of a level, summed over the finest levels.
 
     Source: Cao et al., PKD: General Distillation Framework for Object Detectors via Pearson
@@ -19,22 +17,10 @@ class PKD(DistillLoss):
     batch, so a term depends on which pages share a batch (not on how many).
     """
 
-    needs = frozenset({"features"})
+    def __init__(self, context: LossContext, *, levels: int | None = 4):
+        """Makes the adapters of the `levels` finest levels, None for all."""
+        super().__init__(context, levels=levels)
 
-    def __init__(self, context: LossContext, *, levels: int = 4, kernel: int = 1):
-        """Makes the adapters.
-
-        Args:
-            context: facts about the pair.
-            levels: how many levels are compared, counted from the finest.
-            kernel: 1 or 3, width of the convolution from student to teacher channels.
-        """
-        super().__init__()
-        levels = whole_number("levels", levels, least=1)
-        self.adapters = level_adapters(context, kernel=kernel, levels=levels)
-
-    def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:
-        """Returns `features`."""
-        pairs = level_pairs(student, teacher, targets, adapters=self.adapters)
-        distances = [pearson_distance(pair.student, pair.teacher) for pair in pairs]
-        return {"features": stack(distances).sum()}
+    def distance(self, pair: LevelPair) -> Tensor:
+        """The mean distance of a level's channels."""
+        return pearson_distance(pair.student, pair.teacher)

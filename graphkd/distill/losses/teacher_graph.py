@@ -2,21 +2,30 @@
 image, the running covariance of its region features, and numbers for the log.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from graphkd.distill.comm import sum_over_processes
 from graphkd.distill.graph.distance import ProfileMetric
-from graphkd.distill.graph.edges import variation
+from graphkd.distill.graph.edges import (
+    class_sums,
+    covariance_factor,
+    variation,
+    within_class_scatter,
+)
 from graphkd.distill.graph.nodes import (
+    BACKGROUND,
     TEXT,
+    TYPE_NAMES,
     NodePlan,
     background_cross_entropy,
     select_regions,
 )
-from graphkd.distill.outputs import Outputs, Regions, Targets
+from graphkd.distill.outputs import Regions, Targets
+
+MIN_SHRINKAGE = 0.1
 
 
 @dataclass(frozen=True)
@@ -50,23 +59,18 @@ def sample_nodes(
     """All foreground and the teacher's hardest background of every image.
 
     Args:
-        teacher: the teacher's regions, with logits where background is mined.
+        teacher: the teacher's regions, with logits unless `max_background` is 0.
         targets: the student's labels of the same regions.
-        max_background: at most this many background nodes an image; 0 for none.
+        max_background: at most this many background nodes an image.
         background_ce: least background cross entropy of the teacher.
     """
     labels, counts = targets.region_labels, list(teacher.counts)
     losses = [None] * len(counts)
     if max_background > 0:
         losses = background_cross_entropy(teacher.logits).split(counts)
+    limits = {"min_loss": background_ce, "max_background": max_background}
     chosen = [
-        select_regions(
-            own,
-            background=targets.num_classes,
-            background_losses=surprise,
-            min_loss=background_ce,
-            max_background=max_background,
-        )
+        select_regions(own, background=targets.num_classes, background_losses=surprise, **limits)
         for own, surprise in zip(labels.split(counts), losses, strict=True)
     ]
     starts = [sum(counts[:image]) for image in range(len(counts))]
@@ -85,34 +89,6 @@ def sample_nodes(
 def take(values: Tensor, rows: Tensor) -> Tensor:
     """`values[rows]` for ascending rows without repeats; no copy where that is all of them."""
     return values if len(rows) == len(values) else values.index_select(0, rows)
-
-
-def one_image(teacher: Outputs, targets: Targets, image: int) -> tuple[Regions, Targets]:
-    """The regions of a single image and what the data said about them."""
-    counts = teacher.regions.counts
-    part = slice(sum(counts[:image]), sum(counts[: image + 1]))
-
-    def cut(values: Tensor | None) -> Tensor | None:
-        return None if values is None else values[part]
-
-    regions = teacher.regions
-    return (
-        Regions(
-            boxes=(regions.boxes[image],),
-            features=regions.features[part],
-            logits=cut(regions.logits),
-            deltas=cut(regions.deltas),
-        ),
-        replace(
-            targets,
-            boxes=(targets.boxes[image],),
-            classes=(targets.classes[image],),
-            image_sizes=(targets.image_sizes[image],),
-            region_labels=cut(targets.region_labels),
-            region_boxes=cut(targets.region_boxes),
-            region_levels=cut(targets.region_levels),
-        ),
-    )
 
 
 @dataclass(frozen=True)
@@ -136,21 +112,18 @@ class TeacherGraph:
 
 def describe_batch(graphs: list[TeacherGraph]) -> dict[str, Tensor]:
     """Detached numbers for the log, means over the images that have a node."""
-    graphs = [graph for graph in graphs if len(graph.plan.regions)]
-    if not graphs:
-        return {}
     rows = []
     for graph in graphs:
-        plan = graph.plan
-        count = plan.present.sum()
+        plan, count = graph.plan, graph.plan.present.sum()
+        if not len(plan.regions):
+            continue
         pairs = (count * (count - 1)).clamp(min=1)
-        merged = (plan.is_text.sum(), plan.is_nontext.sum(), plan.is_background.sum())
-        members = (plan.types == TEXT).sum()
         row = {
             "nodes_before": plan.sizes.sum(),
             "nodes": count,
-            **dict(zip(("text", "nontext", "background"), merged, strict=True)),
-            "text_share": members / (members + merged[1]).clamp(min=1),
+            **{name: plan.of_type(kind).sum() for kind, name in enumerate(TYPE_NAMES)},
+            "text_share": (plan.types == TEXT).sum()
+            / (plan.types != BACKGROUND).sum().clamp(min=1),
             "edge_mean": (graph.edges.sum() - graph.edges.diagonal().sum()) / pairs,
         }
         if graph.metric is not None:
@@ -159,26 +132,36 @@ def describe_batch(graphs: list[TeacherGraph]) -> dict[str, Tensor]:
         if graph.distances is not None:
             row["d2_variation"] = variation(graph.distances, plan.present)
         rows.append(row)
-    return {name: torch.stack([row[name].float() for row in rows]).mean() for name in rows[0]}
+    names = rows[0] if rows else ()
+    return {name: torch.stack([row[name].float() for row in rows]).mean() for name in names}
 
 
 class RunningScatter(nn.Module):
-    """Pooled within-class scatter of region descriptors and its degrees of freedom."""
+    """The pooled within-class covariance of region descriptors, as decayed sums of squares and of
+    degrees of freedom, so that processes are joined by adding and the first batch counts fully.
+    """
 
-    def __init__(self, *, width: int, decay: float):
+    def __init__(self, *, width: int, num_labels: int, decay: float):
         """Starts empty.
 
         Args:
             width: C of the descriptors.
+            num_labels: classes, background included.
             decay: share of the old sums that stays after a batch, 0..1.
         """
         super().__init__()
-        self.decay = decay
+        self.num_labels, self.decay = num_labels, decay
         self.register_buffer("scatter", torch.zeros(width, width))
         self.register_buffer("dof", torch.zeros(()))
 
-    def update(self, scatter: Tensor, dof: Tensor) -> None:
-        """Adds the (C, C) scatter of a batch and its degrees of freedom."""
+    def update(self, rows: Tensor, labels: Tensor) -> None:
+        """Adds a batch of descriptors (n, C) with their labels (n,) int64."""
+        sums = sum_over_processes(class_sums(rows, labels, num_labels=self.num_labels))
+        scatter, dof = within_class_scatter(rows, labels, sums=sums)
         joined = sum_over_processes(torch.cat([scatter.flatten(), dof.reshape(1)]))
         self.scatter.mul_(self.decay).add_(joined[:-1].view_as(self.scatter))
         self.dof.mul_(self.decay).add_(joined[-1])
+
+    def factor(self) -> Tensor:
+        """(C, C) Cholesky factor of the shrunk covariance."""
+        return covariance_factor(self.scatter, self.dof, min_shrinkage=MIN_SHRINKAGE)

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graphkd.distill.graph.edges import (
+    class_sums,
     cosine_affinity,
     covariance_factor,
     mahalanobis_affinity,
@@ -50,13 +51,18 @@ def test_zero_and_equal_rows_have_finite_edges_and_gradients():
     assert squared_mahalanobis(torch.zeros(0, 3), torch.eye(3)).shape == (0, 0)
 
 
+def scatter_of(rows, labels, *, num_labels):
+    sums = class_sums(rows, labels, num_labels=num_labels)
+    return within_class_scatter(rows, labels, sums=sums)
+
+
 def test_scatter_by_hand():
     descriptors = torch.tensor([[0.0, 0.0], [2.0, 4.0], [7.0, 7.0], [9.0, 7.0], [5.0, 5.0]])
-    scatter, dof = within_class_scatter(descriptors, torch.tensor([0, 0, 2, 2, 3]), num_labels=5)
+    scatter, dof = scatter_of(descriptors, torch.tensor([0, 0, 2, 2, 3]), num_labels=5)
     # residuals (-1, -2), (1, 2), (-1, 0), (1, 0), (0, 0)
     assert torch.equal(scatter, torch.tensor([[4.0, 4.0], [4.0, 8.0]]))
     assert dof == 2
-    scatter, dof = within_class_scatter(descriptors[:0], torch.zeros(0).long(), num_labels=5)
+    scatter, dof = scatter_of(descriptors[:0], torch.zeros(0).long(), num_labels=5)
     assert dof == 0 and not scatter.any()
 
 
@@ -76,7 +82,7 @@ def test_literal_affinity_does_not_change_under_an_invertible_linear_map(seed):
     transform = left @ torch.diag(values.clamp(0.2, 5)) @ right
 
     def edges(features):
-        statistics = within_class_scatter(features, labels, num_labels=3)
+        statistics = scatter_of(features, labels, num_labels=3)
         factor = covariance_factor(*statistics, min_shrinkage=0)
         return mahalanobis_affinity(features[:10], factor)
 
@@ -101,7 +107,7 @@ def test_running_within_class_covariance_keeps_distances_apart():
     for step in range(20):
         labels = torch.randint(4, (20,), generator=torch.Generator().manual_seed(step))
         page = rows(100 + step, 20, 64) + centres[labels]
-        batch, added = within_class_scatter(page, labels, num_labels=4)
+        batch, added = scatter_of(page, labels, num_labels=4)
         scatter, dof = scatter + batch, dof + added
     factor = covariance_factor(scatter, dof, min_shrinkage=0.1)
     assert variation(squared_mahalanobis(page, factor), present(20)) > 0.02

@@ -81,9 +81,9 @@ def hand_plan():
 def test_slots_know_their_nodes():
     plan = hand_plan()
     assert plan.present.tolist() == [True, True, False, True]
-    assert plan.is_text.tolist() == [True, False, False, False]
-    assert plan.is_nontext.tolist() == [False, True, False, False]
-    assert plan.is_background.tolist() == [False, False, False, True]
+    assert plan.of_type(TEXT).tolist() == [True, False, False, False]
+    assert plan.of_type(NONTEXT).tolist() == [False, True, False, False]
+    assert plan.of_type(BACKGROUND).tolist() == [False, False, False, True]
     expected = [[0.5, 0, 0.5, 0], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]]
     assert plan.assignment.tolist() == expected
 

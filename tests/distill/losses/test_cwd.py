@@ -5,7 +5,15 @@ import math
 import pytest
 import torch
 
-from graphkd.distill.losses.cwd import CWD, channel_divergence
+from graphkd.distill.losses.base import LossContext
+from graphkd.distill.losses.cwd import CWD
+from graphkd.distill.losses.levels import LevelPair
+
+
+def channel_divergence(student, teacher, *, temperature):
+    """The distance of one level of these maps."""
+    facts = LossContext(levels=("p3",), channels={"p3": (student.shape[1],) * 2})
+    return CWD(facts, temperature=temperature).distance(LevelPair("p3", student, teacher, 8))
 
 
 def test_zero_where_student_equals_teacher(toy):

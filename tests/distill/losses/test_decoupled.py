@@ -8,14 +8,13 @@ import torch
 
 from graphkd.distill.losses.decoupled import (
     Decoupled,
-    class_terms,
     masked_error,
     object_cells,
     object_masks,
     own_levels,
 )
 from graphkd.distill.losses.levels import LevelPair
-from graphkd.distill.outputs import Regions, Targets
+from graphkd.distill.outputs import Outputs, Regions
 
 
 def levels(*sizes, stride=4):
@@ -139,27 +138,18 @@ def test_adapters_are_there_at_equal_widths_too(toy):
     assert all(weight.abs().max() < 3e-4 for weight in weights)
 
 
-def test_class_terms_by_hand():
-    """One foreground region of KL a, two background regions of KL a and 0."""
+def test_class_terms_by_hand(toy):
+    """One foreground region of KL a, two background regions of KL a and 0; weights of 2."""
     a = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
-    student = Regions((torch.zeros(3, 4),), torch.zeros(3, 1, 1, 1), torch.zeros(3, 2))
+    maps = toy.outputs(0, images=1).features
+    sampled = Regions((torch.zeros(3, 4),), torch.zeros(3, 1, 1, 1), torch.zeros(3, 2))
     sure = torch.tensor([math.log(3), 0.0])
-    teacher = replace(student, logits=torch.stack([sure, sure, torch.zeros(2)]))
-    targets = make_targets([0, 1, 1])
-    foreground, background = class_terms(student, teacher, targets, temperature=1)
-    assert foreground.item() == pytest.approx(a)
-    assert background.item() == pytest.approx(a / 2)
-
-
-def make_targets(labels):
-    return Targets(
-        boxes=(torch.zeros(0, 4),),
-        classes=(torch.zeros(0, dtype=torch.int64),),
-        image_sizes=((8, 8),),
-        strides={},
-        num_classes=1,
-        region_labels=torch.tensor(labels),
-    )
+    surer = replace(sampled, logits=torch.stack([sure, sure, torch.zeros(2)]))
+    targets = replace(toy.targets(images=1), num_classes=1, region_labels=torch.tensor([0, 1, 1]))
+    pair = Outputs(maps, regions=sampled), Outputs(maps, regions=surer)
+    terms = Decoupled(toy.context())(*pair, targets)
+    assert terms["object_class"].item() == pytest.approx(2 * a)
+    assert terms["background_class"].item() == pytest.approx(2 * a / 2)
 
 
 @pytest.mark.parametrize("changes", [{"same_classes": False}, {"two_stage": False}])

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from graphkd.distill.losses.logits import Logits, dense_terms, region_terms
-from graphkd.distill.outputs import Dense, Regions
+from graphkd.distill.losses.logits import Logits, Proposals, dense_terms, region_terms
+from graphkd.distill.outputs import Dense, Outputs, Regions
 
 
 def one_region(logits, deltas):
@@ -115,3 +115,39 @@ def test_regression_weight_scales_the_boxes_alone(toy):
 def test_refuses_a_temperature_of_zero(toy):
     with pytest.raises(ValueError, match="TEMPERATURE"):
         Logits(toy.context(), temperature=0)
+
+
+def anchor(objectness, delta) -> Outputs:
+    """An RPN of one level with one anchor."""
+    dense = Dense(
+        logits=(torch.full((1, 1, 1, 1), objectness),), deltas=(torch.full((1, 4, 1, 1), delta),)
+    )
+    return Outputs(features={}, dense=dense)
+
+
+def test_proposals_are_zero_where_student_equals_teacher(toy):
+    same = toy.outputs(0)
+    terms = Proposals(toy.context())(same, same, toy.targets())
+    assert terms["boxes"] == 0 and terms["objectness"].item() == pytest.approx(0, abs=1e-6)
+
+
+def test_proposals_by_hand(toy):
+    """One anchor the teacher gives 3/4, the student 1/2; the divisor is at least 1."""
+    pair = anchor(0.0, 0.0), anchor(math.log(3), 2.0)
+    terms = Proposals(toy.context(), regression_weight=0.5)(*pair, toy.targets())
+    kl = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
+    assert terms["objectness"].item() == pytest.approx(0.75 * kl)
+    assert terms["boxes"].item() == pytest.approx(0.5 * 0.75 * 2)
+
+
+def test_proposals_of_other_classes(toy):
+    pair = toy.outputs(0), toy.outputs(1)
+    alike = Proposals(toy.context())(*pair, toy.targets())
+    other = Proposals(toy.context(same_classes=False))(*pair, replace(toy.targets(), num_classes=9))
+    assert alike == other
+
+
+def test_proposals_read_no_regions_and_no_ground_truth(toy):
+    student, teacher = (replace(toy.outputs(seed), regions=None) for seed in (0, 1))
+    full = Proposals(toy.context())(student, teacher, toy.targets())
+    assert full == Proposals(toy.context())(student, teacher, toy.targets(empty=True))

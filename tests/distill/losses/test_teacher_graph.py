@@ -7,7 +7,7 @@ import torch.distributed
 import torch.multiprocessing
 
 from graphkd.distill.comm import sum_over_processes
-from graphkd.distill.losses.teacher_graph import RunningScatter, one_image, sample_nodes, take
+from graphkd.distill.losses.teacher_graph import RunningScatter, sample_nodes, take
 from tests.distill.losses.graph_pages import CLASSES, batch, make_page
 
 OPTIONS = dict(max_background=64, background_ce=0.6)
@@ -54,39 +54,43 @@ def test_no_image_at_all_and_no_region():
     assert nodes.counts == [0] and len(nodes.rows) == 0
 
 
-def test_one_image_is_the_batch_of_that_page():
-    _, teacher, targets = batch(PAGES)
-    for image, page in enumerate(PAGES):
-        regions, own = one_image(teacher, targets, image)
-        assert torch.equal(regions.features, page.teacher)
-        assert torch.equal(regions.logits, page.logits)
-        assert torch.equal(own.region_labels, page.labels)
-        assert torch.equal(own.region_levels, page.levels)
-        assert len(own.boxes) == 1 and regions.counts == (len(page.boxes),)
+# residuals of the first two classes (-1, -2), (1, 2), (-1, 0), (1, 0), none of the third
+ROWS = torch.tensor([[0.0, 0.0], [2.0, 4.0], [7.0, 7.0], [9.0, 7.0], [5.0, 5.0]])
+LABELS = torch.tensor([0, 0, 2, 2, 3])
+SCATTER = torch.tensor([[4.0, 4.0], [4.0, 8.0]])
+
+
+def scatter():
+    return RunningScatter(width=2, num_labels=4, decay=0.5)
 
 
 def test_scatter_adds_up():
-    running = RunningScatter(width=2, decay=0.5)
-    running.update(torch.eye(2), torch.tensor(4.0))
-    running.update(2 * torch.eye(2), torch.tensor(1.0))
-    assert torch.equal(running.scatter, 2.5 * torch.eye(2)) and running.dof == 3
+    running = scatter()
+    running.update(ROWS, LABELS)
+    assert torch.equal(running.scatter, SCATTER) and running.dof == 2
+    running.update(ROWS[:2], LABELS[:2])
+    assert torch.equal(running.scatter, SCATTER / 2 + torch.tensor([[2.0, 4.0], [4.0, 8.0]]))
+    assert running.dof == 2
+    factor = running.factor()
+    assert torch.equal(factor, factor.tril()) and (factor.diagonal() > 0).all()
 
 
 def _worker(rank, folder):
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2
     )
-    running = RunningScatter(width=2, decay=0.5)
-    running.update(torch.full((2, 2), rank + 1.0), torch.tensor(rank + 3.0))
+    running, own = scatter(), slice(0, 3) if rank else slice(3, 5)
+    running.update(ROWS[own], LABELS[own])
     torch.save(running.state_dict(), f"{folder}/{rank}.pth")
     torch.distributed.destroy_process_group()
 
 
 def test_processes_share_their_sums(tmp_path):
+    """A class of which either process has one region counts as in one process."""
     torch.multiprocessing.spawn(_worker, args=(str(tmp_path),), nprocs=2)
     for rank in range(2):
         state = torch.load(tmp_path / f"{rank}.pth", weights_only=True)
-        assert torch.equal(state["scatter"], torch.full((2, 2), 3.0)) and state["dof"] == 7
+        torch.testing.assert_close(state, {"scatter": SCATTER, "dof": torch.tensor(2.0)})
 
 
 def test_a_single_process_keeps_its_values():
