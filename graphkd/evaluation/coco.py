@@ -5,8 +5,11 @@ The numbers come from faster-coco-eval, whose rules are those of pycocotools. Ev
 """
 
 import math
+import re
 import time
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ from tqdm.auto import tqdm
 
 from graphkd.data.catalog import published
 from graphkd.errors import UserError
+from graphkd.evaluation.matching import DEFAULT_THRESHOLD, count_pairs
 from graphkd.evaluation.timing import waiter
 from graphkd.io import write_json
 
@@ -210,16 +214,34 @@ def mean_ap(per_class: dict[str, float | None], names: Iterable[str]) -> float |
     return sum(known) / len(known) if known else None
 
 
-def evaluate(
+@dataclass(frozen=True)
+class Found:
+    """What a detector found in a data set.
+
+    Attributes:
+        truth: the ground truth as a COCO json dict.
+        results: COCO results with the category ids of `truth`.
+        ids: class name -> category id, in the order of the classes.
+        pages: number of pages.
+        seconds: inside the model, without data loading; the slowest process's.
+    """
+
+    truth: dict
+    results: list[dict]
+    ids: dict[str, Any]
+    pages: int
+    seconds: float
+
+
+def find_boxes(
     model: nn.Module,
     loader: Iterable[list[dict]],
     dataset_name: str,
     *,
     classes: Sequence[str],
-    output_dir: Path | None = None,
     progress: bool = True,
-) -> dict:
-    """Run a Detectron2 detector over a test loader and measure its COCO AP.
+) -> Found | None:
+    """Runs a Detectron2 detector over a test loader.
 
     The ground truth is the data set's json as published, or what its loader gives where it has no
     json.
@@ -227,27 +249,24 @@ def evaluate(
     Args:
         model: returns a list of {"instances": Instances} in eval mode; its mode is given back.
         loader: batches of dicts with image, image_id, height, width; covers the data set once
-            (each rank of a distributed run its own part).
+            (each process of a distributed run its own part).
         dataset_name: a registered name.
         classes: the K class names in the order of the contiguous category ids.
-        output_dir: receives `coco_results.json`, with the category ids of the json, and
-            `metrics.json`, which also has `category_ids` {class name: id}; None writes nothing.
-        progress: show a bar with pages per second on the main rank.
+        progress: show a bar with pages per second on the main process.
 
     Returns:
-        `coco_ap()`'s numbers plus `images` (pages) and `seconds` (time inside the model, without
-        data loading; the slowest rank's). On ranks other than the main one: {}.
+        What was found; None on processes other than the main one.
 
     Raises:
         UserError: a data set that cannot be scored as published, or a model that predicts a class
             that the class list has no name for.
         ValueError: the loader left out or repeated pages of the data set.
     """
-    truth = published_truth(dataset_name, classes)  # on all ranks: an error stops them all
+    truth = published_truth(dataset_name, classes)  # on all processes: an error stops them all
     results, seen, seconds = _predict(model, loader, progress=progress)
     gathered = comm.gather((results, seen, seconds))
     if not comm.is_main_process():
-        return {}
+        return None
     results = [result for part, _, _ in gathered for result in part]
     seen = [image_id for _, part, _ in gathered for image_id in part]
     _check_coverage(seen, truth, dataset_name)
@@ -259,13 +278,78 @@ def evaluate(
             f"use a model trained for this class list"
         )
     results = [{**result, "category_id": ids[result["category_id"]]} for result in results]
-    metrics = coco_ap(truth, results)
-    metrics.update(images=len(seen), seconds=max(part for _, _, part in gathered))
+    slowest = max(part for _, _, part in gathered)
+    return Found(truth, results, dict(zip(classes, ids, strict=True)), len(seen), slowest)
+
+
+def evaluate(
+    found: Found,
+    *,
+    thresholds: Mapping[str, float] | None = None,
+    output_dir: Path | None = None,
+) -> dict:
+    """The COCO numbers of what a detector found.
+
+    Args:
+        found: from `find_boxes`.
+        thresholds: class name -> lowest shown score, for the counts of single pages; 0.5 for the
+            others.
+        output_dir: receives `coco_results.json`, with the category ids of the json, `metrics.json`,
+            which also has `category_ids` {class name: id}, and `items.json`, the counts of every
+            page; None writes nothing.
+
+    Returns:
+        `coco_ap()`'s numbers plus `items` (pages) and `seconds`.
+    """
+    metrics = coco_ap(found.truth, found.results)
+    metrics.update(items=found.pages, seconds=found.seconds)
     if output_dir is not None:
-        written = {**metrics, "category_ids": dict(zip(classes, ids, strict=True))}
-        write_json(Path(output_dir) / "coco_results.json", results)
-        write_json(Path(output_dir) / "metrics.json", written)
+        folder = Path(output_dir)
+        write_json(folder / "coco_results.json", found.results)
+        write_json(folder / "metrics.json", {**metrics, "category_ids": found.ids})
+        write_json(folder / "items.json", page_counts(found, thresholds or {}))
     return metrics
+
+
+def page_counts(found: Found, thresholds: Mapping[str, float]) -> list[dict]:
+    """Objects, predictions and right predictions of every page.
+
+    Args:
+        found: from `find_boxes`.
+        thresholds: class name -> lowest shown score; 0.5 for a class that is missing.
+
+    Returns:
+        One dict a page with `id`, `document` (the file name without its page number), `objects`,
+        `found` (predictions at or above the thresholds), `right` (pairs of one class with an IoU of
+        0.5 or more) and `F1` in 0..1, None where there is neither an object nor a prediction.
+        Crowd regions and predictions in them do not count.
+    """
+    limits = {ids: thresholds.get(name, DEFAULT_THRESHOLD) for name, ids in found.ids.items()}
+    objects: dict = defaultdict(list)
+    shown: dict = defaultdict(list)
+    for annotation in found.truth["annotations"]:
+        objects[annotation["image_id"]].append(annotation)
+    for result in found.results:
+        if result["score"] >= limits[result["category_id"]]:
+            shown[result["image_id"]].append(result)
+    return [
+        {
+            "id": page["id"],
+            "document": document_of(page),
+            **count_pairs(objects[page["id"]], shown[page["id"]]),
+        }
+        for page in found.truth["images"]
+    ]
+
+
+def document_of(page: Mapping) -> str:
+    """Which document a page belongs to: its own word for it, else its file name without the page
+    number at the end.
+    """
+    if "document" in page:
+        return str(page["document"])
+    stem = Path(page.get("file_name", str(page["id"]))).with_suffix("").as_posix()
+    return re.sub(r"[-_ .]*(p|page|f)?[-_ ]*\d+$", "", stem) or stem
 
 
 def published_truth(dataset_name: str, classes: Sequence[str]) -> dict:

@@ -4,6 +4,7 @@ the score thresholds of best F1. Arrays in, arrays out.
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -184,6 +185,39 @@ def best_thresholds(
         category["name"]: _best_threshold(pages[category["id"]].values(), min_iou)
         for category in ground_truth["categories"]
     }
+
+
+def count_pairs(objects: Sequence[Mapping], predictions: Sequence[Mapping]) -> dict[str, Any]:
+    """Counts of one page: pairs are of one class and have an IoU of 0.5 or more.
+
+    Args:
+        objects: COCO annotations of the page.
+        predictions: its COCO results that are shown.
+
+    Returns:
+        {"objects", "found", "right", "F1"}; crowd regions and predictions in them do not count, and
+        F1 is None where nothing counts.
+    """
+    plain = [item for item in objects if not item.get("iscrowd")]
+    crowds = [item for item in objects if item.get("iscrowd")]
+    boxes = _corners([item["bbox"] for item in predictions])
+    classes = np.array([item["category_id"] for item in predictions], dtype=object)
+    scores = np.array([item["score"] for item in predictions])
+    pairs = pair_boxes(
+        _corners([item["bbox"] for item in plain]),
+        np.array([item["category_id"] for item in plain], dtype=object),
+        boxes,
+        classes,
+        same_class=True,
+        scores=scores,
+    )
+    paired = np.isin(np.arange(len(predictions)), pairs[:, 1])
+    free = inside(boxes, _corners([item["bbox"] for item in crowds]))
+    found = int((paired | ~free).sum())
+    total = len(plain) + found
+    right = len(pairs)
+    score = 2 * right / total if total else None
+    return {"objects": len(plain), "found": found, "right": right, "F1": score}
 
 
 def _best_threshold(pages: Sequence[tuple[list, list, list]], min_iou: float) -> float:

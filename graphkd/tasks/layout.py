@@ -11,7 +11,9 @@ from torch import nn
 from graphkd.data.catalog import check_scorable, dataset_classes, text_classes, training_dicts
 from graphkd.data.mapper import PageMapper
 from graphkd.errors import UserError
-from graphkd.evaluation.coco import evaluate
+from graphkd.evaluation.coco import Found, evaluate, find_boxes
+from graphkd.evaluation.matching import best_thresholds
+from graphkd.modelfile import ModelFile
 from graphkd.modeling.network import build_network
 from graphkd.tasks.base import Metric, Task
 
@@ -73,17 +75,23 @@ class LayoutTask(Task):
         calibration: Mapping[str, Any],
         output_dir: Path | None = None,
     ) -> dict[str, Any]:
-        mapper = PageMapper(cfg, is_train=False)
-        loader = build_detection_test_loader(cfg, dataset, mapper=mapper)
-        classes = dataset_classes([dataset])
-        scores = evaluate(model, loader, dataset, classes=classes, output_dir=output_dir)
-        return {**scores, "items": scores["images"]} if scores else {}
+        found = self._find(cfg, model, dataset)
+        if found is None:
+            return {}
+        thresholds = calibration.get("thresholds", {})
+        return evaluate(found, thresholds=thresholds, output_dir=output_dir)
 
     def calibrate(self, cfg: CfgNode, model: nn.Module, dataset: str) -> dict[str, Any]:
         """The score of each class from which a box is shown: best F1 on the validation pages."""
-        return {}
+        found = self._find(cfg, model, dataset)
+        return {} if found is None else {"thresholds": best_thresholds(found.truth, found.results)}
 
-    def export(self, stored: Any) -> Any:
+    def _find(self, cfg: CfgNode, model: nn.Module, dataset: str) -> Found | None:
+        mapper = PageMapper(cfg, is_train=False)
+        loader = build_detection_test_loader(cfg, dataset, mapper=mapper)
+        return find_boxes(model, loader, dataset, classes=dataset_classes([dataset]))
+
+    def export(self, stored: ModelFile) -> Any:
         from graphkd.export.boxes import BoxExporter
 
         return BoxExporter(stored)

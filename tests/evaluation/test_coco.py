@@ -21,11 +21,26 @@ from torch import nn
 
 from graphkd.data.catalog import add_own, dataset_classes, training_dicts
 from graphkd.errors import UserError
-from graphkd.evaluation.coco import coco_ap, evaluate, ground_truth, mean_ap
+from graphkd.evaluation.coco import (
+    Found,
+    coco_ap,
+    document_of,
+    evaluate,
+    find_boxes,
+    ground_truth,
+    mean_ap,
+    page_counts,
+)
 from tests.data.sets import document, write_set
 
 STATS = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"]
 CLASSES = ["text", "title", "figure", "table"]
+
+
+def score(model, loader, name, *, classes, output_dir=None, progress=False):
+    """The COCO numbers of a model on a data set; {} on all processes but the main one."""
+    found = find_boxes(model, loader, name, classes=classes, progress=progress)
+    return {} if found is None else evaluate(found, output_dir=output_dir)
 
 
 def reference(truth: dict, results: list[dict]) -> dict:
@@ -260,7 +275,7 @@ def answers(results):
 def test_evaluate_runs_the_model_and_writes_its_files(registered, tmp_path):
     dicts, results = registered
     model = Oracle(answers(results)).train()
-    metrics = evaluate(
+    metrics = score(
         model,
         batches(dicts),
         "evaluation_test",
@@ -269,7 +284,7 @@ def test_evaluate_runs_the_model_and_writes_its_files(registered, tmp_path):
         progress=False,
     )
     assert_same(metrics, reference(ground_truth(dicts, CLASSES), results))
-    assert metrics["images"] == len(dicts) and metrics["seconds"] > 0
+    assert metrics["items"] == len(dicts) and metrics["seconds"] > 0
     assert not any(model.modes) and model.training
     written = json.loads((tmp_path / "new" / "metrics.json").read_text())
     assert written.pop("category_ids") == {name: k for k, name in enumerate(CLASSES)}
@@ -277,15 +292,14 @@ def test_evaluate_runs_the_model_and_writes_its_files(registered, tmp_path):
     assert len(json.loads((tmp_path / "new" / "coco_results.json").read_text())) == len(results)
     assert sorted(p.name for p in (tmp_path / "new").iterdir()) == [
         "coco_results.json",
+        "items.json",
         "metrics.json",
     ]
 
 
 def test_evaluate_without_predictions_is_zero(registered):
     dicts, _ = registered
-    metrics = evaluate(
-        Oracle({}), batches(dicts), "evaluation_test", classes=CLASSES, progress=False
-    )
+    metrics = score(Oracle({}), batches(dicts), "evaluation_test", classes=CLASSES, progress=False)
     assert metrics["AP"] == 0.0
 
 
@@ -293,13 +307,13 @@ def test_evaluate_refuses_missing_and_repeated_pages(registered):
     dicts, _ = registered
     for part in (dicts[:-1], [*dicts[:-1], dicts[0]], [*dicts, dicts[0]]):
         with pytest.raises(ValueError, match="AP would be wrong"):
-            evaluate(Oracle({}), batches(part), "evaluation_test", classes=CLASSES, progress=False)
+            score(Oracle({}), batches(part), "evaluation_test", classes=CLASSES, progress=False)
 
 
 def test_evaluate_refuses_a_model_of_another_class_list(registered):
     dicts, results = registered
     with pytest.raises(UserError, match="has 2 classes|only 2 classes"):
-        evaluate(
+        score(
             Oracle(answers(results)),
             batches(dicts),
             "evaluation_test",
@@ -315,7 +329,9 @@ def test_evaluate_takes_detectron2s_own_loader(registered, capsys):
         mapper=lambda page: {**page, "image": torch.zeros(3, 8, 8)},
         num_workers=0,
     )
-    metrics = evaluate(Oracle(answers(results)), loader, "evaluation_test", classes=CLASSES)
+    metrics = score(
+        Oracle(answers(results)), loader, "evaluation_test", classes=CLASSES, progress=True
+    )
     assert_same(metrics, reference(ground_truth(dicts, CLASSES), results))
     bar = capsys.readouterr().err
     assert f"{len(dicts)}/{len(dicts)}" in bar and "pages/s" in bar
@@ -366,7 +382,7 @@ def published_set(folder, *, image_ids=(31, 8), category_ids=(9, 4)):
 
 def assert_as_published(json_file, table, name, classes, folder):
     """AP of `evaluate` and of its result file are pycocotools' on the json, and not trivial."""
-    metrics = evaluate(
+    metrics = score(
         Oracle(table),
         build_detection_test_loader(
             DatasetCatalog.get(name), mapper=lambda page: {**page, "image": None}, num_workers=0
@@ -474,7 +490,7 @@ def test_a_set_that_cannot_be_scored_stops_before_the_first_page(data_root, tmp_
     json_file.write_text(json.dumps(content))
     model = Oracle(table)
     with pytest.raises(UserError, match="annotation 10: .*data check published --fix OUT"):
-        evaluate(model, [], "published", classes=("text", "figure"), progress=False)
+        score(model, [], "published", classes=("text", "figure"), progress=False)
     assert model.modes == []
 
 
@@ -489,7 +505,7 @@ RANK_SCRIPT = """
     DatasetCatalog.register("ranks", lambda: dicts)
     loader = build_detection_test_loader(dicts, mapper=lambda page: page, num_workers=0)
     model = t.Oracle(t.answers(results))
-    metrics = t.evaluate(model, loader, "ranks", classes=t.CLASSES, progress=False)
+    metrics = t.score(model, loader, "ranks", classes=t.CLASSES)
     print("RESULT" + json.dumps(metrics))
     dist.barrier()
     dist.destroy_process_group()
@@ -515,5 +531,51 @@ def test_two_ranks_measure_what_one_rank_measures(registered):
     printed = [rank.communicate(timeout=120)[0] for rank in ranks]
     assert [rank.returncode for rank in ranks] == [0, 0]
     main, other = (json.loads(text.split("RESULT")[1]) for text in printed)
-    assert other == {} and main["images"] == len(dicts)
+    assert other == {} and main["items"] == len(dicts)
     assert_same(main, reference(ground_truth(dicts, CLASSES), results))
+
+
+def test_counts_of_a_page_are_those_at_the_thresholds(tmp_path):
+    truth = {
+        "images": [{"id": 1, "file_name": "book_001.png"}, {"id": 2, "file_name": "book_002.png"}],
+        "annotations": [
+            {"image_id": 1, "category_id": 7, "bbox": [0, 0, 10, 10]},
+            {"image_id": 1, "category_id": 7, "bbox": [50, 50, 10, 10]},
+            {"image_id": 1, "category_id": 9, "bbox": [80, 0, 20, 20], "iscrowd": 1},
+        ],
+        "categories": [{"id": 7, "name": "text"}, {"id": 9, "name": "figure"}],
+    }
+    results = [
+        {"image_id": 1, "category_id": 7, "bbox": [0, 0, 10, 9], "score": 0.9},  # right
+        {"image_id": 1, "category_id": 7, "bbox": [0, 0, 10, 8], "score": 0.8},  # a second one
+        {"image_id": 1, "category_id": 7, "bbox": [50, 50, 10, 10], "score": 0.6},  # not shown
+        {"image_id": 1, "category_id": 9, "bbox": [82, 2, 10, 10], "score": 0.9},  # in the crowd
+    ]
+    found = Found(truth, results, {"text": 7, "figure": 9}, 2, 0.0)
+    first, second = page_counts(found, {"text": 0.7})
+    assert first == {
+        "id": 1,
+        "document": "book",
+        "objects": 2,
+        "found": 2,
+        "right": 1,
+        "F1": 0.5,
+    }
+    assert second["objects"] == second["found"] == 0 and second["F1"] is None
+    assert page_counts(found, {})[0]["right"] == 2  # 0.5 by default
+    evaluate(found, thresholds={"text": 0.7}, output_dir=tmp_path)
+    assert json.loads((tmp_path / "items.json").read_text())[0] == first
+
+
+@pytest.mark.parametrize(
+    "page, document",
+    [
+        ({"id": 1, "file_name": "argus-1910_001.jpg"}, "argus-1910"),
+        ({"id": 1, "file_name": "a/b/book p 12.png"}, "a/b/book"),
+        ({"id": 1, "file_name": "0007.png"}, "0007"),
+        ({"id": 1, "file_name": "x_1.png", "document": "of its own"}, "of its own"),
+        ({"id": "page-3"}, "page-3"),
+    ],
+)
+def test_pages_belong_to_documents(page, document):
+    assert document_of(page) == document

@@ -10,7 +10,7 @@ from detectron2.data import DatasetCatalog, build_detection_test_loader
 import graphkd
 from graphkd.data.mapper import PageMapper
 from graphkd.errors import UserError
-from graphkd.evaluation.coco import evaluate
+from graphkd.evaluation.coco import evaluate, find_boxes
 from graphkd.modelfile import build_detector, read_model
 from tests.predict.conftest import write_torch
 from tests.predict.files import noise
@@ -39,7 +39,8 @@ def test_boxes_are_those_of_evaluation(tmp_path, channels, kind):
         mapper = PageMapper(stored.cfg, is_train=False)
         loader = build_detection_test_loader(dicts, mapper=mapper)
         model = build_detector(stored)
-        evaluate(model, loader, name, classes=CLASSES, output_dir=tmp_path, progress=False)
+        found = find_boxes(model, loader, name, classes=CLASSES, progress=False)
+        evaluate(found, output_dir=tmp_path)
     finally:
         DatasetCatalog.remove(name)
     expected = json.loads((tmp_path / "coco_results.json").read_text())
