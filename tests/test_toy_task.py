@@ -28,6 +28,9 @@ SEED: 1
 """
 
 
+LOSS = "LOSSES: {toy_maps: {}}"
+
+
 def write(folder, name, text="", *, output=None):
     path = folder / f"{name}.yaml"
     path.write_text(f'{COMMON}{text}OUTPUT_DIR: "{folder / (output or name)}"\n')
@@ -152,6 +155,15 @@ def test_peers_teach_each_other_and_resume_exactly(tmp_path):
     for name, before in (("model_final.pth", first), ("model_peer2.pth", second)):
         again = load(tmp_path / "peers" / name)["model"]
         assert all(torch.equal(before["model"][key], again[key]) for key in again)
+
+
+def test_a_teacher_may_have_a_teacher_of_its_own(pair, tmp_path, capsys):
+    node = f"TEACHER: {{CONFIG: {pair}}}, LOSSES: {{toy_maps: {{}}}}"
+    assert run("train", distilled(tmp_path, "third", node), "--with-teacher") == 0
+    assert all((tmp_path / name / "result.json").is_file() for name in ("teacher", "run", "third"))
+    circle = distilled(tmp_path, "circle", f"TEACHER: {{CONFIG: {tmp_path}/circle.yaml}}, {LOSS}")
+    assert run("train", circle, "--with-teacher") == 2
+    assert "circle: circle.yaml -> circle.yaml" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

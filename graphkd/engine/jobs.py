@@ -72,15 +72,30 @@ def train_job(
             write_json(Path(json_file), row)
 
 
-def train_teacher(cfg: CfgNode, *, source: Path) -> None:
+def train_teacher(cfg: CfgNode, *, source: Path, students: tuple[Path, ...] = ()) -> None:
     """Trains the teacher of a run unless its weights are there; an interrupted training goes on.
 
+    A teacher that is itself distilled gets its own teacher trained first.
+
+    Args:
+        cfg: the run's config; nothing happens where its teacher has no yaml.
+        source: its yaml.
+        students: the yamls of the runs that this one teaches, the first student first.
+
     Raises:
-        UserError: the run itself does not fit, before the teacher is trained for it.
+        UserError: the run itself does not fit, before the teacher is trained for it; or it teaches
+            itself through others.
     """
+    if not cfg.DISTILL.TEACHER.CONFIG:
+        return
     teacher_cfg = load_teacher_cfg(cfg, source=source)
     if teacher_weights(cfg, teacher_cfg).is_file():
         return
+    teacher_source = find_config(cfg.DISTILL.TEACHER.CONFIG, near=source)
+    chain = (*students, source)
+    if teacher_source.resolve() in [path.resolve() for path in chain]:
+        names = " -> ".join(path.name for path in (*chain, teacher_source))
+        raise UserError(f"{source}: its teachers form a circle: {names}")
     if cfg.DISTILL.TEACHER.WEIGHTS:
         raise UserError(f"DISTILL.TEACHER.WEIGHTS: {cfg.DISTILL.TEACHER.WEIGHTS} does not exist")
     pages = [" + ".join(each.DATASETS.TRAIN) for each in (teacher_cfg, cfg)]
@@ -94,7 +109,9 @@ def train_teacher(cfg: CfgNode, *, source: Path) -> None:
     check_settings(cfg)
     check_pair(cfg, source=source)
     teacher_cfg.freeze()
-    run.train(teacher_cfg, source=Path(cfg.DISTILL.TEACHER.CONFIG), resume=True)
+    if teacher_cfg.DISTILL.LOSSES:
+        train_teacher(teacher_cfg, source=teacher_source, students=chain)
+    run.train(teacher_cfg, source=teacher_source, resume=True)
 
 
 def method_name(cfg: CfgNode) -> str:
