@@ -1,6 +1,7 @@
 """The demo: teacher, plain and distilled student of one pair, within a time budget, compared."""
 
 import json
+import logging
 import shutil
 import tempfile
 import time
@@ -34,20 +35,20 @@ from graphkd.demo_plan import (
     teacher_overrides,
 )
 from graphkd.distill.teacher import load_teacher_cfg
-from graphkd.engine.build import build_trained, check_pair
+from graphkd.engine.build import check_pair
 from graphkd.engine.jobs import load_run, method_name, result_row
 from graphkd.engine.run_dir import provenance
-from graphkd.engine.showcase import graph_view, page_views, sample_pages
 from graphkd.engine.solver import check_settings
 from graphkd.errors import UserError
 from graphkd.evaluation.timing import alternate
 from graphkd.io import held, write_json, write_text
-from graphkd.report.curves import read_curves
-from graphkd.report.demo import write_demo_report
-from graphkd.report.graph import graph_picture
-from graphkd.report.table import format_table, gain_sentences
+from graphkd.report.run import make_report
+from graphkd.report.stored import Options
+from graphkd.report.tables import format_table, gain_sentences
 from graphkd.synthesis import SPLITS, generate
 from graphkd.tasks.base import task_of
+
+logger = logging.getLogger(__name__)
 
 PAIR = "configs/tiny/R18-MNv4s.yaml"
 PLAN = "plan.json"
@@ -177,9 +178,10 @@ def _run_parts(
         **_about(config, overrides, parts),
         "total seconds": round(time.perf_counter() - started),
     }
-    report = write_report(parts, rows, out=out, about=about)
-    print(format_table(rows))
-    for sentence in gain_sentences(rows):
+    report = write_report(out, about=about)
+    metrics = task_of(parts[-1].cfg).columns
+    print(format_table(rows, metrics))
+    for sentence in gain_sentences(rows, metrics[0]):
         print(sentence)
     print(f"numbers: {out / 'results.json'}   report: {report}")
     return rows
@@ -235,33 +237,11 @@ def demo_parts(
     ]
 
 
-def write_report(parts: list[Part], rows: list[dict], *, out: Path, about: dict) -> Path:
-    """report.html and graph.png of a finished demo, sample pages from the test set."""
-    cfg = parts[-1].cfg
-    classes = task_of(cfg).classes(cfg, source=parts[-1].source)
-    models = {
-        part.name: build_trained(part.cfg, part.folder / "model_final.pth", classes=classes)[0]
-        for part in parts
-    }
-    pages = sample_pages(cfg.DATASETS.TEST[0], PAGES_SHOWN)
-    graph = graph_view(
-        cfg,
-        pages[0],
-        source=parts[-1].source,
-        weights=parts[-1].folder / "model_final.pth",
-        classes=classes,
-    )
-    if graph is not None:
-        graph_picture(graph, out / "graph.png")
+def write_report(out: Path, *, about: dict) -> Path:
+    """report.html and graph.png of a finished demo, with pages spread over the test set."""
     path = out / "report.html"
-    write_demo_report(
-        path,
-        rows=rows,
-        curves={part.name: read_curves(part.folder / "metrics.json") for part in parts},
-        pages=page_views(cfg, pages, models, classes),
-        graph=graph,
-        about=about,
-    )
+    options = Options(pages=PAGES_SHOWN, worst=False, graph_file=out / "graph.png")
+    make_report(out, path, options, say=logger.info, about=about)
     return path
 
 

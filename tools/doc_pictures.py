@@ -3,58 +3,43 @@
 import argparse
 from pathlib import Path
 
-from detectron2.data import DatasetCatalog
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
-from graphkd.demo import plan
-from graphkd.engine.build import build_trained
-from graphkd.engine.showcase import graph_view, page_views, sample_pages
-from graphkd.report.colours import class_colours
+from graphkd.report.boxes import examples_of, judge
 from graphkd.report.graph import graph_picture
-from graphkd.report.pictures import draw_predictions, side_by_side
-from graphkd.tasks.base import task_of
+from graphkd.report.pictures import class_colours, draw_predictions
+from graphkd.report.run import DEMO_PARTS
+from graphkd.report.stored import read_run
+from graphkd.tasks.layout_report import load_pages, page_graph, predictions_of
 
-HEIGHT = 620
+HEIGHT, GAP = 620, 12
 NAMES = {"student": "plain student", "distilled": "distilled student"}
+SCORE = 0.5
 
 
 def main() -> None:
     """Writes OUT/<prefix>_pages.jpg and OUT/<prefix>_graph.png."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("config", help="the demo's yaml")
     parser.add_argument("demo", type=Path, help="the demo's folder")
     parser.add_argument("out", type=Path, help="folder of the pictures")
     parser.add_argument("--prefix", default="demo")
     parser.add_argument("--only", default="", help="pages whose file name holds this")
     parser.add_argument("--pages", type=int, default=2)
-    parser.add_argument("--skip", type=int, default=0, help="leave out the first so many")
     args = parser.parse_args()
-    parts = plan(args.config, out=args.demo, overrides=[])
-    cfg, source = parts[-1].cfg, parts[-1].source
-    classes = task_of(cfg).classes(cfg, source=source)
-    weights = {part.name: part.folder / "model_final.pth" for part in parts}
-    models = {
-        NAMES.get(part.name, part.name): build_trained(
-            part.cfg, weights[part.name], classes=classes
-        )[0]
-        for part in parts
-    }
-    if args.only:
-        found = DatasetCatalog.get(cfg.DATASETS.TEST[0])
-        pages = [page for page in found if args.only in Path(page["file_name"]).name]
-    else:
-        pages = sample_pages(cfg.DATASETS.TEST[0], args.pages + args.skip)
-    pages = pages[args.skip : args.skip + args.pages]
+    runs = [read_run(args.demo / name, name=NAMES.get(name, name)) for name in DEMO_PARTS]
+    dicts, classes = load_pages(runs[-1])
+    dicts = [page for page in dicts if args.only in Path(page["file_name"]).name]
+    ids = {page["image_id"] for page in dicts}
+    found = {run.name: predictions_of(run, classes) or [] for run in runs}
+    found = {name: [row for row in rows if row["image_id"] in ids] for name, rows in found.items()}
+    judged = judge(found, dicts, classes, score=SCORE)
+    examples, _ = examples_of(judged, dicts, classes, count=args.pages, worst=False)
     colours = class_colours(classes)
     rows = []
-    for view in page_views(cfg, pages, models, classes):
-        shown = {"ground truth": view.truth, **view.predictions}
-        rows.append(
-            side_by_side(
-                {k: draw_predictions(view.image, v, colours=colours) for k, v in shown.items()},
-                height=HEIGHT,
-            )
-        )
+    for example in examples:
+        shown = {"ground truth": example.truth, **example.predictions}
+        pages = {k: draw_predictions(example.image, v, colours=colours) for k, v in shown.items()}
+        rows.append(side_by_side(pages))
     args.out.mkdir(parents=True, exist_ok=True)
     sheet = Image.new("RGB", (max(r.width for r in rows), sum(r.height for r in rows)), "white")
     top = 0
@@ -62,9 +47,28 @@ def main() -> None:
         sheet.paste(row, (0, top))
         top += row.height
     sheet.save(args.out / f"{args.prefix}_pages.jpg", quality=82)
-    graph = graph_view(cfg, pages[0], source=source, weights=weights["distilled"], classes=classes)
+    graph, told = page_graph(runs[-1], dicts, device="cpu")
+    print(told)
     if graph is not None:
         graph_picture(graph, args.out / f"{args.prefix}_graph.png")
+
+
+def side_by_side(pictures: dict[str, Image.Image]) -> Image.Image:
+    """Puts pictures of one height next to each other, each below its title, on white."""
+    scaled = {
+        title: picture.resize((round(picture.width * HEIGHT / picture.height), HEIGHT))
+        for title, picture in pictures.items()
+    }
+    face = ImageFont.load_default(20)
+    head = face.getbbox("Ag")[3] + 2 * GAP
+    width = sum(picture.width for picture in scaled.values()) + GAP * (len(scaled) + 1)
+    sheet = Image.new("RGB", (width, head + HEIGHT + GAP), "white")
+    pen, left = ImageDraw.Draw(sheet), GAP
+    for title, picture in scaled.items():
+        pen.text((left, GAP), title, fill="#222222", font=face)
+        sheet.paste(picture, (left, head))
+        left += picture.width + GAP
+    return sheet
 
 
 if __name__ == "__main__":

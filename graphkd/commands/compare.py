@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     from graphkd.engine.launch import in_torchrun
     from graphkd.errors import UserError
     from graphkd.lists import names_in
-    from graphkd.report.compare_text import reading_notes, sentences, table
+    from graphkd.report.tables import reading_notes, sentences, table
 
     if in_torchrun():
         # Each process would train every run, all into the same folders.

@@ -37,20 +37,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   graphkd graph page.png student.safetensors -o page.svg --text-classes text,title,list
   graphkd graph scan.tif model_final.pth -o scan.png --score 0.3 --edges 2
 
-Nodes are detections, blue for text and orange for the rest; alike text regions are merged. Edges
-are cosines of region features. In HTML and SVG, hover over a node for its class, type and edges.
+Nodes are detections, blue for text and orange for the rest; text regions that are alike are merged.
+Edges are cosines of region features. In HTML and SVG, hover over a node for its class and type.
 """
 
 
 def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from graphkd.engine.showcase import SHOWN_SCORE, detected_graph
     from graphkd.errors import UserError
     from graphkd.io import write_text
     from graphkd.modelfile import read_model
     from graphkd.report.graph import graph_picture, graph_svg
-    from graphkd.report.graph_page import write_graph_page
+    from graphkd.report.page import HtmlPage, write_page
+    from graphkd.tasks.layout_report import SHOWN_SCORE, detected_graph, graph_section
 
     out = Path(args.out)
     _check(args, out.suffix)
@@ -67,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
     if view is None:
         limit = "the file's thresholds" if args.score is None else f"{args.score:g}"
         raise UserError(f"{args.image}: no region scores {limit} or more; try a lower --score")
+    found = f"{len(view.assignment)} nodes of {len(view.boxes)} regions"
     if out.suffix == ".png":
         graph_picture(view, out, strongest=args.edges)
     elif out.suffix == ".svg":
@@ -80,9 +81,10 @@ def run(args: argparse.Namespace) -> int:
             "text classes": f"{', '.join(texts) or 'none'} ({why})",
             "score threshold": str(score),
         }
-        title = Path(args.image).name
-        write_graph_page(out, view, title=title, about=about, strongest=args.edges)
-    print(f"{len(view.assignment)} nodes of {len(view.boxes)} regions: {out}")
+        graph = graph_section(view, f"{found}.", strongest=args.edges)
+        title = f"Document graph of {Path(args.image).name}"
+        write_page(out, HtmlPage(title, sections=[graph], about=about))
+    print(f"{found}: {out}")
     return 0
 
 

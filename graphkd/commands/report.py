@@ -4,7 +4,7 @@ import argparse
 
 from graphkd.commands import add_data
 
-HELP = "Make one HTML page of a run, demo or comparison: curves, confusion, worst pages, graph."
+HELP = "Make one HTML page of a run, demo or comparison: scores, curves, worst pages, graph."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="leave out predictions below it when single pages are judged (default: %(default)s)",
     )
     parser.add_argument(
-        "--pages", type=int, default=8, help="worst pages to show (default: %(default)s)"
+        "--pages", type=int, default=8, help="worst pages or lines to show (default: %(default)s)"
     )
     parser.add_argument("--no-graph", action="store_true", help="draw no graph: runs no model")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
@@ -30,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   graphkd report output/compare -o compare-report.html --pages 12
   graphkd report output/demo --score 0.3 --no-graph
 
-The page needs no network and holds its pictures. What is missing (teacher, data set, predictions)
-is told in it. In a demo's folder the page is details.html, beside the demo's own report.html.
+The page needs no network and holds its pictures. It says what is missing (teacher, data set,
+predictions) and shows the rest.
 """
 
 
@@ -39,18 +39,21 @@ def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from graphkd.engine.jobs import run_folder
-    from graphkd.engine.run_report import Options, default_path, make_report
     from graphkd.errors import UserError
+    from graphkd.report.run import make_report
+    from graphkd.report.stored import Options
 
     if not 0 <= args.score <= 1:
         raise UserError(f"--score is {args.score:g}; it must be in 0..1")
     if args.pages < 0:
         raise UserError(f"--pages is {args.pages}; it must be 0 or more")
     folder = run_folder(args.folder, data=args.data)
-    out = Path(args.out) if args.out else default_path(folder)
+    out = Path(args.out) if args.out else folder / "report.html"
     if out.suffix not in (".html", ".htm"):
         raise UserError(f"{out}: a report is an .html file")
-    options = Options(args.score, args.pages, not args.no_graph, args.device)
+    options = Options(
+        score=args.score, pages=args.pages, graph=not args.no_graph, device=args.device
+    )
     notes = make_report(folder, out, options, say=lambda text: print(text, flush=True))
     for note in notes:
         print(note)

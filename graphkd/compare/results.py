@@ -9,8 +9,8 @@ from graphkd.compare.rows import PLAIN, PLAIN_LONGER, TEACHER, Row, Run, compare
 from graphkd.engine.run_dir import THEN, provenance
 from graphkd.io import write_json, write_text
 from graphkd.report.compare import mean_curve, write_compare_report
-from graphkd.report.compare_text import difference_text, markdown
 from graphkd.report.curves import read_curves
+from graphkd.report.tables import difference_text, markdown
 from graphkd.tasks.base import Metric
 
 

@@ -24,7 +24,7 @@ from graphkd.engine.run_dir import RunDir
 from graphkd.engine.solver import check_settings
 from graphkd.errors import UserError
 from graphkd.io import write_json
-from graphkd.report.table import format_table
+from graphkd.report.tables import format_table
 from graphkd.tasks.base import task_of
 
 logger = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def train_job(
     if comm.is_main_process():
         role = "distilled" if cfg.DISTILL.LOSSES else "plain"
         row = result_row(result, cfg, role=role)
-        print(format_table([row]))
+        print(format_table([row], task_of(cfg).columns))
         print(f"weights: {result.weights}")
         if json_file:
             write_json(Path(json_file), row)

@@ -1,6 +1,6 @@
 """Comparing runs over seeds: mean, spread and a paired interval; numbers in, numbers out."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean of paired differences with its confidence interval; None, None if too few pairs."""
+    """A mean (of paired differences) with its confidence interval; None, None if too few pairs."""
 
     mean: float
     low: float | None
@@ -79,6 +79,42 @@ def paired_difference(
         rng=np.random.default_rng(seed),
     ).confidence_interval
     return Difference(mean=mean, low=float(interval.low), high=float(interval.high))
+
+
+def clustered_interval(
+    values: Sequence[float],
+    groups: Sequence[Hashable],
+    *,
+    confidence: float = 0.95,
+    repeats: int = 2000,
+    seed: int = 0,
+) -> Difference:
+    """Mean of values that come in groups, with a percentile bootstrap interval over the groups.
+
+    Lines of one document are alike, so whole documents are drawn, not lines.
+
+    Args:
+        values: one number a line or page.
+        groups: its document, same length. Fewer than three groups get no interval.
+        confidence: share of repetitions that the interval aims to cover, in (0, 1).
+        repeats: how often the groups are drawn.
+        seed: of the resampling.
+
+    Raises:
+        UserError: no values, or one that is missing or not finite.
+    """
+    array = _finite(values, "values")
+    places = {group: place for place, group in enumerate(dict.fromkeys(groups))}
+    index = [places[group] for group in groups]
+    sums, counts = np.bincount(index, weights=array), np.bincount(index)
+    mean = float(array.mean())
+    if len(places) < _FEWEST_PAIRS:
+        return Difference(mean=mean, low=None, high=None)
+    rng = np.random.default_rng(seed)
+    draws = (rng.integers(len(places), size=len(places)) for _ in range(repeats))
+    means = [sums[drawn].sum() / counts[drawn].sum() for drawn in draws]
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Difference(mean=mean, low=float(low), high=float(high))
 
 
 def _finite(values: Sequence[float], name: str) -> np.ndarray:

@@ -129,9 +129,8 @@ class Output:
     def _write_picture(self, raw: RawPage, page: Page, path: Path) -> None:
         import numpy as np
 
-        from graphkd.report.colours import class_colours
         from graphkd.report.content import Boxes
-        from graphkd.report.pictures import draw_predictions
+        from graphkd.report.pictures import class_colours, draw_predictions
 
         boxes = Boxes(
             np.array([region.box for region in page.regions]),

@@ -1,20 +1,74 @@
-"""A comparison of methods as one HTML page with its charts; the words come from elsewhere."""
+"""The report of a comparison of methods as one HTML page: table, costs, curves, classes, pages."""
 
 import math
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from matplotlib.ticker import MaxNLocator
-
-from graphkd.compare.rows import NOT_METHODS, TEACHER, Row
-from graphkd.io import write_text
-from graphkd.report.chart import Chart, Mark, line_chart
-from graphkd.report.compare_text import cells, class_names, headings, reading_notes, sentences
-from graphkd.report.content import Details
-from graphkd.report.curves import loss_series, score_series
-from graphkd.report.details import detail_parts
-from graphkd.report.rendering import render
+from graphkd.compare.rows import METRICS, NOT_METHODS, PLAIN, TEACHER, Row, Run, compare_runs
+from graphkd.errors import UserError
+from graphkd.lists import names_in
+from graphkd.report.curves import (
+    MARKERS,
+    Chart,
+    Log,
+    colour_of,
+    line_chart,
+    loss_series,
+    own_loss,
+    picture,
+    points_of,
+    read_curves,
+    score_series,
+)
+from graphkd.report.page import HtmlPage, Section, Table, bars, class_table, write_page
+from graphkd.report.stored import Options, is_run, read_json, read_run
+from graphkd.report.tables import cells, headings, reading_notes, sentences
 from graphkd.tasks.base import Metric
+
+COMPARISON = "compare.json"
+_Say = Callable[[str], None]
+_MEANS = (
+    "Curves are means over the seeds; the own loss leaves distillation terms out. A vertical line "
+    "at a point is one standard deviation up and down. The number behind a name is its last value."
+)
+
+
+def report_comparison(folder: Path, out: Path, options: Options, *, say: _Say) -> list[str]:
+    """Writes the report of a comparison's folder; sentences about what is missing come back.
+
+    Beside the numbers it shows what the task shows of the best method's run at the first seed,
+    beside the plain student's and the teacher's.
+
+    Raises:
+        UserError: compare.json, or a file of a run, is damaged.
+    """
+    values = read_json(folder / COMPARISON, dict)
+    try:
+        runs = [Run.from_json(row) for row in values["runs"]]
+        metrics = METRICS
+        if "metrics" in values:
+            metrics = tuple(Metric(**each) for each in values["metrics"])
+        about, notes = dict(values["about"]), list(values["notes"])
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"{folder / COMPARISON}: not a comparison's numbers ({error}); run it again"
+        ) from error
+    chosen = _chosen(about.get("command", ""))
+    rows = compare_runs(runs, metrics, chosen=chosen)
+    sections, missing = _best_sections(folder, rows, runs, metrics[0], options, say)
+    write_compare_report(
+        out,
+        rows=rows,
+        metrics=metrics,
+        chosen=chosen,
+        curves={row.name: _mean_log(folder, row.name, runs, metrics[0]) for row in rows},
+        about=about,
+        notes=[*notes, *missing],
+        sections=sections,
+    )
+    return missing
 
 
 def write_compare_report(
@@ -23,12 +77,12 @@ def write_compare_report(
     rows: Sequence[Row],
     metrics: Sequence[Metric],
     chosen: Sequence[str],
-    curves: Mapping[str, list[dict]],
+    curves: Mapping[str, Log],
     about: Mapping[str, str],
     notes: Sequence[str],
-    details: Details | None = None,
+    sections: Sequence[Section] = (),
 ) -> None:
-    """Writes the comparison as one HTML page that needs no network and no scripts, atomically.
+    """Writes the comparison as one HTML page, atomically.
 
     Args:
         path: the file; parent folders are made.
@@ -38,114 +92,34 @@ def write_compare_report(
         curves: name -> log of the model, as `mean_curve` gives it.
         about: how the numbers were made.
         notes: further sentences for the reader.
-        details: confusion matrices and worst pages, where somebody looked at the predictions.
+        sections: of the task.
     """
     first = metrics[0]
-    most = max((row.score.mean for row in rows if row.score), default=0.0)
-    placed = {row.name: list(curves.get(row.name, [])) for row in rows}
+    logs = {row.name: list(curves.get(row.name, [])) for row in rows}
+    title = f"{first.name} on the validation set"
     charts = [
         cost_chart(rows, first),
-        line_chart("Own loss of the model", loss_series(placed), y_label="loss", dots=False),
-        line_chart(
-            f"{first.name} while training",
-            score_series(placed, first),
-            y_label=first.title,
-            dots=True,
-        ),
+        line_chart("Own loss", loss_series(logs), y_label="loss", dots=False),
+        line_chart(title, score_series(logs, first), y_label=first.title, dots=True),
     ]
-    text = render(
-        "compare.html.j2",
-        sentences=sentences(rows, first),
-        headings=headings(metrics, chosen),
-        rows=[
-            {
-                "method": row.name not in NOT_METHODS,
-                "cells": cells(row, metrics, chosen),
-                "share": _share(row.score and row.score.mean, most),
-            }
-            for row in rows
-        ],
-        notes=[*reading_notes(rows, first), *notes],
+    columns = {row.name: row.per_class for row in rows}
+    page = HtmlPage(
+        title="Comparison of distillation methods",
+        lead=sentences(rows, first),
+        otherwise="No method has finished.",
+        results=_results(rows, metrics, chosen),
+        results_notes=[*reading_notes(rows, first), *notes],
         charts=[chart for chart in charts if chart is not None],
-        classes=_class_bars(rows, first),
-        metric=first.name,
-        models=[row.name for row in rows if row.per_class],
-        details=detail_parts(details),
+        charts_note=_MEANS,
+        classes=class_table(columns, first),
+        classes_title=f"{first.name} by class",
+        sections=sections,
         about=about,
     )
-    write_text(Path(path), text)
+    write_page(path, page)
 
 
-def _class_bars(rows: Sequence[Row], metric: Metric) -> list[dict]:
-    """One line a class: its name and, per model, text and bar length in percent."""
-    scored = [row for row in rows if row.per_class]
-    known = [value for row in scored for value in row.per_class.values() if value is not None]
-    most = max(known, default=0.0)
-    return [
-        {
-            "name": label,
-            "cells": [
-                (metric.text(row.per_class.get(label)), _share(row.per_class.get(label), most))
-                for row in scored
-            ],
-        }
-        for label in class_names(scored)
-    ]
-
-
-def _share(value: float | None, most: float) -> float:
-    return round(100 * value / most, 1) if value and most else 0.0
-
-
-def cost_chart(rows: Sequence[Row], metric: Metric) -> Chart | None:
-    """A metric against the cost of a training step, with a line of one standard deviation.
-
-    The teacher is left out: its step is another network's. None without a row that has both.
-    """
-    points = [
-        (place, row, row.step_cost, row.score.mean, row.score.std or 0.0)
-        for place, row in enumerate(rows)
-        if row.score is not None and row.step_cost is not None and row.name != TEACHER
-    ]
-    if not points:
-        return None
-    x_ticks = _ticks(0.0, max(cost for _, _, cost, _, _ in points))
-    low = min(mean - std for _, _, _, mean, std in points)
-    y_ticks = _ticks(low, max(mean + std for _, _, _, mean, std in points))
-    empty = Chart(f"{metric.name} against the cost of a step", "", "", False, [], [], [])
-    left, top, right, bottom = empty.frame
-
-    def across(cost: float) -> float:
-        return left + (cost - x_ticks[0]) / (x_ticks[-1] - x_ticks[0]) * (right - left)
-
-    def up(ap: float) -> float:
-        return bottom - (ap - y_ticks[0]) / (y_ticks[-1] - y_ticks[0]) * (bottom - top)
-
-    marks = []
-    for place, row, cost, mean, std in points:
-        x = across(cost)
-        path = f"M{x:.1f} {up(mean - std):.1f}V{up(mean + std):.1f}"
-        tip = f"{row.name}: {metric.text(mean)} {metric.name}, a step costs {cost:.2f} plain steps"
-        marks.append(Mark(row.name, path, place, False, [(x, up(mean), tip)]))
-    return Chart(
-        empty.title,
-        "duration of a step, plain student = 1",
-        metric.title,
-        False,
-        marks,
-        [(across(x), f"{x:g}") for x in x_ticks],
-        [(up(y), f"{y:g}") for y in y_ticks],
-    )
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers from at most `low` to at least `high`, two or more."""
-    room = max(high - low, 0.1)
-    values = MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]).tick_values(low, low + room)
-    return [round(float(value), 6) for value in values]
-
-
-def mean_curve(logs: Sequence[list[dict]], metric: Metric) -> list[dict]:
+def mean_curve(logs: Sequence[Log], metric: Metric) -> Log:
     """The mean over runs of their own loss and a metric, at the iterations that all runs logged.
 
     Args:
@@ -153,26 +127,125 @@ def mean_curve(logs: Sequence[list[dict]], metric: Metric) -> list[dict]:
         metric: the one that decides.
 
     Returns:
-        Rows with iteration, `total_loss` (without distillation terms) and
-        `eval/<metric>`, where every run has them.
+        Rows with iteration, `total_loss` (without distillation terms) and `eval/<metric>`, where
+        every run has them.
     """
-    scored, tables = f"eval/{metric.name}", []
-    for log in logs:
-        own = loss_series({"run": log})[-1:]
-        values: dict[float, dict[str, float]] = {}
-        for key, series in (("total_loss", own), (scored, score_series({"run": log}, metric))):
-            for x, y in (point for line in series for point in line.points):
-                values.setdefault(x, {})[key] = y
-        tables.append(values)
-    shared = sorted(set(tables[0]).intersection(*tables[1:])) if tables else []
-    curve = []
-    for x in shared:
-        here = [values[x] for values in tables]
-        row = {
-            key: math.fsum(value[key] for value in here) / len(here)
-            for key in ("total_loss", scored)
-            if all(key in value for value in here)
-        }
-        if row:
-            curve.append({"iteration": int(x), **row})
-    return curve
+    columns = {
+        "total_loss": [dict(points_of(log, own_loss)) for log in logs],
+        f"eval/{metric.name}": [
+            dict(point for line in score_series({"": log}, metric) for point in line.points)
+            for log in logs
+        ],
+    }
+    curve: dict[float, dict[str, float]] = {}
+    for key, runs in columns.items():
+        for x in set(runs[0]).intersection(*runs[1:]) if runs else ():
+            curve.setdefault(x, {})[key] = math.fsum(run[x] for run in runs) / len(runs)
+    return [{"iteration": int(x), **curve[x]} for x in sorted(curve)]
+
+
+def cost_chart(rows: Sequence[Row], metric: Metric) -> Chart | None:
+    """A metric against the cost of a training step, with a line of one standard deviation.
+
+    The teacher is left out: its step is another network's. None without a row that has both.
+    """
+    shown = [
+        (place, row)
+        for place, row in enumerate(rows)
+        if row.score is not None and row.step_cost is not None and row.name != TEACHER
+    ]
+    if not shown:
+        return None
+
+    def draw(axes) -> None:
+        for place, row in shown:
+            axes.errorbar(
+                row.step_cost,
+                row.score.mean,
+                yerr=row.score.std or None,
+                color=colour_of(place),
+                marker=MARKERS[place % len(MARKERS)],
+                markersize=7,
+            )
+        axes.set_xlim(0, 1.1 * max(row.step_cost for _, row in shown))
+        axes.margins(y=0.15)
+
+    label = "duration of a step, plain student = 1"
+    legend = [
+        (row.name, colour_of(place), False, metric.text(row.score.mean)) for place, row in shown
+    ]
+    drawn = picture(draw, x_label=label, y_label=metric.title)
+    return Chart(f"{metric.name} against the cost of a step", drawn, legend)
+
+
+def _results(rows: Sequence[Row], metrics: Sequence[Metric], chosen: Sequence[str]) -> Table:
+    lengths = [bar for _, bar in bars([row.score and row.score.mean for row in rows], metrics[0])]
+    texts = [cells(row, metrics, chosen) for row in rows]
+    return Table(
+        headings(metrics, chosen),
+        [
+            [(row[0], None), (row[1], bar), *((text, None) for text in row[2:])]
+            for row, bar in zip(texts, lengths, strict=True)
+        ],
+        strong=frozenset(i for i, row in enumerate(rows) if row.name not in NOT_METHODS),
+    )
+
+
+def _chosen(command: str) -> tuple[str, ...]:
+    """The classes of the comparison's extra column, which only the typed command tells."""
+    words = shlex.split(command)
+    if "--classes" not in words[:-1]:
+        return ()
+    return tuple(names_in(words[words.index("--classes") + 1]))
+
+
+def _mean_log(folder: Path, name: str, runs: Sequence[Run], metric: Metric) -> Log:
+    logs = [path / "metrics.json" for path in _folders(folder, name, runs)]
+    return mean_curve([read_curves(path) for path in logs if path.is_file()], metric)
+
+
+def _folders(folder: Path, name: str, runs: Sequence[Run]) -> list[Path]:
+    """Folders of a model's runs; the teacher's is where its weights are."""
+    if name == TEACHER:
+        return [Path(run.weights).parent for run in runs if run.name == TEACHER]
+    return [folder / f"seed{run.seed}" / name for run in runs if run.name == name]
+
+
+def _best_sections(
+    folder: Path,
+    rows: Sequence[Row],
+    runs: Sequence[Run],
+    metric: Metric,
+    options: Options,
+    say: _Say,
+) -> tuple[list[Section], list[str]]:
+    """What the task shows of the best method beside the plain student, at the first seed that both
+    have.
+    """
+    methods = {
+        row.name: row.score.mean for row in rows if row.name not in NOT_METHODS and row.score
+    }
+    if not methods:
+        return [], ["No method has finished, so no page is shown."]
+    best = metric.best(methods)
+    seeds = [{run.seed for run in runs if run.name == name} for name in (best, PLAIN)]
+    shared = sorted(seeds[0] & seeds[1])
+    seed = shared[0] if shared else min(seeds[0])
+    places = {
+        name: folder / f"seed{seed}" / name for name in ((PLAIN, best) if shared else (best,))
+    }
+    if gone := [place for place in places.values() if not is_run(place)]:
+        return [], [f"No page is shown: {gone[0]} is not there any more."]
+    if is_run(folder / "teacher-scores"):
+        places = {TEACHER: folder / "teacher-scores", **places}
+    stored = [read_run(place, name=name) for name, place in places.items()]
+    task = stored[-1].task
+    sections, missing = task.report_sections(stored, replace(options, graph=False), say=say)
+    # A teacher's scoring has no log of its own; its training's is elsewhere.
+    notes = [note for run in stored if run.name != TEACHER for note in run.notes]
+    if sections:
+        missing.append(
+            f"The sections after the scores by class are those of seed {seed}: {best}, the method "
+            f"of best mean {metric.name}, beside the others."
+        )
+    return sections, [*notes, *missing]

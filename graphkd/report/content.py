@@ -1,4 +1,4 @@
-"""What a report is made of, as checked dataclasses; no drawing and no files."""
+"""Boxes, pages with boxes and document graphs as reports draw them, checked."""
 
 from dataclasses import dataclass, field
 
@@ -15,8 +15,8 @@ class Boxes:
         boxes: (n, 4) x1 y1 x2 y2 in pixels of the page's image; n may be 0.
         classes: n class names.
         scores: n scores in 0..1, or None for ground truth.
-        paired: n times whether the box has a partner on the other side (a prediction of its object,
-            an object of its prediction); None where nobody looked.
+        paired: for each box, whether it has a partner on the other side (a prediction of its
+            object, an object of its prediction); None where this was not compared.
     """
 
     boxes: np.ndarray
@@ -25,25 +25,21 @@ class Boxes:
     paired: list[bool] | None = None
 
     def __post_init__(self) -> None:
-        """Make the boxes an (n, 4) float array and check the lengths."""
         array = np.asarray(self.boxes, dtype=np.float64).reshape(-1, 4)
         object.__setattr__(self, "boxes", array)
-        if len(self.classes) != len(array):
-            raise ValueError(f"{len(array)} boxes but {len(self.classes)} classes")
-        if self.scores is not None and len(self.scores) != len(array):
-            raise ValueError(f"{len(array)} boxes but {len(self.scores)} scores")
-        if self.paired is not None and len(self.paired) != len(array):
-            raise ValueError(f"{len(array)} boxes but {len(self.paired)} marks")
+        for name in ("classes", "scores", "paired"):
+            values = getattr(self, name)
+            if values is not None and len(values) != len(array):
+                raise ValueError(f"{len(array)} boxes but {len(values)} {name}")
         if not np.isfinite(array).all():
             raise ValueError("a box holds NaN or infinity")
 
     def __len__(self) -> int:
-        """Return the number of boxes."""
         return len(self.boxes)
 
 
 @dataclass(frozen=True)
-class PageView:
+class Example:
     """One page with its ground truth and what each model said about it.
 
     Attributes:
@@ -59,7 +55,6 @@ class PageView:
     predictions: dict[str, Boxes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check the image."""
         check_image(self.image)
 
 
@@ -86,17 +81,14 @@ class GraphView:
     classes: list[str] | None = None
 
     def __post_init__(self) -> None:
-        """Make arrays of the numbers and check that all parts describe the same graph."""
         check_image(self.image)
         boxes = np.asarray(self.boxes, dtype=np.float64).reshape(-1, 4)
-        regions = len(boxes)
-        edges = np.asarray(self.edges, dtype=np.float64)
-        nodes = len(edges)
-        edges = edges.reshape(nodes, nodes)
-        assignment = np.asarray(self.assignment, dtype=np.float64).reshape(nodes, regions)
+        nodes = len(self.edges)
+        edges = np.asarray(self.edges, dtype=np.float64).reshape(nodes, nodes)
+        assignment = np.asarray(self.assignment, dtype=np.float64).reshape(nodes, len(boxes))
         for name, value in (("boxes", boxes), ("edges", edges), ("assignment", assignment)):
             object.__setattr__(self, name, value)
-        lengths = {len(self.node_types), len(self.groups), regions}
+        lengths = {len(self.node_types), len(self.groups), len(boxes)}
         if self.classes is not None:
             lengths.add(len(self.classes))
         if len(lengths) > 1:
@@ -105,68 +97,15 @@ class GraphView:
             raise ValueError(f"unknown node types {sorted(unknown)}; use {', '.join(NODE_TYPES)}")
         if not np.isfinite(boxes).all() or not (assignment >= 0).all():
             raise ValueError("boxes must be finite and the assignment 0 or more")
-        self._check_groups()
-
-    def _check_groups(self) -> None:
         members: dict[int, set[int]] = {}
         for region, group in enumerate(self.groups):
             members.setdefault(group, set()).add(region)
-        rows = {frozenset(np.flatnonzero(row).tolist()) for row in self.assignment}
-        if len(members) != len(self.assignment) or rows != set(map(frozenset, members.values())):
+        rows = {frozenset(np.flatnonzero(row).tolist()) for row in assignment}
+        if len(members) != nodes or rows != set(map(frozenset, members.values())):
             raise ValueError("groups and assignment disagree about which regions form a node")
 
 
-@dataclass(frozen=True)
-class RunView:
-    """One trained model and the numbers of its training; None stands for what is not known.
-
-    Attributes:
-        name: what the report calls it.
-        method: of distillation, "none" for plain training.
-        scores: AP and its kin in 0..100, `per_class`; empty where it was never scored.
-        parameters: of the model.
-        steps: training steps.
-        seconds: spent in them.
-        curves: rows as `read_curves()` gives them; empty for no log.
-    """
-
-    name: str
-    method: str
-    scores: dict
-    parameters: int | None = None
-    steps: int | None = None
-    seconds: float | None = None
-    curves: list[dict] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Details:
-    """What predictions on single pages tell, beyond AP.
-
-    Attributes:
-        classes: K class names in order.
-        score: predictions below it were left out.
-        matrices: model name -> (K + 1, K + 1) counts as `confusion()` gives them, summed over the
-            pages.
-        pages: the worst ones, worst first.
-        ranking: one sentence, which pages these are.
-    """
-
-    classes: tuple[str, ...]
-    score: float
-    matrices: dict[str, np.ndarray] = field(default_factory=dict)
-    pages: list[PageView] = field(default_factory=list)
-    ranking: str = ""
-
-    def __post_init__(self) -> None:
-        """Check the size of the matrices."""
-        side = len(self.classes) + 1
-        for name, counts in self.matrices.items():
-            if counts.shape != (side, side):
-                raise ValueError(f"{name}: {counts.shape} counts for {side - 1} classes")
-
-
 def check_image(image: np.ndarray) -> None:
-    """Raise ValueError unless the image is (H, W, 3) uint8 with at least one pixel."""
+    """Raises ValueError unless the image is (H, W, 3) uint8 with at least one pixel."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise ValueError(f"expected an (H, W, 3) uint8 image, got {image.dtype} {image.shape}")

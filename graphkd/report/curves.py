@@ -1,26 +1,62 @@
-"""Training logs read and sorted into series of points; no drawing.
+"""Training logs: read, sorted into series of points, and drawn as charts.
 
 A log is Detectron2's metrics.json: one JSON object a line, each with its iteration.
 """
 
+import base64
+import io
 import json
 import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from graphkd.errors import UserError
 from graphkd.tasks.base import Metric
 
+Log = list[dict]
+
 _SHARE = "kd_share/"
 _TERM = "loss_kd_"
+# Colours that stay apart under the common kinds of colour blindness, dark enough for white paper.
+COLOURS = (
+    *("#6a6f78", "#0072b2", "#d55e00", "#00865f", "#aa3377", "#a67c00", "#332288", "#2a9d9d"),
+)
 _FIRST_TERM_COLOUR = 3  # the first ones belong to teacher, student and distilled
+MARKERS = "osD^vP*X"
+_MOST_POINTS = 500  # more cannot be told apart at the width of a chart
+_MOST_MARKERS = 40
+_STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "graphkd",
+    "text.parse_math": False,
+    "font.family": "DejaVu Sans",
+    "font.size": 10.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.edgecolor": "#8a8f98",
+    "axes.labelcolor": "#5b6470",
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": "#e4e2dc",
+    "xtick.color": "#5b6470",
+    "ytick.color": "#5b6470",
+    "ytick.left": False,
+}
 
 
 @dataclass(frozen=True)
 class Series:
     """One line of a chart: its name, its points (x, y), and how it is drawn.
 
-    `colour` is a place in the page's list of curve colours; lines of one run share it.
+    `colour` is a place in `COLOURS`; lines of one run share it.
     """
 
     name: str
@@ -29,8 +65,25 @@ class Series:
     dashed: bool = False
 
 
-def read_curves(path: Path) -> list[dict]:
-    """Read a metrics.json of Detectron2, one dict an iteration, in order.
+@dataclass(frozen=True)
+class Chart:
+    """A drawn chart.
+
+    Attributes:
+        title: above it.
+        picture: SVG as a data URI.
+        legend: name, colour, dashed and last value of each series, in the order of drawing.
+        filled: whether the series are areas.
+    """
+
+    title: str
+    picture: str
+    legend: list[tuple[str, str, bool, str]]
+    filled: bool = False
+
+
+def read_curves(path: Path) -> Log:
+    """Reads a metrics.json of Detectron2, one dict an iteration, in order.
 
     Lines of the same iteration are joined, the later one wins: so a resumed run gives one curve.
 
@@ -56,36 +109,34 @@ def read_curves(path: Path) -> list[dict]:
     return [rows[iteration] for iteration in sorted(rows)]
 
 
-def loss_series(curves: dict[str, list[dict]]) -> list[Series]:
-    """Give each run's total loss and, where it distils, its own loss without those terms."""
+def loss_series(logs: Mapping[str, Log]) -> list[Series]:
+    """Each run's total loss and, where it distils, its own loss without those terms."""
     series = []
-    for colour, (run, rows) in enumerate(curves.items()):
-        total = _points(rows, lambda row: row.get("total_loss"))
+    for colour, (run, rows) in _coloured(logs):
+        total = _column(rows, "total_loss")
         if not any(key.startswith(_TERM) for row in rows for key in row):
             series.append(Series(run, total, colour))
             continue
         series.append(Series(f"{run}: all terms", total, colour))
-        series.append(Series(f"{run}: own loss", _points(rows, _own_loss), colour, dashed=True))
-    return [line for line in series if line.points]
+        series.append(Series(f"{run}: own loss", points_of(rows, own_loss), colour, dashed=True))
+    return _filled(series)
 
 
-def score_series(curves: dict[str, list[dict]], metric: Metric) -> list[Series]:
-    """Give each run's value of a metric on the validation set where one was logged."""
+def score_series(logs: Mapping[str, Log], metric: Metric) -> list[Series]:
+    """Each run's value of a metric on the validation set where one was logged."""
     # Detectron2's own evaluators log "bbox/AP".
     keys = [f"{prefix}{metric.name}" for prefix in ("", "eval/", "bbox/")]
 
     def value(row: dict) -> float | None:
         return next((row[key] for key in keys if key in row), None)
 
-    series = [
-        Series(run, _points(rows, value), colour)
-        for colour, (run, rows) in enumerate(curves.items())
-    ]
-    return [line for line in series if line.points]
+    return _filled(
+        Series(run, points_of(rows, value), colour) for colour, (run, rows) in _coloured(logs)
+    )
 
 
-def share_series(rows: list[dict]) -> list[Series]:
-    """Give each distillation term's share of the total loss in percent, largest on average first.
+def share_series(rows: Log) -> list[Series]:
+    """Each distillation term's share of the total loss in percent, largest on average first.
 
     Only iterations at which some share was logged count; a term that wasn't is 0 there.
     """
@@ -96,41 +147,36 @@ def share_series(rows: list[dict]) -> list[Series]:
         term: [(row["iteration"], 100.0 * row.get(term, 0.0)) for row in logged] for term in terms
     }
     ranked = sorted(terms, key=lambda term: -sum(y for _, y in columns[term]))
-    return [
+    return _filled(
         Series(term.removeprefix(_SHARE), columns[term], _FIRST_TERM_COLOUR + place)
         for place, term in enumerate(ranked)
-        if columns[term]
-    ]
-
-
-def detection_series(rows: list[dict]) -> list[Series]:
-    """Give the detector's own loss terms (`loss_...`), in alphabetical order."""
-    keys = sorted(
-        {key for row in rows for key in row if key.startswith("loss_") and _TERM not in key}
     )
-    series = [
+
+
+def own_series(rows: Log) -> list[Series]:
+    """The terms of the model's own loss (`loss_...`), in alphabetical order."""
+    keys = {key for row in rows for key in row if key.startswith("loss_") and _TERM not in key}
+    return _filled(
         Series(key.removeprefix("loss_"), _column(rows, key), place)
-        for place, key in enumerate(keys)
-    ]
-    return [line for line in series if line.points]
+        for place, key in enumerate(sorted(keys))
+    )
 
 
-def term_series(rows: list[dict]) -> list[Series]:
-    """Give each distillation term as it enters the loss, in order and colours of their shares."""
+def term_series(rows: Log) -> list[Series]:
+    """Each distillation term as it enters the loss, in order and colours of their shares."""
     keys = list(dict.fromkeys(key for row in rows for key in row if key.startswith(_TERM)))
     order = {line.name: place for place, line in enumerate(share_series(rows))}
     keys.sort(key=lambda key: order.get(key.removeprefix(_TERM), len(order)))
-    series = [
+    return _filled(
         Series(key.removeprefix(_TERM), _column(rows, key), _FIRST_TERM_COLOUR + place)
         for place, key in enumerate(keys)
-    ]
-    return [line for line in series if line.points]
+    )
 
 
-def rate_series(curves: dict[str, list[dict]]) -> list[Series]:
-    """Give each run's learning rate in thousandths; runs with the same one share a line."""
+def rate_series(logs: Mapping[str, Log]) -> list[Series]:
+    """Each run's learning rate in thousandths; runs with the same one share a line."""
     series: list[Series] = []
-    for colour, (run, rows) in enumerate(curves.items()):
+    for colour, (run, rows) in _coloured(logs):
         points = [(x, 1000 * y) for x, y in _column(rows, "lr")]
         same = next((i for i, line in enumerate(series) if line.points == points), None)
         if points and same is None:
@@ -140,17 +186,106 @@ def rate_series(curves: dict[str, list[dict]]) -> list[Series]:
     return series
 
 
-def _column(rows: list[dict], key: str) -> list[tuple[float, float]]:
-    return _points(rows, lambda row: row.get(key))
+def line_chart(title: str, series: Sequence[Series], *, y_label: str, dots: bool) -> Chart | None:
+    """Draws lines over the iterations; None where there is nothing to show.
+
+    The y axis begins at 0, or at the lowest value below it. Long series are thinned to about 500
+    points. With `dots` every point of a short series (up to 40) gets a marker.
+    """
+
+    def draw(axes, shown: list[Series]) -> None:
+        for place, line in enumerate(shown):
+            marked = (dots and len(line.points) <= _MOST_MARKERS) or len(line.points) == 1
+            axes.plot(
+                *zip(*line.points, strict=True),
+                color=colour_of(line.colour),
+                linestyle="--" if line.dashed else "-",
+                marker=MARKERS[place % len(MARKERS)] if marked else None,
+                markersize=4,
+                linewidth=1.5,
+            )
+        axes.set_ylim(bottom=min(0.0, *(y for line in shown for _, y in line.points)))
+
+    return _chart(title, series, draw, y_label=y_label)
 
 
-def _points(rows: list[dict], value_of) -> list[tuple[float, float]]:
+def stacked_chart(title: str, series: Sequence[Series], *, y_label: str) -> Chart | None:
+    """Draws areas on top of each other, the first at the bottom; None if there is nothing.
+
+    All series must have the same x values.
+    """
+
+    def draw(axes, shown: list[Series]) -> None:
+        xs, ys = np.moveaxis(np.array([line.points for line in shown]), 2, 0)
+        colours = [colour_of(line.colour) for line in shown]
+        axes.stackplot(xs[0], ys, colors=colours, alpha=0.8, edgecolor="white", linewidth=0.4)
+        axes.set_ylim(bottom=0)
+
+    if len({tuple(x for x, _ in line.points) for line in series}) > 1:
+        raise ValueError("stacked series must share their x values")
+    return _chart(title, series, draw, y_label=y_label, filled=True)
+
+
+def _chart(
+    title: str, series: Sequence[Series], draw: Callable, *, y_label: str, filled: bool = False
+) -> Chart | None:
+    shown = [replace(line, points=_thin(line.points)) for line in series if line.points]
+    if not shown:
+        return None
+    keys = [(s.name, colour_of(s.colour), s.dashed, f"{s.points[-1][1]:.3g}") for s in shown]
+
+    def draw_shown(axes) -> None:
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        draw(axes, shown)
+
+    drawn = picture(draw_shown, x_label="iteration", y_label=y_label)
+    return Chart(title, drawn, keys, filled)
+
+
+def colour_of(place: int) -> str:
+    """The colour of a place; places beyond the last colour begin again."""
+    return COLOURS[place % len(COLOURS)]
+
+
+def picture(draw: Callable, *, x_label: str, y_label: str) -> str:
+    """A chart as an SVG data URI; `draw` gets the matplotlib axes.
+
+    Names stay out of it: they are in the page's legend, where they can be long and are escaped.
+    """
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(4.8, 2.8), layout="constrained")
+        axes = figure.subplots()
+        axes.margins(x=0.02)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
+        draw(axes)
+        axes.set(xlabel=x_label, ylabel=y_label)
+        stream = io.BytesIO()
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(stream, format="svg", transparent=True, metadata=nothing)
+    return "data:image/svg+xml;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+
+
+def _coloured(logs: Mapping[str, Log]) -> list[tuple[int, tuple[str, Log]]]:
+    """Runs with their colours: the first of several is the teacher, in grey."""
+    return list(enumerate(logs.items(), start=0 if len(logs) > 1 else 1))
+
+
+def _filled(series) -> list[Series]:
+    return [line for line in series if line.points]
+
+
+def _column(rows: Log, key: str) -> list[tuple[float, float]]:
+    return points_of(rows, lambda row: row.get(key))
+
+
+def points_of(rows: Log, value_of: Callable[[dict], float | None]) -> list[tuple[float, float]]:
     values = ((row["iteration"], value_of(row)) for row in rows)
     return [(float(x), float(y)) for x, y in values if _finite(y)]
 
 
-def _own_loss(row: dict) -> float | None:
-    """Subtract the distillation terms from a row's total; None where no total was logged."""
+def own_loss(row: dict) -> float | None:
+    """A row's total without distillation terms; None where no total was logged."""
     if row.get("total_loss") is None:
         return None
     return row["total_loss"] - sum(
@@ -160,3 +295,9 @@ def _own_loss(row: dict) -> float | None:
 
 def _finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
+
+
+def _thin(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    step = -(-len(points) // _MOST_POINTS)
+    kept = points[:: max(step, 1)]
+    return kept if kept[-1] == points[-1] else [*kept, points[-1]]

@@ -1,23 +1,38 @@
 """A page's document graph as a picture: nodes, groups and edges drawn over the page."""
 
+import io
 import math
+import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+import matplotlib
 import numpy as np
 from markupsafe import Markup
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import PathPatch, Polygon, Rectangle
+from matplotlib.path import Path as Curve
 
-from graphkd.report.colours import NODE_COLOURS, edge_colour
+from graphkd.io import replacing
 from graphkd.report.content import NODE_TYPES, GraphView
 from graphkd.report.pictures import data_uri
-from graphkd.report.rendering import render
 
 STRONGEST = 3
-_BENDS = (0.08, -0.08, 0.18, -0.18, 0.28, -0.28, 0.4, -0.4)  # of an edge's length
-_CLEARANCE = 2.2  # in hundredths of the page's diagonal
+NODE_COLOURS = {"text": "#0072b2", "nontext": "#d55e00", "background": "#8c8c8c"}
+MIXED_EDGE = "#7b2d8b"
 _LABELS = {"text": "text", "nontext": "non-text", "background": "background"}
+_MARKERS = {"text": "o", "nontext": "D", "background": "o"}
+# Tried in this order, so that an edge bends as little as it can; parts of the edge's length.
+_BENDS = (0.08, -0.08, 0.18, -0.18, 0.28, -0.28, 0.4, -0.4)
+_CLEARANCE = 2.2  # between an edge and other nodes, in hundredths of the page's diagonal
+_LONGEST_SIDE = 9.0  # inches
+_LEGEND = 0.7  # inches below the page
+_FADED = 0.45  # opacity of the page below its graph
+_SVG = "http://www.w3.org/2000/svg"
+_XLINK = "http://www.w3.org/1999/xlink"
 
 
 @dataclass(frozen=True)
@@ -52,8 +67,8 @@ class Edge:
 
 
 @dataclass(frozen=True)
-class Layout:
-    """What both renderings draw: nodes, edges (weakest first) and hulls of merged groups."""
+class GraphLayout:
+    """What is drawn: nodes, edges (weakest first) and hulls of merged groups."""
 
     width: int
     height: int
@@ -63,8 +78,8 @@ class Layout:
     hulls: list[list[tuple[float, float]]]
 
 
-def layout(view: GraphView, *, strongest: int = STRONGEST) -> Layout:
-    """Place a graph over its page.
+def layout(view: GraphView, *, strongest: int = STRONGEST) -> GraphLayout:
+    """Places a graph over its page.
 
     A node lies at the mean centre of its members and takes their most frequent type. Each text or
     non-text node shows its `strongest` edges, a background node only its single strongest one; an
@@ -92,126 +107,137 @@ def layout(view: GraphView, *, strongest: int = STRONGEST) -> Layout:
         for i, ((x, y), kind, group) in enumerate(zip(places, types, members, strict=True))
     ]
     hulls = [_hull(view.boxes[group], 0.5 * unit) for group in members if len(group) > 1]
-    return Layout(width, height, unit, nodes, edges, hulls)
+    return GraphLayout(width, height, unit, nodes, edges, hulls)
 
 
 def graph_svg(view: GraphView, *, strongest: int = STRONGEST) -> Markup:
-    """Render a graph as one SVG element with the page inside it; hover text by <title>."""
-    return Markup(
-        render(
-            "graph.svg.j2",
-            plan=layout(view, strongest=strongest),
-            regions=list(zip(view.boxes.tolist(), view.node_types, strict=True)),
-            picture=data_uri(view.image, longest=1600),
-            colours=NODE_COLOURS,
-        )
-    )
-
-
-def graph_parts(view: GraphView, *, strongest: int = STRONGEST) -> dict:
-    """What the page templates show of a graph: the SVG, its legend, whether something merged."""
-    return {
-        "svg": graph_svg(view, strongest=strongest),
-        "legend": graph_legend(view),
-        "merged": len(set(view.groups)) < len(view.groups),
-    }
-
-
-def graph_legend(view: GraphView) -> list[tuple[str, str, int]]:
-    """Return (type, its name, number of nodes) of every node type, absent ones too."""
-    types = [
-        _most_common([view.node_types[i] for i in np.flatnonzero(row)]) for row in view.assignment
-    ]
-    return [(kind, _LABELS[kind], types.count(kind)) for kind in NODE_TYPES]
+    """The graph as one SVG element; hovering over a node or an edge shows its words."""
+    plan = layout(view, strongest=strongest)
+    figure = _figure(view, plan, page=False)
+    stream = io.BytesIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "graphkd"}):
+        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
+    for prefix, space in (("", _SVG), ("xlink", _XLINK)):
+        ElementTree.register_namespace(prefix, space)
+    root = ElementTree.fromstring(stream.getvalue())
+    for left_out in root.findall(f"{{{_SVG}}}metadata"):
+        root.remove(left_out)
+    titles = {f"edge-{i}": edge.title for i, edge in enumerate(plan.edges)}
+    titles |= {f"node-{i}": node.title for i, node in enumerate(plan.nodes)}
+    for element in root.iter():
+        if (words := titles.get(element.get("id"))) is not None:
+            title = ElementTree.Element(f"{{{_SVG}}}title")
+            title.text = words
+            element.insert(0, title)
+    # A JPEG is a small part of the PNG that matplotlib would put in its place.
+    width, _, height = _points(plan)
+    page = {"width": f"{width:.2f}", "height": f"{height:.2f}", "opacity": str(_FADED)}
+    page |= {f"{{{_XLINK}}}href": data_uri(view.image, longest=1600), "preserveAspectRatio": "none"}
+    root.insert(0, ElementTree.Element(f"{{{_SVG}}}image", page))
+    label = f"document graph with {len(plan.nodes)} nodes and {len(plan.edges)} edges"
+    root.attrib |= {"role": "img", "aria-label": label}
+    return Markup(ElementTree.tostring(root, encoding="unicode"))
 
 
 def graph_picture(view: GraphView, path: Path, *, strongest: int = STRONGEST) -> Path:
-    """Draw a graph with matplotlib into a PNG file, with a legend; returns the path."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import PathPatch, Polygon, Rectangle
-    from matplotlib.path import Path as MplPath
+    """Draws a graph into a PNG file with the page behind it; returns the path."""
+    figure = _figure(view, layout(view, strongest=strongest), page=True)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as stream:
+        figure.savefig(stream, format="png", facecolor="white", dpi=150)
+    return path
 
-    plan = layout(view, strongest=strongest)
-    inches = 9 * plan.width / max(plan.width, plan.height)
-    figure = Figure(figsize=(inches, inches * plan.height / plan.width + 0.7), dpi=150)
-    FigureCanvasAgg(figure)
-    axes = figure.add_axes((0, 0.7 / figure.get_figheight(), 1, 1 - 0.7 / figure.get_figheight()))
-    axes.imshow(view.image, alpha=0.45, extent=(0, plan.width, plan.height, 0))
+
+def _points(plan: GraphLayout) -> tuple[float, float, float]:
+    """Width and height of the picture, and height of the page in it, in points."""
+    scale = 72 * _LONGEST_SIDE / max(plan.width, plan.height)
+    return plan.width * scale, plan.height * scale + 72 * _LEGEND, plan.height * scale
+
+
+def _figure(view: GraphView, plan: GraphLayout, *, page: bool) -> Figure:
+    width, height, page_height = _points(plan)
+    figure = Figure(figsize=(width / 72, height / 72))
+    axes = figure.add_axes((0, 1 - page_height / height, 1, page_height / height))
+    if page:
+        axes.imshow(view.image, alpha=_FADED, extent=(0, plan.width, plan.height, 0))
     axes.set(xlim=(0, plan.width), ylim=(plan.height, 0))
     axes.axis("off")
-    point = 72 * inches / plan.width  # one picture pixel in points
+    blue = NODE_COLOURS["text"]
     for hull in plan.hulls:
-        blue = NODE_COLOURS["text"]
         axes.add_patch(Polygon(hull, facecolor=blue + "12", edgecolor=blue, ls="--", lw=1))
     for (x1, y1, x2, y2), kind in zip(view.boxes, view.node_types, strict=True):
         style = dict(lw=0.5, ls=":") if kind == "background" else dict(lw=1)
         colour = NODE_COLOURS[kind]
         axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, ec=colour, **style))
-    for edge in plan.edges:
+    for number, edge in enumerate(plan.edges):
         axes.add_patch(
             PathPatch(
-                MplPath(edge.bow, [MplPath.MOVETO, MplPath.CURVE3, MplPath.CURVE3]),
+                Curve(edge.bow, [Curve.MOVETO, Curve.CURVE3, Curve.CURVE3]),
                 fill=False,
                 color=edge.colour,
                 lw=0.5 if edge.background else 0.8 + 2.4 * edge.strength,
                 alpha=0.45 if edge.background else 0.3 + 0.6 * edge.strength,
                 zorder=3,
+                gid=f"edge-{number}",
             )
         )
-    for node in plan.nodes:
-        hollow = node.type == "background"
+    for number, node in enumerate(plan.nodes):
         axes.plot(
             node.x,
             node.y,
-            marker="D" if node.type == "nontext" else "o",
-            ms=2 * node.radius * point,
-            mfc="white" if hollow else NODE_COLOURS[node.type],
-            mec=NODE_COLOURS[node.type] if hollow else "white",
-            mew=0.8,
+            **_marker(node.type),
+            markersize=2 * node.radius * width / plan.width,
+            markeredgewidth=0.8,
             zorder=5,
+            gid=f"node-{number}",
         )
     figure.legend(
-        handles=_handles(view, plan, Line2D),
+        handles=_handles(plan),
         loc="lower center",
         ncols=4,
         frameon=False,
-        fontsize=1.15 * inches,
+        fontsize=1.15 * width / 72,
         columnspacing=1.2,
         handlelength=1.6,
     )
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, facecolor="white")
-    return path
+    return figure
 
 
-def _handles(view: GraphView, plan: Layout, line) -> list:
-    shapes = {"text": "o", "nontext": "D", "background": "o"}
+def _marker(kind: str) -> dict:
+    colour, hollow = NODE_COLOURS[kind], kind == "background"
+    return {
+        "linestyle": "",
+        "marker": _MARKERS[kind],
+        "markerfacecolor": "white" if hollow else colour,
+        "markeredgecolor": colour if hollow else "white",
+    }
+
+
+def _handles(plan: GraphLayout) -> list[Line2D]:
+    counts = Counter(node.type for node in plan.nodes)
     handles = [
-        line(
-            [],
-            [],
-            ls="",
-            marker=shapes[kind],
-            mec=NODE_COLOURS[kind],
-            mfc="white" if kind == "background" else NODE_COLOURS[kind],
-            label=f"{label} ({count})",
-        )
-        for kind, label, count in graph_legend(view)
-        if count
+        Line2D([], [], **_marker(kind), markersize=9, label=f"{_LABELS[kind]} ({counts[kind]})")
+        for kind in NODE_TYPES
+        if counts[kind]
     ]
     if plan.hulls:
         blue = NODE_COLOURS["text"]
-        handles.append(line([], [], color=blue, ls="--", lw=1, label="merged group"))
+        handles.append(Line2D([], [], color=blue, ls="--", lw=1, label="merged group"))
     drawn = {edge.colour for edge in plan.edges}
     for first, second in (("text", "text"), ("text", "nontext"), ("nontext", "nontext")):
         colour = edge_colour(first, second)
         if colour in drawn:
             label = f"{_LABELS[first]} to {_LABELS[second]}"
-            handles.append(line([], [], color=colour, lw=2.2, label=label))
+            handles.append(Line2D([], [], color=colour, lw=2.2, label=label))
     return handles
+
+
+def edge_colour(first: str, second: str) -> str:
+    """Colour of an edge between two node types; the order doesn't matter."""
+    if "background" in (first, second):
+        return NODE_COLOURS["background"]
+    return NODE_COLOURS[first] if first == second else MIXED_EDGE
 
 
 def _edges(
@@ -222,7 +248,7 @@ def _edges(
     strongest: int,
     clearance: float,
 ) -> list[Edge]:
-    """Choose the edges to draw, weakest first so that strong ones lie on top."""
+    """The edges to draw, weakest first so that strong ones lie on top."""
     both = (affinity + affinity.T) / 2
     np.fill_diagonal(both, -np.inf)
     both[~np.isfinite(both)] = -np.inf
@@ -254,7 +280,7 @@ def _edges(
 def _bow(
     first: int, second: int, places: np.ndarray, inked: set[int], clearance: float
 ) -> list[tuple[float, float]]:
-    """Bend an edge as little as keeps it clear of the `inked` nodes, or else as far as can be."""
+    """Bends an edge as little as keeps it clear of the `inked` nodes, else as clear as it can."""
     start, end = places[first], places[second]
     others = np.array([at for i, at in enumerate(places) if i in inked - {first, second}])
     across = np.array([start[1] - end[1], end[0] - start[0]])
@@ -284,7 +310,7 @@ def _node_title(view: GraphView, members: list[int], kind: str, degree: int) -> 
 
 
 def _hull(boxes: np.ndarray, margin: float) -> list[tuple[float, float]]:
-    """Return the corners of the convex hull round some boxes, `margin` pixels away from them."""
+    """Corners of the convex hull round some boxes, `margin` pixels away from them."""
     grown = boxes + margin * np.array([-1, -1, 1, 1])
     corners = grown[:, [[0, 1], [2, 1], [2, 3], [0, 3]]].reshape(-1, 2).astype(np.float32)
     return [(float(x), float(y)) for x, y in cv2.convexHull(corners)[:, 0]]

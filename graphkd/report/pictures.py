@@ -1,23 +1,50 @@
-"""Pages with boxes drawn on them, as PIL images; no HTML and no models."""
+"""Pages with boxes drawn on them, and the colours of classes. Needs Pillow and numpy alone."""
 
 import base64
+import colorsys
 import io
+from collections.abc import Iterable
 from functools import lru_cache
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from graphkd.report.colours import class_colours, rgb
 from graphkd.report.content import Boxes, check_image
 
+# Dark enough for a white page, hard to confuse under the common kinds of colour blindness.
+_CLASSES = (
+    *("#0072b2", "#d55e00", "#00865f", "#aa3377", "#a67c00", "#332288"),
+    *("#e0245e", "#2a9d9d", "#7a4a1e", "#5b8c00", "#7d5ba6", "#555555"),
+)
+_GOLDEN_ANGLE = 0.381966  # as a part of the circle: neighbouring numbers get distant hues
 _FILL = 36  # opacity of a box's inside, of 255
-_GAP = 12
+
+
+def class_colours(names: Iterable[str]) -> dict[str, str]:
+    """Gives every distinct name a colour "#rrggbb", in order of first appearance.
+
+    The first twelve come from a hand-picked list; further ones are computed, and less easy to tell
+    apart.
+    """
+    return {name: _colour(index) for index, name in enumerate(dict.fromkeys(names))}
+
+
+def _colour(index: int) -> str:
+    if index < len(_CLASSES):
+        return _CLASSES[index]
+    red, green, blue = colorsys.hls_to_rgb((index * _GOLDEN_ANGLE) % 1.0, 0.38, 0.75)
+    return "#{:02x}{:02x}{:02x}".format(*(round(255 * part) for part in (red, green, blue)))
+
+
+def rgb(colour: str) -> tuple[int, int, int]:
+    """Turns "#rrggbb" into three numbers in 0..255."""
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
 
 
 def draw_predictions(
     image: np.ndarray, boxes: Boxes, *, colours: dict[str, str] | None = None
 ) -> Image.Image:
-    """Draw boxes with class names and scores on a copy of a page.
+    """Draws boxes with class names and scores on a copy of a page.
 
     Args:
         image: (H, W, 3) RGB uint8.
@@ -41,47 +68,16 @@ def draw_predictions(
     for i, corner in zip(order, corners, strict=True):
         pen.rectangle(corner, outline=colours[boxes.classes[i]], width=width)
     taken: list[tuple[float, float, float, float]] = []
-    for i, corner in reversed(
-        list(zip(order, corners, strict=True))
-    ):  # the best pick a place first
+    # The best-scored box picks a place for its name first.
+    for i, corner in reversed(list(zip(order, corners, strict=True))):
         score = "" if boxes.scores is None else f" {boxes.scores[i]:.2f}"
         name = boxes.classes[i]
         _tag(pen, f"{name}{score}", corner, colours[name], taken, picture.size)
     return picture
 
 
-def side_by_side(pictures: dict[str, Image.Image], *, height: int | None = None) -> Image.Image:
-    """Put pictures next to each other, each under its title, on white.
-
-    Args:
-        pictures: title -> picture; at least one.
-        height: every picture is scaled to it, in pixels; by default that of the highest.
-
-    Raises:
-        ValueError: no pictures.
-    """
-    if not pictures:
-        raise ValueError("side_by_side needs at least one picture")
-    height = height or max(picture.height for picture in pictures.values())
-    scaled = {
-        title: picture.resize((max(1, round(picture.width * height / picture.height)), height))
-        for title, picture in pictures.items()
-    }
-    face = _font(max(11, round(height / 32)))
-    head = face.getbbox("Ag")[3] + 2 * _GAP
-    total = sum(picture.width for picture in scaled.values()) + _GAP * (len(scaled) + 1)
-    sheet = Image.new("RGB", (total, head + height + _GAP), "white")
-    pen = ImageDraw.Draw(sheet)
-    left = _GAP
-    for title, picture in scaled.items():
-        pen.text((left, _GAP), _shorten(title, face, picture.width), fill="#222222", font=face)
-        sheet.paste(picture.convert("RGB"), (left, head))
-        left += picture.width + _GAP
-    return sheet
-
-
 def data_uri(image: np.ndarray, *, longest: int = 1100) -> str:
-    """Encode a page as a JPEG data URI, scaled down so that no side exceeds `longest` pixels."""
+    """Encodes a page as a JPEG data URI, scaled down so that no side exceeds `longest` pixels."""
     check_image(image)
     picture = Image.fromarray(image)
     picture.thumbnail((longest, longest), Image.Resampling.LANCZOS)
@@ -97,14 +93,14 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def _inside(box: np.ndarray, size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Clip a box to the picture; PIL refuses one whose corners are swapped."""
+    """Clips a box to the picture and sorts its corners, which Pillow wants in order."""
     x1, x2 = np.clip(np.sort(box[[0, 2]]), 0, size[0] - 1)
     y1, y2 = np.clip(np.sort(box[[1, 3]]), 0, size[1] - 1)
     return float(x1), float(y1), float(x2), float(y2)
 
 
 def _tag(pen, text, corner, colour, taken, size) -> None:
-    """Write a name plate at the first free place: above, inside, below, or along the top edge."""
+    """Writes a name plate at the first free place: above, inside, below, or along the top edge."""
     face = _font(max(9, round(max(size) / 75)))
     pad = max(1, face.size // 5)
     text = " ".join(text.split())
@@ -133,12 +129,3 @@ def _tag(pen, text, corner, colour, taken, size) -> None:
 
 def _overlap(a, b) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
-
-
-def _shorten(text: str, face: ImageFont.FreeTypeFont, width: int) -> str:
-    text = " ".join(text.split())
-    if face.getlength(text) <= width:
-        return text
-    while text and face.getlength(text + "…") > width:
-        text = text[:-1]
-    return text + "…"

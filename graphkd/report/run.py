@@ -1,158 +1,220 @@
-"""The report of one run, or of a few that belong together, as one HTML page without network or
-scripts.
-"""
+"""The report of one run, or of the runs of a demo, as one HTML page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from graphkd.compare.rows import METRICS
-from graphkd.io import write_text
-from graphkd.report.chart import Chart, line_chart, stacked_chart
-from graphkd.report.content import Details, GraphView, RunView
+from graphkd.errors import UserError
+from graphkd.report.compare import COMPARISON, report_comparison
 from graphkd.report.curves import (
-    detection_series,
+    Chart,
+    line_chart,
     loss_series,
+    own_series,
     rate_series,
     score_series,
     share_series,
+    stacked_chart,
     term_series,
 )
-from graphkd.report.details import detail_parts, objects_of
-from graphkd.report.graph import STRONGEST, graph_parts
-from graphkd.report.rendering import render
-from graphkd.report.table import DASH, cells, gain_sentences, number, tenths
+from graphkd.report.page import HtmlPage, Section, Table, bars, class_table, write_page
+from graphkd.report.stored import Options, StoredRun, is_run, read_run
+from graphkd.report.tables import DASH, gain_sentences, number, run_cells, run_headings
+from graphkd.tasks.base import Metric
 
-_NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
-_HEADINGS = ("Model", "Method", *_NUMBERS, "Parameters (M)", "Steps", "Training (s)")
+DEMO_PARTS = ("teacher", "student", "distilled")
+_ONE_RUN = "One run each. Repeat with several seeds before you trust a small gain."
+_OWN_LOSS = (
+    "The whole loss of a distilled run holds terms that the others don't have: compare the dashed "
+    "line, its own loss, with them. The number behind a name is its last value."
+)
+
+
+def make_report(
+    folder: Path,
+    out: Path,
+    options: Options,
+    *,
+    say: Callable[[str], None],
+    about: Mapping[str, Any] | None = None,
+) -> list[str]:
+    """Writes the report of a run, demo or comparison.
+
+    Args:
+        folder: OUTPUT_DIR of a training, `--out` of a demo, or of a comparison.
+        out: the HTML file; parent folders are made.
+        options: see there.
+        say: receives a line before each longer piece of work.
+        about: how the runs were made, in front of what their folders say.
+
+    Returns:
+        The sentences about what is missing, as they are on the page.
+
+    Raises:
+        UserError: the folder is none of these, or a file in it is damaged.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    if (folder / COMPARISON).is_file():
+        return report_comparison(folder, out, options, say=say)
+    if is_run(folder):
+        runs = [read_run(folder, name=folder.resolve().name)]
+    else:
+        parts = [name for name in DEMO_PARTS if is_run(folder / name)]
+        runs = [read_run(folder / name, name=name) for name in parts]
+    if not runs:
+        raise UserError(
+            f"{folder}: no run, demo or comparison (no config.yaml with a result, no "
+            f"{COMPARISON}); name the OUTPUT_DIR of a training"
+        )
+    main = runs[-1]
+    sections, missing = main.task.report_sections(runs, options, say=say)
+    notes = [note for run in runs for note in run.notes] + missing
+    write_run_report(
+        out,
+        title=main.name if len(runs) == 1 else folder.resolve().name,
+        runs=runs,
+        sections=sections,
+        notes=notes,
+        about={**(about or {}), **_about(main)},
+    )
+    return notes
 
 
 def write_run_report(
     path: Path,
     *,
     title: str,
-    runs: Sequence[RunView],
-    details: Details | None,
-    graph: GraphView | None,
-    graph_text: str,
+    runs: Sequence[StoredRun],
+    sections: Sequence[Section],
     notes: Sequence[str],
-    about: Mapping[str, str],
+    about: Mapping[str, Any],
 ) -> None:
-    """Write the report, atomically.
+    """Writes the report of read runs, atomically.
 
     Args:
         path: the HTML file; parent folders are made.
         title: of the page.
-        runs: one or more; among several, roles are read from the names teacher, student and
-            distilled.
-        details: matrices and worst pages, or None.
-        graph: the document graph of one page, or None.
-        graph_text: one or two sentences on how that graph came about.
+        runs: one or more of one task; among several, roles are read from the names teacher,
+            student and distilled.
+        sections: of the task.
         notes: what is missing and why, a sentence each.
         about: how the runs were made.
     """
-    best = max((number(run.scores.get("AP")) or 0.0 for run in runs), default=0.0)
-    objects = objects_of(details)
-    text = render(
-        "run.html.j2",
-        title=title,
-        sentences=_sentences(runs),
-        notes=list(notes),
-        headings=_HEADINGS,
-        rows=[_row(run, best, strong=len(runs) > 1 and run.method != "none") for run in runs],
-        charts=run_charts(runs),
-        classes=_classes(runs, objects),
-        models=[_heading(run, runs) for run in runs if run.scores.get("per_class")],
-        objects=bool(objects),
-        details=detail_parts(details),
-        graph=None if graph is None else graph_parts(graph),
-        graph_text=graph_text,
-        strongest=STRONGEST,
+    metrics = runs[-1].task.columns
+    lead = _lead(runs, metrics[0])
+    several = len(runs) > 1
+    columns = {
+        run.name if several else metrics[0].name: run.scores.get("per_class") for run in runs
+    }
+    page = HtmlPage(
+        title=f"Report of {title}",
+        lead=lead,
+        otherwise="Only one of plain and distilled student has scores, so no gain can be stated."
+        if several
+        else "",
+        notes=[*([_ONE_RUN] if several and lead else []), *notes],
+        results=_results(runs, metrics),
+        results_notes=metric_notes(metrics),
+        charts=run_charts(runs, metrics[0]),
+        charts_note=_OWN_LOSS if several else "The number behind a name is its last value.",
+        classes=class_table({name: known or {} for name, known in columns.items()}, metrics[0]),
+        classes_title=f"{metrics[0].name} by class",
+        sections=sections,
         about=about,
     )
-    write_text(Path(path), text)
+    write_page(path, page)
 
 
-def run_charts(runs: Sequence[RunView]) -> list[Chart]:
-    """Losses, validation AP and learning rate of all runs, then the terms of each distilled run.
+def metric_notes(metrics: Sequence[Metric]) -> list[str]:
+    """What the columns are, a sentence each, and what a dash means."""
+    notes = []
+    for metric in metrics:
+        direction = "" if metric.higher_is_better else "lower is better"
+        words = "; ".join(filter(None, (metric.about, direction)))
+        notes += [f"{metric.name}: {words}."] if words else []
+    return [" ".join([*notes, "A dash means that it was not measured."])]
 
-    A single run shows its detection terms, too. Charts without a point are left out.
+
+def run_charts(runs: Sequence[StoredRun], metric: Metric) -> list[Chart]:
+    """Losses, validation scores and learning rate of all runs, then the terms of each distilled
+    run.
+
+    A single run shows its own terms, too. Charts without a point are left out.
     """
-    curves = {run.name: run.curves for run in runs}
+    logs = {run.name: run.curves for run in runs}
+    title = f"{metric.name} on the validation set"
     charts = [
-        line_chart("Training loss", loss_series(curves), y_label="loss", dots=False),
-        line_chart("Validation AP", score_series(curves, METRICS[0]), y_label="AP", dots=True),
+        line_chart("Training loss", loss_series(logs), y_label="loss", dots=False),
+        line_chart(title, score_series(logs, metric), y_label=metric.title, dots=True),
     ]
     for run in runs:
         of = f": {run.name}" if len(runs) > 1 else ""
         if not of:
-            series = detection_series(run.curves)
-            charts.append(line_chart("Detection terms", series, y_label="loss", dots=False))
+            series = own_series(run.curves)
+            charts.append(line_chart("Own loss, term by term", series, y_label="loss", dots=False))
         series = term_series(run.curves)
         charts.append(line_chart(f"Distillation terms{of}", series, y_label="loss", dots=False))
         series = share_series(run.curves)
         name = f"Share of each distillation term{of}"
         charts.append(stacked_chart(name, series, y_label="% of the whole loss"))
-    rates = rate_series(curves)
+    rates = rate_series(logs)
     charts.append(line_chart("Learning rate", rates, y_label="thousandths", dots=False))
     return [chart for chart in charts if chart is not None]
 
 
-def _sentences(runs: Sequence[RunView]) -> list[str]:
-    """The gain of the distilled over the plain student; for a single run its AP, best and worst
+def _lead(runs: Sequence[StoredRun], metric: Metric) -> list[str]:
+    """The gain of the distilled over the plain student; for a single run its score, best and worst
     class.
     """
     if len(runs) > 1:
-        return gain_sentences([{**vars(run), **_as_row(run), "role": run.name} for run in runs])
+        return gain_sentences([run.row(run.name) for run in runs], metric)
     (run,) = runs
-    ap = number(run.scores.get("AP"))
-    if ap is None:
+    value = number(run.scores.get(metric.name))
+    if value is None:
         return []
-    pages = run.scores.get("images")
-    where = f" on {pages} pages" if pages else ""
-    known = {k: v for k, v in run.scores.get("per_class", {}).items() if number(v) is not None}
-    text = f"{ap:.1f} AP{where}"
-    if len(known) > 1:
-        low, high = min(known, key=known.get), max(known, key=known.get)
-        text += f"; best on {high} ({known[high]:.1f}), worst on {low} ({known[low]:.1f})"
+    items = run.scores.get("items", run.scores.get("images"))
+    where = f" on {items} {run.task.item}s" if items else ""
+    text = f"{metric.text(value)} {metric.title}{where}"
+    known = {k: v for k, v in (run.scores.get("per_class") or {}).items() if number(v) is not None}
+    if len(set(known.values())) > 1:
+        best = metric.best(known)
+        worst = metric.best({name: -value for name, value in known.items()})
+        text += f"; best on {best} ({metric.text(known[best])}), worst on {worst} "
+        text += f"({metric.text(known[worst])})"
     return [f"{text}."]
 
 
-def _as_row(run: RunView) -> dict:
-    return {"AP": run.scores.get("AP"), "params": run.parameters}
+def _results(runs: Sequence[StoredRun], metrics: Sequence[Metric]) -> Table:
+    first = bars([number(run.scores.get(metrics[0].name)) for run in runs], metrics[0])
+    rows = []
+    for run, bar in zip(runs, first, strict=True):
+        *texts, parameters, seconds = run_cells(run.row(run.name), metrics)
+        texts = [*texts[1:], parameters, DASH if run.steps is None else str(run.steps), seconds]
+        rows.append([(run.name, None), (run.method, None), bar, *((text, None) for text in texts)])
+    *names, parameters, seconds = run_headings(metrics)
+    strong = {i for i, run in enumerate(runs) if len(runs) > 1 and run.method != "none"}
+    headings = ["Model", "Method", *names, parameters, "Steps", seconds]
+    return Table(headings, rows, words=2, strong=frozenset(strong))
 
 
-def _row(run: RunView, best: float, *, strong: bool) -> dict:
-    ap = number(run.scores.get("AP"))
-    texts = cells({"params": run.parameters, "seconds": run.seconds})
-    return {
-        "name": run.name,
-        "method": run.method,
-        "strong": strong,
-        "share": round(100 * ap / best, 1) if ap and best else 0,
-        "cells": [
-            *(tenths(run.scores.get(key)) for key in _NUMBERS),
-            texts["params"],
-            DASH if run.steps is None else str(run.steps),
-            texts["seconds"],
-        ],
+def _about(run: StoredRun) -> dict[str, str]:
+    sets = [", ".join(run.setting(f"DATASETS.{key}") or ()) for key in ("TRAIN", "TEST")]
+    steps, batch = run.setting("SOLVER.MAX_ITER"), run.setting("SOLVER.IMS_PER_BATCH")
+    rate, optimizer = run.setting("SOLVER.BASE_LR"), run.setting("SOLVER.OPTIMIZER", "SGD")
+    about = {
+        "folder": str(run.folder),
+        "task": run.task.name,
+        "data": f"{sets[0]}, scored on {sets[1]}",
+        "schedule": f"{steps} steps of {batch} {run.task.item}s, {optimizer}, learning rate {rate}",
+        "seed": str(run.setting("SEED", DASH)),
     }
-
-
-def _heading(run: RunView, runs: Sequence[RunView]) -> str:
-    return run.name if len(runs) > 1 else "AP"
-
-
-def _classes(runs: Sequence[RunView], objects: Mapping[str, int]) -> list[dict]:
-    scored = [run.scores["per_class"] for run in runs if run.scores.get("per_class")]
-    names = list(dict.fromkeys(name for known in scored for name in known))
-    return [
-        {
-            "name": name,
-            "objects": objects.get(name, DASH),
-            "cells": [
-                (tenths(known.get(name)), round(number(known.get(name)) or 0.0, 1))
-                for known in scored
-            ],
-        }
-        for name in names
-    ]
+    losses = run.setting("DISTILL.LOSSES") or {}
+    if losses:
+        teacher = [run.setting(f"DISTILL.TEACHER.{key}") for key in ("CONFIG", "ONNX")]
+        about["teacher"] = next(filter(None, teacher), "none, or its own average")
+        about["losses"] = ", ".join(
+            f"{name} (weight {options.get('WEIGHT', 1.0):g})" for name, options in losses.items()
+        )
+    shown = ("source", "machine", "date", "torch", "versions")
+    return {**about, **{key: str(run.record[key]) for key in shown if run.record.get(key)}}

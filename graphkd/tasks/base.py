@@ -91,6 +91,11 @@ class Task(ABC):
         """The metric that decides."""
         return next(metric for metric in self.metrics if metric.name == self.primary)
 
+    @property
+    def columns(self) -> tuple[Metric, ...]:
+        """The metrics as tables show them: the one that decides comes first."""
+        return tuple(sorted(self.metrics, key=lambda metric: metric.name != self.primary))
+
     def add_config(self, cfg: "CfgNode") -> None:
         """Adds the task's own keys to a config, before a yaml is merged into it."""
 
@@ -212,6 +217,24 @@ class Task(ABC):
             stored: a `graphkd.modelfile.ModelFile`.
         """
         raise UserError(f"export does not know the task {self.name} yet")
+
+    def report_sections(
+        self, runs: Sequence[Any], options: Any, *, say: Callable[[str], None]
+    ) -> tuple[list[Any], list[str]]:
+        """What a report shows of single items.
+
+        Args:
+            runs: `graphkd.report.stored.StoredRun`, of one comparison or demo, or a single one; in
+                the order to show. The last is the one that the report is about.
+            options: a `graphkd.report.stored.Options`.
+            say: receives a line before each longer piece of work.
+
+        Returns:
+            `graphkd.report.page.Section`s, and a sentence for each piece that is missing.
+        """
+        from graphkd.report.stored import item_sections
+
+        return item_sections(runs, count=options.pages)
 
     def prune_groups(self, model: "nn.Module") -> Any:
         """Channels that can be removed together; None where pruning is not offered."""

@@ -22,7 +22,11 @@ class LayoutTask(Task):
     """Detectors of layout regions: Faster R-CNN, RetinaNet and their kin."""
 
     name = "layout"
-    metrics = (Metric("AP"), Metric("AP50"), Metric("AP75"))
+    metrics = (
+        Metric("AP", about="COCO box AP, the mean over IoU 0.50 to 0.95 and classes, 0 to 100"),
+        Metric("AP50"),
+        Metric("AP75"),
+    )
     primary = "AP"
 
     def classes(self, cfg: CfgNode, *, source: Path) -> tuple[str, ...]:
@@ -95,6 +99,13 @@ class LayoutTask(Task):
         from graphkd.export.boxes import BoxExporter
 
         return BoxExporter(stored)
+
+    def report_sections(
+        self, runs: Sequence[Any], options: Any, *, say: Callable[[str], None]
+    ) -> tuple[list[Any], list[str]]:
+        from graphkd.tasks.layout_report import layout_sections
+
+        return layout_sections(runs, options, say=say)
 
 
 TASK = LayoutTask()

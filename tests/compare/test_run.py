@@ -15,7 +15,7 @@ from graphkd.engine import run
 from graphkd.engine.trainer import DivergedError
 from graphkd.errors import UserError
 from graphkd.io import held
-from tests.report.test_demo import Reader
+from tests.report.reading import Reader
 
 SHORT = ["SOLVER.MAX_ITER", "2", "TEST.EVAL_PERIOD", "0"]
 METHODS = "fitnets,graphkd"

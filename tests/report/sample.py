@@ -1,9 +1,14 @@
 """Generated pages, predictions, logs and a graph that look like those of a real run."""
 
+from pathlib import Path
+
 import numpy as np
 from PIL import Image, ImageDraw
 
-from graphkd.report.content import Boxes, GraphView, PageView
+from graphkd.report.content import Boxes, Example, GraphView
+from graphkd.report.page import Section, matrix_section, page_section
+from graphkd.report.stored import StoredRun
+from graphkd.tasks.layout_report import graph_section
 
 CLASSES = ["text", "title", "figure", "table", "caption"]
 # A page of 600 x 800: class, x1, y1, x2, y2.
@@ -65,9 +70,9 @@ def guess(seed: int, *, noise: float, drop: float, extra: int) -> Boxes:
     return Boxes(np.array(boxes).reshape(-1, 4), classes, scores)
 
 
-def pages(count: int = 2) -> list[PageView]:
+def pages(count: int = 2) -> list[Example]:
     return [
-        PageView(
+        Example(
             page_image(i),
             f"generated page {i + 1}",
             truth(),
@@ -167,12 +172,38 @@ def curves() -> dict[str, list[dict]]:
     return runs
 
 
-def about() -> dict:
-    return {
-        "command": "graphkd demo --seed 7",
-        "seed": 7,
-        "machine": "2 CPU cores",
-        "date": "2025-01-31",
-        "versions": {"graphkd": "0.1", "torch": "2.11", "detectron2": "0.6"},
-        "configs": ["configs/demo.yaml", "configs/teachers/demo.yaml"],
+SCORES = {
+    **{"AP": 37.81, "AP50": 60.0, "AP75": 30.0, "APs": None, "APm": 11.5, "APl": 41.0},
+    **{"AR100": 47.0, "items": 134},
+    "per_class": {"text": 62.3, "title": 32.7, "figure": None, "table": 45.4, "caption": 9.1},
+}
+
+
+def stored_run(name: str = "distilled", *, scores: dict | None = None, **changes) -> StoredRun:
+    """A finished run as it is read from its folder; `scores` change its own."""
+    losses = {"graphkd": {"WEIGHT": 2.0}} if name == "distilled" else {}
+    cfg = {
+        "SEED": 7,
+        "DATASETS": {"TRAIN": ["letters_train"], "TEST": ["letters_test"]},
+        "SOLVER": {"MAX_ITER": 3000, "IMS_PER_BATCH": 4, "BASE_LR": 0.01},
+        "DISTILL": {"LOSSES": losses, "TEACHER": {"CONFIG": "teachers/R50.yaml"}},
     }
+    result = {"scores": {**SCORES, **(scores or {})}, "parameters": 9_870_000, "seconds": 251.2}
+    values = {"cfg": cfg, "result": result, "curves": curves()[name], **changes}
+    return StoredRun(name, Path("output") / name, **values)
+
+
+def sections(classes=tuple(CLASSES), name: str = "distilled") -> list[Section]:
+    """Confusion, two worst pages and a graph."""
+    counts = np.zeros((6, 6), int)
+    counts[0, 0], counts[0, 3], counts[3, 5], counts[5, 0] = 41, 7, 13, 19
+    objects = Boxes(
+        [[60, 50, 540, 90], [60, 110, 290, 300]], list(classes[:2]), None, [True, False]
+    )
+    found = Boxes([[61, 52, 538, 91]], [classes[0]], [0.87], [True])
+    page = Example(page_image(0), f"{name}.jpg · F1 0.67", objects, {name: found})
+    return [
+        matrix_section({name: counts}, classes, score=0.4),
+        page_section([page, page], classes, ranking="The 2 of 30 worst pages."),
+        graph_section(graph(), "page.jpg as the teacher sees it."),
+    ]

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from graphkd.report.content import Boxes, PageView
+from graphkd.report.content import Boxes, Example
 from tests.report import sample
 
 
@@ -30,7 +30,7 @@ def test_boxes_that_do_not_fit_together(arguments):
 @pytest.mark.parametrize("image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3))])
 def test_a_page_must_be_rgb_bytes(image):
     with pytest.raises(ValueError, match="uint8 image"):
-        PageView(image, "a page", sample.truth())
+        Example(image, "a page", sample.truth())
 
 
 def test_a_graph_whose_parts_disagree():

@@ -1,18 +1,24 @@
 """Logs are read whole and turned into the right series."""
 
+import base64
 import json
+import re
+import xml.etree.ElementTree as ElementTree
 
 import pytest
 
 from graphkd.compare.rows import METRICS
 from graphkd.errors import UserError
 from graphkd.report.curves import (
-    detection_series,
+    Series,
+    line_chart,
     loss_series,
+    own_series,
     rate_series,
     read_curves,
     score_series,
     share_series,
+    stacked_chart,
     term_series,
 )
 
@@ -98,9 +104,9 @@ def test_terms_have_the_colours_of_their_shares():
     assert [(line.name, line.colour) for line in terms] == [("b", 3), ("a", 4)]
     assert [(line.name, line.colour) for line in shares] == [("b", 3), ("a", 4)]
     assert terms[0].points == [(0, 2.0), (20, 2.0)]
-    own = detection_series(rows)
+    own = own_series(rows)
     assert [(line.name, line.points[0][1]) for line in own] == [("box_reg", 0.25), ("cls", 0.5)]
-    assert term_series([]) == detection_series([]) == []
+    assert term_series([]) == own_series([]) == []
 
 
 def test_runs_of_one_learning_rate_share_a_line():
@@ -109,3 +115,54 @@ def test_runs_of_one_learning_rate_share_a_line():
     series = rate_series({"teacher": other, "student": rate, "distilled": rate, "old": []})
     assert [line.name for line in series] == ["teacher", "student, distilled"]
     assert series[1].points == [(0, 2.0), (20, 1.0)]
+
+
+def drawn(chart) -> list[str]:
+    """The paths of a chart's picture."""
+    head, body = chart.picture.split(",")
+    assert head == "data:image/svg+xml;base64"
+    root = ElementTree.fromstring(base64.b64decode(body))
+    assert root.tag.endswith("svg") and "metadata" not in {each.tag for each in root}
+    return [e.get("d") for e in root.iter("{http://www.w3.org/2000/svg}path")]
+
+
+def test_a_chart_is_a_picture_with_a_legend_in_its_page():
+    lines = [Series("a", [(0, 0), (100, 10)], 0), Series("$b$ <b>", [(0, 5.0)], 9, dashed=True)]
+    chart = line_chart("t", lines, y_label="y", dots=True)
+    assert chart.legend == [
+        ("a", "#6a6f78", False, "10"),
+        ("$b$ <b>", "#0072b2", True, "5"),
+    ]
+    assert len(drawn(chart)) > 4
+    assert chart == line_chart("t", lines, y_label="y", dots=True)  # the same bytes every time
+
+
+@pytest.mark.parametrize("points", [[(7, 3.0)], [(0, 0.0)], [(1, -2.0), (9, 5.0)], [(3, 1e9)]])
+def test_odd_series_are_drawn(points):
+    assert drawn(line_chart("t", [Series("a", points, 0)], y_label="y", dots=False))
+
+
+def test_a_long_series_is_thinned():
+    points = [(i, float(i % 5)) for i in range(10_007)]
+    chart = line_chart("t", [Series("a", points, 0)], y_label="y", dots=True)
+    assert 100 < max(len(re.findall("[ML]", path)) for path in drawn(chart)) <= 502
+    assert len(chart.picture) < 60_000 and chart.legend[0][3] == "1"
+
+
+def test_nothing_to_show_is_none():
+    assert line_chart("t", [], y_label="y", dots=True) is None
+    assert stacked_chart("t", [Series("a", [], 0)], y_label="y") is None
+
+
+def test_areas_lie_on_each_other():
+    low = Series("low", [(0, 10.0), (1, 20.0)], 0)
+    high = Series("high", [(0, 30.0), (1, 20.0)], 1)
+    chart = stacked_chart("t", [low, high], y_label="%")
+    assert chart.filled and [name for name, *_ in chart.legend] == ["low", "high"]
+    # In the definitions of shapes, y is negative.
+    areas = [re.findall(r"[ML] ([\d.]+) (-[\d.]+)", path) for path in drawn(chart)]
+    first, second = (area for area in areas if len(area) >= 4)
+    # The top of the first area is the bottom of the second.
+    assert set(first) & set(second) and len({y for _, y in second}) == 3
+    with pytest.raises(ValueError, match="share their x"):
+        stacked_chart("t", [low, Series("b", [(0, 1.0), (2, 1.0)], 1)], y_label="%")

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from graphkd.report.content import GraphView
-from graphkd.report.graph import graph_legend, graph_picture, graph_svg, layout
+from graphkd.report.graph import graph_picture, graph_svg, layout
 from tests.report import sample
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -60,39 +60,42 @@ def test_an_edge_goes_round_a_node_in_between():
     assert np.linalg.norm(middle - [50, 47]) > 3
 
 
-def test_svg_is_well_formed_and_complete():
-    view = sample.graph()
-    plan = layout(view)
+def words_of(view) -> dict[str, str]:
+    """Id -> hover text of everything in the picture that has one."""
     root = ElementTree.fromstring(str(graph_svg(view)))
-    titles = [element.text for element in root.iter(f"{SVG}title")]
-    assert len([t for t in titles if "degree" in t]) == len(plan.nodes)
-    assert len([t for t in titles if "affinity" in t]) == len(plan.edges)
-    assert len(list(root.iter(f"{SVG}polygon"))) == len(plan.hulls) == 3
-    assert any("text x 3 · 3 regions merged" in t or "2 regions merged" in t for t in titles)
+    return {e.get("id"): e[0].text for e in root.iter() if len(e) and e[0].tag == f"{SVG}title"}
 
 
-def test_hovering_a_node_shows_its_edges_and_its_words():
+def test_hovering_a_node_or_an_edge_shows_its_words():
     view = sample.graph()
     plan = layout(view)
-    root = ElementTree.fromstring(str(graph_svg(view)))
-    style = root.find(f"{SVG}style").text
-    drawn = [e.get("class").split() for e in root.iter(f"{SVG}path") if e.get("class")]
-    tips = [e for e in root.iter(f"{SVG}text")]
-    assert len(drawn) == len(plan.edges) and len(tips) == len(plan.nodes)
+    words = words_of(view)
+    assert len(words) == len(plan.nodes) + len(plan.edges)
     for i, node in enumerate(plan.nodes):
-        assert sum(f"e{i}" in classes for classes in drawn) == node.degree
-        assert f".n{i}:hover) .e{i} {{ opacity: 1" in style
-        assert f".n{i}:hover) .tip{i} {{ display: block" in style
-        lines = [line.text for line in tips[i].iter(f"{SVG}tspan")]
-        assert " · ".join(lines) == node.title and tips[i].get("class") == f"tip tip{i}"
+        assert words[f"node-{i}"] == node.title and f"degree {node.degree}" in node.title
+    for i, edge in enumerate(plan.edges):
+        assert words[f"edge-{i}"] == edge.title and "affinity" in edge.title
+    assert len(plan.hulls) == 3
+    assert any(
+        "text x 3 · 3 regions merged" in t or "2 regions merged" in t for t in words.values()
+    )
 
 
-def test_legend_counts_merged_nodes():
-    assert graph_legend(tiny()) == [
-        ("text", "text", 1),
-        ("nontext", "non-text", 1),
-        ("background", "background", 1),
-    ]
+def test_the_picture_holds_the_page_as_jpeg_behind_the_graph():
+    root = ElementTree.fromstring(str(graph_svg(sample.graph())))
+    (image,) = root.iter(f"{SVG}image")
+    assert list(root)[0] is image
+    assert image.get("{http://www.w3.org/1999/xlink}href").startswith("data:image/jpeg;base64,")
+    width, height = (float(value) for value in root.get("viewBox").split()[2:])
+    assert float(image.get("width")) == width and float(image.get("height")) < height
+    assert float(image.get("height")) / width == 800 / 600
+    assert "metadata" not in str(graph_svg(sample.graph()))
+
+
+def test_the_legend_counts_merged_nodes():
+    text = "".join(ElementTree.fromstring(str(graph_svg(tiny()))).itertext())
+    for words in ("text (1)", "non-text (1)", "background (1)", "merged group"):
+        assert words in text
 
 
 def test_a_hostile_class_name_is_text():

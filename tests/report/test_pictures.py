@@ -4,12 +4,11 @@ import base64
 import io
 
 import numpy as np
-import pytest
 from PIL import Image
 
-from graphkd.report.colours import rgb
 from graphkd.report.content import Boxes
-from graphkd.report.pictures import data_uri, draw_predictions, side_by_side
+from graphkd.report.graph import MIXED_EDGE, NODE_COLOURS, edge_colour
+from graphkd.report.pictures import class_colours, data_uri, draw_predictions, rgb
 from tests.report import sample
 
 PAGE = np.full((200, 300, 3), 255, np.uint8)
@@ -48,19 +47,34 @@ def test_boxes_outside_and_turned_round_and_odd_names():
     assert draw_predictions(PAGE, boxes).size == (300, 200)
 
 
-def test_side_by_side_scales_to_one_height():
-    small, big = Image.new("RGB", (50, 100), "red"), Image.new("RGB", (400, 400), "blue")
-    sheet = side_by_side({"small": small, "a very long title " * 9: big}, height=200)
-    pixels = np.asarray(sheet)
-    reds = (pixels == (255, 0, 0)).all(-1)
-    blues = (pixels == (0, 0, 255)).all(-1)
-    assert reds.sum() == 100 * 200 and blues.sum() == 200 * 200
-    with pytest.raises(ValueError, match="at least one"):
-        side_by_side({})
-
-
 def test_data_uri_holds_the_scaled_page():
     head, body = data_uri(np.full((400, 100, 3), 99, np.uint8), longest=200).split(",")
     assert head == "data:image/jpeg;base64"
     picture = Image.open(io.BytesIO(base64.b64decode(body)))
     assert picture.size == (50, 200) and abs(int(np.asarray(picture).mean()) - 99) <= 1
+
+
+def luminance(colour: str) -> float:
+    linear = [
+        c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+        for c in (part / 255 for part in rgb(colour))
+    ]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_thirty_classes_get_thirty_colours_in_order_of_appearance():
+    names = [f"class {i}" for i in range(30)]
+    colours = class_colours([*names, *names[::-1]])
+    assert list(colours) == names and len(set(colours.values())) == 30
+    assert class_colours(names[:3]) == {name: colours[name] for name in names[:3]}
+
+
+def test_picked_colours_stand_out_on_white():
+    for colour in [*class_colours(map(str, range(12))).values(), *NODE_COLOURS.values()]:
+        assert 1.05 / (luminance(colour) + 0.05) >= 3.0, colour  # WCAG's bound for graphics
+
+
+def test_edges_tell_their_kinds_apart():
+    assert edge_colour("text", "text") == NODE_COLOURS["text"]
+    assert edge_colour("nontext", "text") == edge_colour("text", "nontext") == MIXED_EDGE
+    assert edge_colour("text", "background") == NODE_COLOURS["background"]

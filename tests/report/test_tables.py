@@ -1,18 +1,24 @@
-"""The words and the table of a comparison say what its numbers say, gains and losses alike."""
+"""Tables and sentences say what the numbers say, gains and losses alike."""
+
+import pytest
 
 from graphkd.compare.rows import METRICS, PLAIN, TEACHER, Run, compare_runs
-from graphkd.report.compare_text import (
+from graphkd.report.tables import (
+    DASH,
     cells,
     difference_text,
+    format_table,
+    gain_sentences,
     headings,
     markdown,
     reading_notes,
+    run_cells,
     sentences,
     signed,
     table,
 )
-from graphkd.report.table import DASH
 from graphkd.tasks.base import Metric
+from tests.report import sample
 from tests.report.test_compare import ABOUT, make_run, some_rows
 
 AP = METRICS[0]
@@ -112,3 +118,75 @@ def test_where_lower_is_better_a_gain_is_a_lower_value():
     assert names[:4] == ["Model", "CER (%)", "n", "Gain over plain"] and "% of teacher" not in names
     assert len(cells(rows[1], (error,))) == len(names)
     assert "wrong characters; lower is better" in reading_notes(rows, error)[0]
+
+
+def with_ap(**aps):
+    return [{**row, "AP": aps.get(row["role"], row["AP"])} for row in sample.rows()]
+
+
+def test_table_holds_every_row_rounded():
+    lines = format_table(sample.rows(), METRICS).splitlines()
+    assert len(lines) == 5
+    assert lines[-1].split() == "distilled graphkd 37.8 60.0 30.0 9.9 251".split()
+
+
+@pytest.mark.parametrize("missing", [None, float("nan")])
+def test_what_is_not_known_is_a_dash(missing):
+    row = {"role": "student", "AP": missing, "params": missing, "seconds": missing}
+    assert run_cells(row, METRICS) == ["–"] * 5
+    assert format_table([row], METRICS).splitlines()[-1].count("–") == 6
+    assert run_cells({"AP": 0.0}, METRICS)[0] == "0.0"
+
+
+def test_no_rows_are_the_headings():
+    assert "AP50" in format_table([], METRICS)
+
+
+def test_a_gain_with_its_share_of_the_teacher():
+    (sentence,) = gain_sentences(sample.rows(), AP)
+    assert "37.8 AP, 6.6 AP more than the plain student (31.2)." in sentence
+    assert "68 % of the teacher's 55.7 AP, with 24 % of its parameters." in sentence
+
+
+def test_a_loss_is_said_plainly():
+    (sentence,) = gain_sentences(with_ap(distilled=29.04), AP)
+    assert "only 29.0 AP, 2.2 AP less than the plain student (31.2)" in sentence
+    assert "did not help" in sentence and "more than" not in sentence
+
+
+def test_no_difference_is_no_gain():
+    (sentence,) = gain_sentences(with_ap(distilled=31.26), AP)
+    assert "no gain" in sentence
+
+
+@pytest.mark.parametrize("role", ["student", "distilled"])
+def test_nothing_is_claimed_without_both_students(role):
+    assert gain_sentences(with_ap(**{role: None}), AP) == []
+    assert gain_sentences([row for row in sample.rows() if row["role"] != role], AP) == []
+
+
+def test_a_teacher_without_ap_or_below_1_is_left_out():
+    for ap in (None, 0.0, 0.002, 0.99, float("nan")):
+        (sentence,) = gain_sentences(with_ap(teacher=ap), AP)
+        assert "teacher" not in sentence
+
+
+def test_several_methods_are_named():
+    rows = [*sample.rows(), {**sample.rows()[2], "method": "dsig", "AP": 30.0}]
+    first, second = gain_sentences(rows, AP)
+    assert "(graphkd)" in first and "(dsig)" in second and "less" in second
+
+
+def test_a_lower_error_is_a_gain():
+    error = Metric("CER", higher_is_better=False, digits=2)
+    values = {"teacher": 1.0, "student": 3.5, "distilled": 3.1}
+    rows = [{"role": role, "params": 5, "CER": value} for role, value in values.items()]
+    (sentence,) = gain_sentences(rows, error)
+    assert sentence == (
+        "The distilled student reaches 3.10 CER, 0.40 CER less than the plain student (3.50)."
+    )
+    rows[2]["CER"] = 4.0
+    assert (
+        "0.50 CER more than the plain student (3.50): distillation did not help"
+        in (gain_sentences(rows, error)[0])
+    )

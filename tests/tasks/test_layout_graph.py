@@ -13,8 +13,8 @@ from PIL import Image
 
 from graphkd.cli import main
 from graphkd.data.mapper import PageMapper
-from graphkd.engine.showcase import detected_graph
 from graphkd.modelfile import build_detector, read_model, write_safetensors
+from graphkd.tasks.layout_report import detected_graph
 from tests.own_data import draw_page
 from tests.small import CLASSES, small_cfg, small_model
 

@@ -1,16 +1,109 @@
-"""A comparison of methods in words: sentences, the table, a Markdown document."""
+"""Results in words: tables of single runs and of comparisons, and sentences on what was gained.
 
+Numbers are those of a task's metrics, the one that decides first. Differences are gains: positive
+where the model is better, also where lower values are.
+"""
+
+import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tabulate import tabulate
 
-from graphkd.compare.rows import PLAIN, TEACHER, Row, least_teacher
-from graphkd.report.table import DASH
+from graphkd.compare.rows import PLAIN, TEACHER, Row, least_teacher, share_of_teacher
 from graphkd.tasks.base import Metric
 
+DASH = "–"
 _FEWEST_SEEDS = 5
 # Below it, the plain student's steps were slowed down by something else.
 _LEAST_COST = 0.95
+
+
+def format_table(rows: Sequence[dict], metrics: Sequence[Metric]) -> str:
+    """Result rows for a terminal.
+
+    Args:
+        rows: dicts with role, method, params, seconds and the metrics by name; a missing, None or
+            NaN number becomes an en dash. No rows: the headings alone.
+        metrics: the columns, the one that decides first.
+    """
+    names = ["Role", "Method", *run_headings(metrics)]
+    texts = [[_word(row, "role"), _word(row, "method"), *run_cells(row, metrics)] for row in rows]
+    return _plain_table(texts, names, style="simple", words=2)
+
+
+def run_headings(metrics: Sequence[Metric]) -> list[str]:
+    """The columns of numbers in a table of single runs."""
+    return [*(metric.title for metric in metrics), "Parameters (M)", "Training (s)"]
+
+
+def run_cells(row: Mapping[str, Any], metrics: Sequence[Metric]) -> list[str]:
+    """The texts of one run, in the order of `run_headings`."""
+    parameters, seconds = number(row.get("params")), number(row.get("seconds"))
+    return [
+        *(metric.text(number(row.get(metric.name))) for metric in metrics),
+        DASH if parameters is None else f"{parameters / 1e6:.1f}",
+        DASH if seconds is None else f"{seconds:.{1 if seconds < 100 else 0}f}",
+    ]
+
+
+def number(value: Any) -> float | None:
+    """A float, or None for what is no finite number."""
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def gain_sentences(rows: Sequence[dict], metric: Metric) -> list[str]:
+    """Says what each distilled student gained over the plain student, or lost.
+
+    Returns:
+        One sentence for each distilled row with a known value; an empty list means that there is
+        no plain or no distilled student to compare.
+    """
+    plain = next((row for row in rows if row.get("role") == "student"), None)
+    teacher = next((row for row in rows if row.get("role") == "teacher"), None)
+    before = number(plain.get(metric.name)) if plain else None
+    if before is None:
+        return []
+    distilled = [row for row in rows if row.get("role") == "distilled"]
+    known = [row for row in distilled if number(row.get(metric.name)) is not None]
+    return [_gain(row, before, teacher, metric, named=len(distilled) > 1) for row in known]
+
+
+def _gain(row: dict, before: float, teacher: dict | None, metric: Metric, *, named: bool) -> str:
+    after = number(row[metric.name])
+    gain = metric.gain(after, before)
+    who = "The distilled student"
+    if named and row.get("method"):
+        who += f" ({row['method']})"
+    more, less = ("more", "less") if metric.higher_is_better else ("less", "more")
+    size = f"{metric.text(abs(gain))} {metric.name}"
+    value, plain = (
+        f"{metric.text(after)} {metric.name}",
+        f"the plain student ({metric.text(before)})",
+    )
+    if float(metric.text(abs(gain))) == 0:
+        sentence = f"{who} reaches {value}, the same as the plain student: no gain here."
+    elif gain > 0:
+        sentence = f"{who} reaches {value}, {size} {more} than {plain}."
+    else:
+        only = "only " if metric.higher_is_better else ""
+        sentence = (
+            f"{who} reaches {only}{value}, {size} {less} than {plain}: distillation did not help "
+            "here."
+        )
+    return sentence + _share_sentence(row, teacher, metric)
+
+
+def _share_sentence(row: dict, teacher: dict | None, metric: Metric) -> str:
+    best = number(teacher.get(metric.name)) if teacher else None
+    share = share_of_teacher(number(row[metric.name]), best, metric=metric)
+    if share is None:
+        return ""
+    sentence = f" That is {share:.0f} % of the teacher's {metric.text(best)} {metric.name}"
+    small, big = number(row.get("params")), number(teacher.get("params"))
+    if small and big:
+        sentence += f", with {100 * small / big:.0f} % of its parameters"
+    return sentence + "."
 
 
 def headings(metrics: Sequence[Metric], chosen: Sequence[str] = ()) -> list[str]:
@@ -72,14 +165,8 @@ def table(
     style: str = "simple",
 ) -> str:
     """The table as text; `style` is a format of tabulate."""
-    names = headings(metrics, chosen)
-    return tabulate(
-        [cells(row, metrics, chosen) for row in rows],
-        headers=names,
-        tablefmt=style,
-        disable_numparse=True,
-        colalign=("left", *["right"] * (len(names) - 1)),
-    )
+    texts = [cells(row, metrics, chosen) for row in rows]
+    return _plain_table(texts, headings(metrics, chosen), style=style)
 
 
 def sentences(rows: Sequence[Row], metric: Metric) -> list[str]:
@@ -173,21 +260,27 @@ def markdown(
 
 def _class_table(rows: Sequence[Row], metric: Metric) -> str:
     scored = [row for row in rows if row.per_class]
+    labels = list(dict.fromkeys(label for row in scored for label in row.per_class))
+    texts = [
+        [label, *(metric.text(row.per_class.get(label)) for row in scored)] for label in labels
+    ]
+    return _plain_table(texts, ["Class", *(row.name for row in scored)], style="github")
+
+
+def _plain_table(
+    rows: Sequence[Sequence[str]], names: Sequence[str], *, style: str, words: int = 1
+) -> str:
     return tabulate(
-        [
-            [label, *(metric.text(row.per_class.get(label)) for row in scored)]
-            for label in class_names(scored)
-        ],
-        headers=["Class", *(row.name for row in scored)],
-        tablefmt="github",
+        rows,
+        headers=names,
+        tablefmt=style,
         disable_numparse=True,
-        colalign=("left", *["right"] * len(scored)),
+        colalign=("left",) * words + ("right",) * (len(names) - words),
     )
 
 
-def class_names(rows: Sequence[Row]) -> list[str]:
-    """All classes that a row has a value for."""
-    return list(dict.fromkeys(label for row in rows for label in row.per_class))
+def _word(row: Mapping[str, Any], key: str) -> str:
+    return str(row.get(key) or DASH)
 
 
 def _plain_text(text: str) -> str:
