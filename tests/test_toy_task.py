@@ -9,6 +9,7 @@ from graphkd import cli
 from graphkd.errors import UserError
 from graphkd.modelfile import build_detector, read_model
 from graphkd.tasks.base import task_named
+from tests.report.reading import check_safe
 from tests.toy_task import TASK, ToySegmenter
 
 COMMON = """
@@ -206,3 +207,33 @@ def test_an_unknown_task_is_refused(name, complaint):
 
 def test_a_task_can_be_named_by_object():
     assert task_named("tests.toy_task:TASK") is TASK
+
+
+def test_report_shows_metrics_by_name_and_the_worst_items(pair, tmp_path, capsys):
+    assert run("train", pair, "--with-teacher") == 0
+    assert run("report", tmp_path / "run.yaml") == 0
+    page = check_safe((tmp_path / "run" / "report.html").read_text())
+    for words in ("Metric", "error", "IoU", "error on the validation set", "The worst discs"):
+        assert words in page.text or words == "Metric"
+    items = json.loads((tmp_path / "run" / "eval" / "toy_test" / "items.json").read_text())
+    worst = max(items, key=lambda item: item["error"])
+    assert page.text.index("worst error of run") < page.text.index(str(worst["id"]))
+    assert "over 3 documents" in page.text and "AP" not in page.text
+    for words in ("Confusion matrix", "Document graph", "by class"):
+        assert words not in page.text
+
+
+def test_compare_reports_gains_in_the_metrics_direction(pair, tmp_path):
+    words = [pair, pair, "--seeds", "1", "--out", tmp_path / "compare"]
+    assert run("train", tmp_path / "teacher.yaml") == 0
+    assert run("compare", *words[1:]) == 0
+    values = json.loads((tmp_path / "compare" / "compare.json").read_text())
+    rows = {row["name"]: row for row in values["rows"]}
+    plain, method = (rows[name]["values"]["error"]["mean"] for name in ("plain", "toy_maps"))
+    assert rows["toy_maps"]["difference"]["mean"] == pytest.approx(plain - method)
+    assert [metric["name"] for metric in values["metrics"]] == ["error", "IoU"]
+    assert run("report", tmp_path / "compare") == 0
+    for name in ("compare.html", "report.html"):
+        page = check_safe((tmp_path / "compare" / name).read_text())
+        assert "error against the cost of a step" in page.text and "% of teacher" not in page.text
+    assert "error of plain" in page.text

@@ -15,14 +15,6 @@ from graphkd.tasks.base import Metric
 TEACHER, PLAIN, PLAIN_LONGER = "teacher", "plain", "plain-same-time"
 NOT_METHODS = (TEACHER, PLAIN, PLAIN_LONGER)
 _FORMER_METRICS = ("AP", "AP50", "AP75")
-# Those of the layout task, until it is an object that says them itself.
-METRICS = (
-    Metric(
-        "AP", about="COCO box AP, the mean over IoU 0.50 to 0.95 and over the classes, 0 to 100"
-    ),
-    Metric("AP50"),
-    Metric("AP75"),
-)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from graphkd.compare.parallel import train_parts
 from graphkd.compare.parts import Part, data_of
 from graphkd.compare.plan import Contest
 from graphkd.compare.results import Ledger
-from graphkd.compare.rows import METRICS, PLAIN, PLAIN_LONGER, TEACHER, Run
+from graphkd.compare.rows import PLAIN, PLAIN_LONGER, TEACHER, Run
 from graphkd.config import find_config
 from graphkd.data.catalog import register_all
 from graphkd.distill.teacher import load_teacher_cfg
@@ -83,7 +83,7 @@ def compare(
         "data": data_of(contest.cfg),
         "budget": _budget_text(contest, budget),
     }
-    ledger = Ledger(contest, METRICS, about, tuple(chosen), json_file)
+    ledger = Ledger(contest, task_of(contest.cfg).columns, about, tuple(chosen), json_file)
     with held(contest.out):
         _run_all(ledger, classes, order, budget, time_matched, processes, say)
     return ledger
@@ -152,7 +152,7 @@ def _run_of(part: Part, done: RunResult) -> Run:
     return Run(
         name=part.name,
         seed=part.cfg.SEED,
-        scores={metric.name: done.scores.get(metric.name) for metric in METRICS},
+        scores={metric.name: done.scores.get(metric.name) for metric in task_of(part.cfg).metrics},
         per_class=done.scores.get("per_class") or {},
         parameters=done.parameters,
         iterations=part.cfg.SOLVER.MAX_ITER,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from graphkd.compare.rows import METRICS, NOT_METHODS, PLAIN, TEACHER, Row, Run, compare_runs
+from graphkd.compare.rows import NOT_METHODS, PLAIN, TEACHER, Row, Run, compare_runs
 from graphkd.errors import UserError
 from graphkd.lists import names_in
 from graphkd.report.curves import (
@@ -25,7 +25,7 @@ from graphkd.report.curves import (
 from graphkd.report.page import HtmlPage, Section, Table, bars, class_table, write_page
 from graphkd.report.stored import Options, is_run, read_json, read_run
 from graphkd.report.tables import cells, headings, reading_notes, sentences
-from graphkd.tasks.base import Metric
+from graphkd.tasks.base import DEFAULT, Metric, task_named
 
 COMPARISON = "compare.json"
 _Say = Callable[[str], None]
@@ -47,7 +47,7 @@ def report_comparison(folder: Path, out: Path, options: Options, *, say: _Say) -
     values = read_json(folder / COMPARISON, dict)
     try:
         runs = [Run.from_json(row) for row in values["runs"]]
-        metrics = METRICS
+        metrics = task_named(DEFAULT).columns  # files of earlier versions are all of this task
         if "metrics" in values:
             metrics = tuple(Metric(**each) for each in values["metrics"])
         about, notes = dict(values["about"]), list(values["notes"])

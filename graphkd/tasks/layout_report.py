@@ -13,9 +13,16 @@ from graphkd.config import find_config, load_cfg
 from graphkd.data.catalog import classes_of, entry_of, register_all, text_classes
 from graphkd.data.layouts import text_names
 from graphkd.data.mapper import PageMapper, read_for
-from graphkd.distill.graph.build import InstanceGraph, describe, plan_nodes, pool_edges
 from graphkd.distill.graph.edges import cosine_affinity
-from graphkd.distill.graph.nodes import NONTEXT, TEXT, TYPE_NAMES
+from graphkd.distill.graph.nodes import (
+    NONTEXT,
+    TEXT,
+    TYPE_NAMES,
+    InstanceGraph,
+    describe,
+    plan_nodes,
+    pool_edges,
+)
 from graphkd.distill.teacher import load_teacher_cfg, teacher_weights
 from graphkd.engine.build import build_models
 from graphkd.errors import UserError

@@ -2,9 +2,10 @@
 
 import pytest
 
-from graphkd.compare.rows import METRICS, PLAIN, TEACHER, Run, compare_runs, share_of_teacher
+from graphkd.compare.rows import PLAIN, TEACHER, Run, compare_runs, share_of_teacher
 from graphkd.errors import UserError
 from graphkd.tasks.base import Metric
+from tests.report.sample import METRICS
 
 
 def run(name, seed, ap, *, seconds=10.0, iterations=20, per_class=None):

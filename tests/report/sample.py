@@ -8,8 +8,10 @@ from PIL import Image, ImageDraw
 from graphkd.report.content import Boxes, Example, GraphView
 from graphkd.report.page import Section, matrix_section, page_section
 from graphkd.report.stored import StoredRun
+from graphkd.tasks.base import task_named
 from graphkd.tasks.layout_report import graph_section
 
+METRICS = task_named("layout").columns
 CLASSES = ["text", "title", "figure", "table", "caption"]
 # A page of 600 x 800: class, x1, y1, x2, y2.
 BLOCKS = [

@@ -2,9 +2,10 @@
 
 import re
 
-from graphkd.compare.rows import METRICS, PLAIN, PLAIN_LONGER, TEACHER, Run, compare_runs
+from graphkd.compare.rows import PLAIN, PLAIN_LONGER, TEACHER, Run, compare_runs
 from graphkd.report.compare import cost_chart, mean_curve, write_compare_report
 from tests.report.reading import HOSTILE, Reader, check_safe
+from tests.report.sample import METRICS
 
 ABOUT = {"command": "graphkd compare a.yaml --seeds 3", "machine": "2 CPU cores", "date": "today"}
 

@@ -7,7 +7,6 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from graphkd.compare.rows import METRICS
 from graphkd.errors import UserError
 from graphkd.report.curves import (
     Series,
@@ -21,6 +20,7 @@ from graphkd.report.curves import (
     stacked_chart,
     term_series,
 )
+from tests.report.sample import METRICS
 
 
 def write(path, rows):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from graphkd.compare.rows import METRICS, PLAIN, TEACHER, Run, compare_runs
+from graphkd.compare.rows import PLAIN, TEACHER, Run, compare_runs
 from graphkd.report.tables import (
     DASH,
     cells,
@@ -19,6 +19,7 @@ from graphkd.report.tables import (
 )
 from graphkd.tasks.base import Metric
 from tests.report import sample
+from tests.report.sample import METRICS
 from tests.report.test_compare import ABOUT, make_run, some_rows
 
 AP = METRICS[0]
