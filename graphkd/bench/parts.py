@@ -20,8 +20,7 @@ from graphkd.data.catalog import register_all
 from graphkd.distill.distiller import Distiller
 from graphkd.distill.teacher import Teacher, build_teacher, load_teacher_cfg, teacher_weights
 from graphkd.engine.build import build_distiller, build_student
-from graphkd.engine.precision import autocast_format
-from graphkd.engine.solver import build_optimizer, check_settings
+from graphkd.engine.solver import autocast_format, build_optimizer, check_settings
 from graphkd.engine.trainer import Trainer
 from graphkd.errors import UserError
 from graphkd.modeling.network import build_network

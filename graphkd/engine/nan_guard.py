@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from graphkd.errors import UserError
 from graphkd.modelfile import load_pickle
 
+# What a batch file may hold of an item.
+_PLAIN = (Tensor, str, int, float)
+
 
 class DivergedError(UserError):
     """A loss became NaN or infinite; the message names the step, the term and the pages."""
@@ -54,23 +57,22 @@ def page_names(batch: list[dict]) -> list[str]:
 
 
 def write_batch(path: Path, batch: list[dict], *, step: int, rng: dict) -> None:
-    """Writes a mapped batch with its boxes and the random state before its step.
+    """Writes a mapped batch with its targets and the random state before its step.
 
     The file holds tensors and plain values alone, so that `torch.load(weights_only=True)` reads it.
     """
-    pages = []
-    for page, name in zip(batch, page_names(batch), strict=True):
-        stored = {"file_name": name, "image": page["image"]}
-        stored.update({key: page[key] for key in ("height", "width") if key in page})
-        if "instances" in page:
-            stored["boxes"] = page["instances"].gt_boxes.tensor
-            stored["classes"] = page["instances"].gt_classes
-        pages.append(stored)
-    torch.save({"step": step, "pages": pages, "rng": rng}, path)
+    items = []
+    for item, name in zip(batch, page_names(batch), strict=True):
+        kept = {key: value for key, value in item.items() if isinstance(value, _PLAIN)}
+        if "instances" in item:
+            kept["boxes"] = item["instances"].gt_boxes.tensor
+            kept["classes"] = item["instances"].gt_classes
+        items.append({**kept, "file_name": name})
+    torch.save({"step": step, "pages": items, "rng": rng}, path)
 
 
 def read_batch(path: Path) -> tuple[list[dict], dict]:
-    """A written batch as a Detectron2 model takes it, and the random state before its step.
+    """A written batch as a model takes it, and the random state before its step.
 
     Raises:
         UserError: no such batch file, or a damaged one.
@@ -79,12 +81,12 @@ def read_batch(path: Path) -> tuple[list[dict], dict]:
     if not isinstance(stored, dict) or not {"step", "pages", "rng"} <= set(stored):
         raise UserError(f"{path}: not a batch that a diverged run left")
     batch = []
-    for page in stored["pages"]:
-        item = {key: value for key, value in page.items() if key not in ("boxes", "classes")}
-        if "boxes" in page:
-            instances = Instances(tuple(page["image"].shape[-2:]))
-            instances.gt_boxes = Boxes(page["boxes"])
-            instances.gt_classes = page["classes"]
+    for written in stored["pages"]:
+        item = {key: value for key, value in written.items() if key not in ("boxes", "classes")}
+        if "boxes" in written:
+            instances = Instances(tuple(written["image"].shape[-2:]))
+            instances.gt_boxes = Boxes(written["boxes"])
+            instances.gt_classes = written["classes"]
             item["instances"] = instances
         batch.append(item)
     return batch, stored["rng"]

@@ -35,9 +35,8 @@ from graphkd.engine.hooks import (
     drop_later_lines,
 )
 from graphkd.engine.log import open_log
-from graphkd.engine.precision import autocast_format
 from graphkd.engine.run_dir import RunDir, RunResult
-from graphkd.engine.solver import build_optimizer, check_settings
+from graphkd.engine.solver import autocast_format, build_optimizer, check_settings
 from graphkd.engine.state import preserved_rng, share_buffers
 from graphkd.engine.trainer import Trainer
 from graphkd.errors import UserError

@@ -21,7 +21,7 @@ from detectron2.utils import comm
 from graphkd import __version__
 from graphkd.config import drop_removed, get_cfg
 from graphkd.data.catalog import source_json
-from graphkd.engine.precision import autocast_format
+from graphkd.engine.solver import autocast_format
 from graphkd.errors import UserError
 from graphkd.io import UNFINISHED, file_digest, held, write_json, write_text
 

@@ -1,4 +1,4 @@
-"""The optimizer of a run and the checks of its schedule; schedules are Detectron2's own."""
+"""The optimizer of a run, its number format, and the checks of its schedule."""
 
 import itertools
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from detectron2.solver.build import (
 )
 from torch import nn
 
-from graphkd.engine.precision import autocast_format
 from graphkd.errors import UserError
 from graphkd.modeling.network import require_device
 
 OPTIMIZERS = ("SGD", "AdamW")
+FORMATS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 SCHEDULES = ("WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR")
 
 
@@ -71,3 +71,37 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     )
     adamw = maybe_add_gradient_clipping(cfg, torch.optim.AdamW)
     return adamw(groups, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY)
+
+
+def autocast_format(cfg: CfgNode, device: torch.device) -> torch.dtype | None:
+    """The autocast format of a run; None for float32 throughout.
+
+    Args:
+        cfg: reads SOLVER.AMP; DTYPE `native` means bfloat16 where the hardware computes in it, and
+            float32 elsewhere, since emulated bfloat16 is slower than float32.
+        device: where the run computes.
+
+    Raises:
+        UserError: another name, or float16 on a CPU.
+    """
+    if not cfg.SOLVER.AMP.ENABLED:
+        return None
+    name = cfg.SOLVER.AMP.DTYPE
+    if name == "native":
+        return torch.bfloat16 if has_native_bfloat16(device) else None
+    if name not in FORMATS:
+        known = ", ".join([*FORMATS, "native"])
+        raise UserError(f"SOLVER.AMP.DTYPE is {name}; known: {known}")
+    if name == "float16" and device.type == "cpu":
+        raise UserError("SOLVER.AMP.DTYPE float16 needs a GPU; use bfloat16 or native on a CPU")
+    return FORMATS[name]
+
+
+def has_native_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 in hardware; False where torch cannot tell."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
+        return False
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))

@@ -164,7 +164,7 @@ def test_a_run_that_goes_on_elsewhere_names_both_machines_and_formats(make, monk
 def test_the_number_format_is_the_one_this_machine_computes_in(make, monkeypatch):
     native = ("SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.DTYPE", "native")
     for has, name in ((True, "bfloat16"), (False, "float32")):
-        monkeypatch.setattr("graphkd.engine.precision.has_native_bfloat16", lambda _, has=has: has)
+        monkeypatch.setattr("graphkd.engine.solver.has_native_bfloat16", lambda _, has=has: has)
         part = make(*native, name=name)
         part.begin()
         assert part.place.about()["number format"] == name

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from graphkd.config import get_cfg
-from graphkd.engine import precision
+from graphkd.engine import solver
 from graphkd.errors import UserError
 
 CPU = torch.device("cpu")
@@ -15,22 +15,22 @@ def cfg(dtype, enabled=True):
 
 
 def test_off_is_float32():
-    assert precision.autocast_format(cfg("bfloat16", enabled=False), CPU) is None
+    assert solver.autocast_format(cfg("bfloat16", enabled=False), CPU) is None
 
 
 @pytest.mark.parametrize("native", [True, False])
 def test_native_uses_bfloat16_only_where_the_hardware_has_it(monkeypatch, native):
-    monkeypatch.setattr(precision, "has_native_bfloat16", lambda device: native)
+    monkeypatch.setattr(solver, "has_native_bfloat16", lambda device: native)
     expected = torch.bfloat16 if native else None
-    assert precision.autocast_format(cfg("native"), CPU) is expected
+    assert solver.autocast_format(cfg("native"), CPU) is expected
 
 
 def test_an_unknown_format_and_float16_on_a_cpu_are_refused():
     with pytest.raises(UserError, match="known: bfloat16, float16, native"):
-        precision.autocast_format(cfg("half"), CPU)
+        solver.autocast_format(cfg("half"), CPU)
     with pytest.raises(UserError, match="needs a GPU"):
-        precision.autocast_format(cfg("float16"), CPU)
+        solver.autocast_format(cfg("float16"), CPU)
 
 
 def test_the_answer_for_this_machine_is_a_bool():
-    assert precision.has_native_bfloat16(CPU) in (True, False)
+    assert solver.has_native_bfloat16(CPU) in (True, False)
