@@ -139,6 +139,27 @@ def test_order_of_regions_does_not_matter(seed):
     assert {frozenset(order[list(group)].tolist()) for group in groups_of(shuffled)} == plain
 
 
+@given(st.permutations(range(3)), st.booleans())
+def test_of_equal_links_the_place_on_the_page_decides(order, upright):
+    """Three equal texts in a row of which only neighbours can merge: the first two do."""
+    centres = [(0, 10 * i) if upright else (10 * i, 0) for i in range(3)]
+    boxes = squares(centres)[list(order)]
+    found = groups_of(merge(torch.full((3, 3), 0.9).fill_diagonal_(1), boxes))
+    assert {frozenset(order[i] for i in group) for group in found} == {
+        frozenset({0, 1}),
+        frozenset({2}),
+    }
+
+
+def test_boxes_that_cover_each_other_are_neighbours_whatever_is_nearer():
+    """Overlaps of 7 / 13 and, one pixel further, of 6 / 14."""
+    boxes = np.array([[0.0, 0, 10, 10], [3, 0, 13, 10]])
+    alike = np.full((2, 2), 0.9)
+    assert linked(alike, adjacency(2), boxes=boxes).tolist() == [0, 0]
+    boxes[1] += [1, 0, 1, 0]
+    assert linked(alike, adjacency(2), boxes=boxes).tolist() == [0, 1]
+
+
 @given(st.integers(0, 10_000))
 @settings(max_examples=40, deadline=None)
 def test_groups_are_of_one_type_named_by_their_first_member_and_others_never_merge(seed):

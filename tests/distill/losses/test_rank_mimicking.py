@@ -61,8 +61,8 @@ def test_an_objects_term_is_that_of_the_published_code(toy):
     student, teacher = toy.outputs(1, two_stage=False), toy.outputs(2, two_stage=False)
     targets = toy.targets()
     anchors = torch.cat(targets.anchors)
-    # one more object, away from nearly all anchors
-    lonely = torch.cat([targets.boxes[0], torch.tensor([[90.0, 0.0, 128.0, 12.0]])])
+    # one more object, too small for every anchor
+    lonely = torch.cat([targets.boxes[0], torch.tensor([[90.0, 0.0, 94.0, 3.0]])])
     targets = replace(
         targets, boxes=(lonely, targets.boxes[1]), classes=(torch.tensor([0, 2, 1]),) * 2
     )
