@@ -176,33 +176,39 @@ def _warn(json_file: str | Path, problems: list[Problem]) -> None:
 
 
 def _to_dicts(cleaned: CleanSet, classes: Sequence[str]) -> list[dict[str, Any]]:
-    from detectron2.structures import BoxMode
-
     index = {c["id"]: list(classes).index(c["name"]) for c in cleaned.categories}
     masks = any("segmentation" in a for page in cleaned.pages for a in page.annotations)
     dicts = []
     for page in cleaned.pages:
-        entry = page.entry
-        record = {
-            "file_name": str(page.path),
-            "height": entry["height"],
-            "width": entry["width"],
-            "image_id": entry["id"],
-            "annotations": [],
-        }
+        instances = []
         for annotation in page.annotations:
             instance = {
                 "bbox": annotation["bbox"],
-                "bbox_mode": BoxMode.XYWH_ABS,
                 "category_id": index[annotation["category_id"]],
                 "iscrowd": annotation["iscrowd"],
             }
             if masks:
                 mask = mask_or_box(annotation.get("segmentation"), annotation["bbox"])
                 instance["segmentation"] = packed(mask)
-            record["annotations"].append(instance)
-        dicts.append(record)
+            instances.append(instance)
+        size = page.entry["width"], page.entry["height"]
+        dicts.append(page_dict(page.path, size, page.entry["id"], instances))
     return dicts
+
+
+def page_dict(
+    path: Path, size: tuple[int, int], image_id: Any, instances: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """A Detectron2 dataset dict; boxes are x, y, width, height, and `size` is (width, height)."""
+    from detectron2.structures import BoxMode
+
+    return {
+        "file_name": str(path),
+        "height": size[1],
+        "width": size[0],
+        "image_id": image_id,
+        "annotations": [{**each, "bbox_mode": BoxMode.XYWH_ABS} for each in instances],
+    }
 
 
 def packed(mask: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 from graphkd.data.check import read_document
 from graphkd.data.coco import read_categories
-from graphkd.data.layouts import GENERATED, KNOWN, GeneratedLayout
+from graphkd.data.layouts import KNOWN
 from graphkd.errors import UserError
 from graphkd.io import write_text
 
@@ -37,18 +37,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Listed:
-    """One row of `graphkd data list`.
-
-    Attributes:
-        name: as in configs.
-        data: found, missing, images missing, unreadable json, or made on first use.
-        pages: how many; None where the json is missing, damaged or very large.
-        classes: names in order.
-        text_classes: those that are text; None where the set does not say.
-    """
+    """One row of `graphkd data list`; `pages` is None where they are not counted."""
 
     name: str
-    data: str
+    data: str  # found, missing, images missing, unreadable json, or made on first use
     pages: int | None
     classes: tuple[str, ...]
     text_classes: tuple[str, ...] | None
@@ -98,34 +90,19 @@ def require_data(entry: Entry) -> None:
 
 def known_entries(root: Path) -> list[Entry]:
     """The generated pages and the published data sets below `root`, whether they exist or not."""
-    entries = [_generated(layout, root) for layout in GENERATED]
-    for layout in KNOWN:
-        entries.append(
-            Entry(
-                name=layout.name,
-                json_file=str(root / layout.json),
-                image_root=str(root / layout.images),
-                classes=layout.classes,
-                category_ids=tuple(range(1, len(layout.classes) + 1)),
-                text_classes=layout.text_classes,
-                how=layout.how,
-            )
+    return [
+        Entry(
+            name=layout.name,
+            json_file=str(root / layout.json),
+            image_root=str(root / layout.images),
+            classes=layout.classes,
+            category_ids=tuple(range(1, len(layout.classes) + 1)),
+            text_classes=layout.text_classes,
+            how=layout.how,
+            source=None if layout.source is None else (str(root), *layout.source),
         )
-    return entries
-
-
-def _generated(layout: GeneratedLayout, root: Path) -> Entry:
-    folder = root / layout.source / layout.split
-    return Entry(
-        name=layout.name,
-        json_file=str(folder / layout.json_name),
-        image_root=str(folder / "images"),
-        classes=layout.classes,
-        category_ids=tuple(range(1, len(layout.classes) + 1)),
-        text_classes=layout.text_classes,
-        how="made on first use",
-        source=(str(root), layout.source, layout.split),
-    )
+        for layout in KNOWN
+    ]
 
 
 def own_entries(root: Path) -> list[Entry]:

@@ -31,16 +31,6 @@ _BACK = {
     8: Image.Transpose.ROTATE_270,
 }
 _WIDTH, _HEIGHT = 0x0100, 0x0101  # TIFF tags
-_EXTENSIONS = {
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".png": "PNG",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".bmp": "BMP",
-    ".gif": "GIF",
-    ".webp": "WEBP",
-}
 # What pages are kept in. Pillow knows more formats, and for PostScript it starts Ghostscript.
 _FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "DIB", "GIF", "WEBP", "JPEG2000", "PPM")
 
@@ -123,24 +113,19 @@ def read_header(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> PageHeader
         ImageProblem: it cannot be opened or holds more than `max_pixels` pixels.
     """
     with open_page(path, max_pixels=max_pixels) as image:
-        return header_of(image)
-
-
-def header_of(image: Image.Image) -> PageHeader:
-    """The header of an opened image."""
-    return PageHeader(
-        stored=_stored(image),
-        orientation=_orientation(image),
-        format=image.format or "",
-        mode=image.mode,
-        frames=_frames(image),
-        transparent=_transparent(image),
-    )
+        return PageHeader(
+            stored=_stored(image),
+            orientation=_orientation(image),
+            format=image.format or "",
+            mode=image.mode,
+            frames=_frames(image),
+            transparent=_transparent(image),
+        )
 
 
 def wrong_extension(path: str | Path, header: PageHeader) -> bool:
     """Whether the extension promises another format than the content has."""
-    expected = _EXTENSIONS.get(Path(path).suffix.lower())
+    expected = Image.registered_extensions().get(Path(path).suffix.lower())
     return expected is not None and header.format not in (expected, "MPO")
 
 
@@ -241,22 +226,19 @@ def to_8_bit(image: Image.Image) -> Image.Image:
         scale = 255.0 / (2**31 - 1)
     else:
         scale = 1.0 / 257.0
-        if 0 < highest < _DIM:
+        if 0 < highest < _DIM and not _warned:
             name = getattr(image, "filename", "") or "a page"
-            _warn_once(
-                f"{name}: the brightest of its 16-bit values is {highest:.0f} of 65535, all but "
-                "black; stretch such pages if they have fewer bits (only the first is named)"
+            _warned.append(name)
+            logger.warning(
+                "%s: the brightest of its 16-bit values is %.0f of 65535, all but black; "
+                "stretch such pages if they have fewer bits (only the first is named)",
+                name,
+                highest,
             )
     shown = np.empty(values.shape, np.uint8)
     for strip in strips:
         shown[strip] = np.clip(_finite(values[strip]) * scale + 0.5, 0, 255).astype(np.uint8)
     return Image.fromarray(shown)
-
-
-def _warn_once(text: str) -> None:
-    if not _warned:
-        _warned.append(text)
-        logger.warning("%s", text)
 
 
 def _finite(values: np.ndarray) -> np.ndarray:

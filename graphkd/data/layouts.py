@@ -4,73 +4,31 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+
+def _without(classes: tuple[str, ...], *names: str) -> tuple[str, ...]:
+    return tuple(name for name in classes if name not in names)
+
+
 PUBLAYNET_CLASSES = ("text", "title", "list", "table", "figure")
-PUBLAYNET_TEXT = ("text", "title", "list")
-
-DOCLAYNET_CLASSES = (
-    "Caption",
-    "Footnote",
-    "Formula",
-    "List-item",
-    "Page-footer",
-    "Page-header",
-    "Picture",
-    "Section-header",
-    "Table",
-    "Text",
-    "Title",
+PUBLAYNET_TEXT = _without(PUBLAYNET_CLASSES, "table", "figure")
+DOCLAYNET_CLASSES = tuple(
+    "Caption Footnote Formula List-item Page-footer Page-header Picture Section-header Table Text "
+    "Title".split()
 )
-DOCLAYNET_TEXT = (
-    "Caption",
-    "Footnote",
-    "List-item",
-    "Page-footer",
-    "Page-header",
-    "Section-header",
-    "Text",
-    "Title",
-)
-
-PRIMA_CLASSES = (
-    "TextRegion",
-    "ImageRegion",
-    "TableRegion",
-    "MathsRegion",
-    "SeparatorRegion",
-    "OtherRegion",
+DOCLAYNET_TEXT = _without(DOCLAYNET_CLASSES, "Formula", "Picture", "Table")
+PRIMA_CLASSES = tuple(
+    "TextRegion ImageRegion TableRegion MathsRegion SeparatorRegion OtherRegion".split()
 )
 PRIMA_TEXT = ("TextRegion",)
-
-HJ_CLASSES = (
-    "Page Frame",
-    "Row",
-    "Title Region",
-    "Text Region",
-    "Title",
-    "Subtitle",
-    "Other",
-)
+HJ_CLASSES = ("Page Frame", "Row", "Title Region", "Text Region", "Title", "Subtitle", "Other")
 HJ_TEXT = ("Title Region", "Text Region", "Title", "Subtitle")
-
-SEGMONTO_CLASSES = (
-    "MainZone",
-    "MarginTextZone",
-    "NumberingZone",
-    "RunningTitleZone",
-    "GraphicZone",
-    "DropCapitalZone",
-    "QuireMarksZone",
-    "StampZone",
-    "OtherZone",
+SEGMONTO_CLASSES = tuple(
+    "MainZone MarginTextZone NumberingZone RunningTitleZone GraphicZone DropCapitalZone "
+    "QuireMarksZone StampZone OtherZone".split()
 )
-SEGMONTO_TEXT = (
-    "MainZone",
-    "MarginTextZone",
-    "NumberingZone",
-    "RunningTitleZone",
-    "QuireMarksZone",
+SEGMONTO_TEXT = _without(
+    SEGMONTO_CLASSES, "GraphicZone", "DropCapitalZone", "StampZone", "OtherZone"
 )
-
 
 # For class lists of other data sets: the last of these words in a name decides, as "Section-header"
 # is a header and "TableCaption" a caption.
@@ -91,7 +49,7 @@ _NONTEXT_WORDS = frozenset(
 
 @dataclass(frozen=True)
 class Layout:
-    """Where one split of a published data set lies below the data root, and what it holds.
+    """Where one split of a known data set lies below the data root, and what it holds.
 
     `json` and `images` are relative to the data root. Category ids are 1..K in the order of
     `classes`, as in the published files (or as the converter writes them).
@@ -103,87 +61,78 @@ class Layout:
     classes: tuple[str, ...]
     text_classes: tuple[str, ...]
     how: str  # how to get it, the end of "... is missing: "
+    source: tuple[str, str] | None = None  # generated pages: as `synthesis.ensure` names them
 
 
-_ALL = ("train", "val", "test")
-_TRAIN_VAL = _ALL[:2]
-_PUBLISHED = (
-    (
+def _splits(
+    name: str,
+    places: tuple[str, str],
+    classes: tuple[tuple[str, ...], tuple[str, ...]],
+    how: str,
+    *,
+    splits: tuple[str, ...] = ("train", "val", "test"),
+    source: str | None = None,
+) -> list[Layout]:
+    """Layouts of the splits; `places` are json and images, `classes` all and those of text."""
+    return [
+        Layout(
+            f"{name}_{split}",
+            *(place.format(split=split) for place in places),
+            *classes,
+            how,
+            (source, split) if source else None,
+        )
+        for split in splits
+    ]
+
+
+def _generated(name: str, json: str, *classes: tuple[str, ...]) -> list[Layout]:
+    layouts = []
+    for size in ("", "_tiny", "_mini"):
+        folder = f"pages{size}/{{split}}"
+        places = f"{folder}/{json}", f"{folder}/images"
+        layouts += _splits(
+            f"{name}{size}", places, classes, "made on first use", source=f"pages{size}"
+        )
+    return layouts
+
+
+KNOWN: tuple[Layout, ...] = (
+    *_generated("pages", "annotations_5.json", PUBLAYNET_CLASSES, PUBLAYNET_TEXT),
+    *_generated("pages11", "annotations_11.json", DOCLAYNET_CLASSES, DOCLAYNET_TEXT),
+    *_splits(
         "publaynet",
-        _TRAIN_VAL,
-        "publaynet/{split}.json",
-        "publaynet/{split}",
+        ("publaynet/{split}.json", "publaynet/{split}"),
         (PUBLAYNET_CLASSES, PUBLAYNET_TEXT),
         "unpack PubLayNet there (see datasets/README.md)",
+        splits=("train", "val"),
     ),
-    (
+    *_splits(
         "doclaynet",
-        _ALL,
-        "doclaynet/COCO/{split}.json",
-        "doclaynet/PNG",
+        ("doclaynet/COCO/{split}.json", "doclaynet/PNG"),
         (DOCLAYNET_CLASSES, DOCLAYNET_TEXT),
         "unpack DocLayNet_core there (see datasets/README.md)",
     ),
-    (
+    *_splits(
         "prima",
-        _TRAIN_VAL,
-        "prima/{split}.json",
-        "prima/images",
+        ("prima/{split}.json", "prima/images"),
         (PRIMA_CLASSES, PRIMA_TEXT),
         "make it with `graphkd data convert prima FOLDER --out datasets/prima`",
+        splits=("train", "val"),
     ),
-    (
+    *_splits(
         "hj",
-        _ALL,
-        "hj/{split}.json",
-        "hj/images",
+        ("hj/{split}.json", "hj/images"),
         (HJ_CLASSES, HJ_TEXT),
         "make it with `graphkd data convert hj FOLDER --out datasets/hj`",
     ),
-    (
+    *_splits(
         "segmonto",
-        _ALL,
-        "segmonto/{split}.json",
-        "segmonto/images",
+        ("segmonto/{split}.json", "segmonto/images"),
         (SEGMONTO_CLASSES, SEGMONTO_TEXT),
         "make it with `graphkd data convert alto FOLDER --out datasets/segmonto "
         "--split 70,15,15 --group folder`",
     ),
-)
-KNOWN: tuple[Layout, ...] = tuple(
-    Layout(f"{name}_{split}", json.format(split=split), images.format(split=split), *classes, how)
-    for name, splits, json, images, classes, how in _PUBLISHED
-    for split in splits
-)
-
-
-@dataclass(frozen=True)
-class GeneratedLayout:
-    """One split of the generated pages: `source` and `split` as `synthesis.ensure` names them."""
-
-    name: str
-    source: str
-    split: str
-    json_name: str
-    classes: tuple[str, ...]
-    text_classes: tuple[str, ...]
-
-
-GENERATED: tuple[GeneratedLayout, ...] = tuple(
-    GeneratedLayout(
-        name=f"{prefix}{size}_{split}",
-        source=f"pages{size}",
-        split=split,
-        json_name=json_name,
-        classes=classes,
-        text_classes=text_classes,
-    )
-    for prefix, json_name, classes, text_classes in (
-        ("pages", "annotations_5.json", PUBLAYNET_CLASSES, PUBLAYNET_TEXT),
-        ("pages11", "annotations_11.json", DOCLAYNET_CLASSES, DOCLAYNET_TEXT),
-    )
-    for size in ("", "_tiny", "_mini")
-    for split in _ALL
 )
 
 
@@ -200,8 +149,8 @@ def text_names(classes: Sequence[str]) -> tuple[tuple[str, ...], str]:
     Returns:
         Those that are text, in their order, and where that comes from, as the end of a sentence.
     """
-    for layout in (*KNOWN, *GENERATED):
-        if tuple(classes) == layout.classes:
+    for layout in KNOWN:
+        if tuple(classes) == layout.classes and layout.source is None:
             return layout.text_classes, f"as in {layout.name.rpartition('_')[0]}"
     return tuple(name for name in classes if _is_text(name)), "guessed from the names"
 

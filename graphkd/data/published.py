@@ -15,7 +15,14 @@ from graphkd.data.check.boxes import PageFrame, as_box, as_int, fit_mask
 from graphkd.data.check.document import clean_categories
 from graphkd.data.check.files import Folder, PageFile, inspect_pages
 from graphkd.data.check.problems import ERROR, Problem
-from graphkd.data.coco import check_classes, no_collector, packed, version_of, wants_inspection
+from graphkd.data.coco import (
+    check_classes,
+    no_collector,
+    packed,
+    page_dict,
+    version_of,
+    wants_inspection,
+)
 from graphkd.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -105,7 +112,7 @@ def load_published(
         if inspect:
             _inspected.add(version)
         return [
-            _page(image, path, size, boxes[image["id"]], index)
+            page_dict(path, size, image["id"], _instances(boxes[image["id"]], index, size))
             for image, (path, size) in zip(images, sheets, strict=True)
         ]
 
@@ -207,21 +214,14 @@ def _declared(image: dict[str, Any]) -> tuple[int, int] | None:
     return size if min(size) > 0 else None
 
 
-def _page(
-    image: dict[str, Any],
-    path: Path,
-    size: tuple[int, int],
-    boxes: list[tuple[int, dict[str, Any]]],
-    index: dict[Any, int],
-) -> dict[str, Any]:
-    from detectron2.structures import BoxMode
-
-    annotations = []
+def _instances(
+    boxes: list[tuple[int, dict[str, Any]]], index: dict[Any, int], size: tuple[int, int]
+) -> list[dict[str, Any]]:
+    instances = []
     for number, annotation in boxes:
         box = annotation["bbox"]
         item = {
             "bbox": box,
-            "bbox_mode": BoxMode.XYWH_ABS,
             "category_id": index[annotation["category_id"]],
             "iscrowd": int(annotation.get("iscrowd", 0)),
             "area": annotation.get("area", box[2] * box[3]),
@@ -230,11 +230,5 @@ def _page(
         mask, _ = fit_mask(annotation.get("segmentation"), PageFrame(*size))
         if mask is not None:
             item["segmentation"] = packed(mask)
-        annotations.append(item)
-    return {
-        "file_name": str(path),
-        "height": size[1],
-        "width": size[0],
-        "image_id": image["id"],
-        "annotations": annotations,
-    }
+        instances.append(item)
+    return instances

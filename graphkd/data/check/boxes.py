@@ -29,18 +29,14 @@ class PageFrame:
 
 def as_int(value: Any) -> tuple[int | None, bool]:
     """(the whole number, whether it was a string); (None, False) if it is no whole number."""
-    if isinstance(value, bool):
-        return None, False
-    if isinstance(value, int):
+    if isinstance(value, int) and not isinstance(value, bool):
         return value, False
     if isinstance(value, float) and value.is_integer():
         return int(value), False
-    if isinstance(value, str):
-        try:
-            return int(value.strip()), True
-        except ValueError:
-            return None, False
-    return None, False
+    try:
+        return (int(value), True) if isinstance(value, str) else (None, False)
+    except ValueError:
+        return None, False
 
 
 def as_box(value: Any) -> tuple[list[float] | None, bool, str | None]:
@@ -53,22 +49,17 @@ def as_box(value: Any) -> tuple[list[float] | None, bool, str | None]:
         return None, False, "box_malformed"
     if {type(item) for item in value} <= {int, float} and _finite(value):  # nearly every box
         return list(value), False, None
-    numbers, strings = [], False
-    for item in value:
-        if item is None:
-            return None, False, "box_not_finite"
-        if isinstance(item, str):
-            strings = True
-        elif isinstance(item, bool) or not isinstance(item, (int, float)):
-            return None, False, "box_malformed"
-        try:
-            number = float(item)
-        except (ValueError, OverflowError):
-            return None, False, "box_malformed"
-        if not math.isfinite(number):
-            return None, False, "box_not_finite"
-        numbers.append(number)
-    return numbers, strings, None
+    if None in value:
+        return None, False, "box_not_finite"
+    if any(isinstance(item, bool) for item in value):
+        return None, False, "box_malformed"
+    try:
+        numbers = [float(item) for item in value]
+    except (TypeError, ValueError, OverflowError):
+        return None, False, "box_malformed"
+    if not all(map(math.isfinite, numbers)):
+        return None, False, "box_not_finite"
+    return numbers, any(isinstance(item, str) for item in value), None
 
 
 def fit_box(box: list[float], frame: PageFrame) -> tuple[list[float] | None, str | None]:
