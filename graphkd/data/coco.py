@@ -12,13 +12,14 @@ from typing import Any
 from graphkd.data.check import KINDS, CleanSet, Problem, clean, count_by_kind, read_document
 from graphkd.data.check.boxes import as_int, mask_or_box
 from graphkd.data.check.document import clean_categories
+from graphkd.data.check.problems import ERROR, NOTE
 from graphkd.errors import UserError
 
 logger = logging.getLogger(__name__)
 
 TRUST_VARIABLE = "GRAPHKD_TRUST_IMAGES"
 _SHOWN = 5  # findings of one kind that are logged line by line
-_warned: set[tuple] = set()  # versions of files whose findings were logged by this process
+_warned: set[tuple] = set()  # versions of files whose findings the terminal has shown
 
 
 def load_coco(
@@ -75,7 +76,7 @@ def read_categories(json_file: str | Path) -> dict[int, str]:
     problems: list[Problem] = []
     categories = clean_categories(read_document(json_file)["categories"], problems.append)
     for problem in problems:
-        if problem.level == "error":
+        if problem.level == ERROR:
             raise UserError(f"{json_file}: {problem.line()}")
     return {category["id"]: category["name"] for category in categories}
 
@@ -157,22 +158,23 @@ def no_collector() -> Iterator[None]:
 def _warn(json_file: str | Path, problems: list[Problem]) -> None:
     """Log each kind of finding (not notes): a count, and the first few places.
 
-    A process that loads the same file again, as the next run of a comparison, says it once.
+    Every run's log file gets them. The terminal, which shows warnings, gets them once from one
+    process, however often the file is loaded.
     """
+    from detectron2.utils import comm
+
     version = version_of(json_file)
-    if version in _warned:
-        return
+    level = logging.INFO if version in _warned or not comm.is_main_process() else logging.WARNING
     _warned.add(version)
     for kind, count in count_by_kind(problems).items():
-        level, title = KINDS[kind]
-        if level == "note":
+        meaning, title = KINDS[kind]
+        if meaning == NOTE:
             continue
         for problem in [problem for problem in problems if problem.kind == kind][:_SHOWN]:
-            logger.warning("%s: %s", json_file, problem.line())
+            logger.log(level, "%s: %s", json_file, problem.line())
         if count > _SHOWN:
-            logger.warning(
-                "%s: %s: %d in all; `graphkd data check` lists them", json_file, title, count
-            )
+            text = "%s: %s: %d in all; `graphkd data check` lists them"
+            logger.log(level, text, json_file, title, count)
 
 
 def _to_dicts(cleaned: CleanSet, classes: Sequence[str]) -> list[dict[str, Any]]:

@@ -328,7 +328,8 @@ def page_counts(found: Found, thresholds: Mapping[str, float]) -> list[dict]:
     objects: dict = defaultdict(list)
     shown: dict = defaultdict(list)
     for annotation in found.truth["annotations"]:
-        objects[annotation["image_id"]].append(annotation)
+        if annotation["category_id"] in limits:  # others do not count in COCO evaluation either
+            objects[annotation["image_id"]].append(annotation)
     for result in found.results:
         if result["score"] >= limits[result["category_id"]]:
             shown[result["image_id"]].append(result)

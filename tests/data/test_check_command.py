@@ -101,6 +101,8 @@ def test_registering_and_listing(tmp_path, data_root, capsys):
     json_file, images = write_set(data_root / "mine")
     words = ["data", "register", "letters", "--json", str(json_file), "--images", str(images)]
     assert main([*words, "--text-classes", "text", "--val-json", str(json_file)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[:2] == [f"reading {json_file} ..."] * 2 and said[2].startswith("loading Detectron2")
     assert (data_root / "registered.yaml").is_file()
     assert main(["data", "check", "letters_val"]) == 0
     capsys.readouterr()

@@ -81,3 +81,23 @@ def test_categories_are_read_in_the_order_of_their_ids(tmp_path):
     assert read_categories(write_set(tmp_path, turned)[0]) == {4: "a", 9: "b"}
     with pytest.raises(UserError, match="no class to learn"):
         read_categories(write_set(tmp_path, document(categories=[]))[0])
+
+
+def test_a_file_that_is_loaded_again_is_warned_about_once_but_logged_each_time(tmp_path, caplog):
+    content = document()
+    content["annotations"][0]["bbox"] = [50, 6, 20, 30]
+    paths = write_set(tmp_path, content)
+    with caplog.at_level(logging.INFO, logger="graphkd"):
+        for _ in range(3):
+            load_coco(*paths, CLASSES)
+    assert [r.levelname for r in caplog.records] == ["WARNING", "INFO", "INFO"]
+    assert len({r.getMessage() for r in caplog.records}) == 1
+
+
+def test_other_processes_leave_the_warning_to_the_first(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("detectron2.utils.comm.get_rank", lambda: 1)
+    content = document()
+    content["annotations"][0]["bbox"] = [50, 6, 20, 30]
+    with caplog.at_level(logging.INFO, logger="graphkd"):
+        load_coco(*write_set(tmp_path, content), CLASSES)
+    assert [r.levelname for r in caplog.records] == ["INFO"]

@@ -264,6 +264,22 @@ def test_publaynet_gets_the_catalogs_class_order(tmp_path):
     assert labels == ["text", "title", "text"]
 
 
+def test_boxes_of_a_published_set_stay_as_published(tmp_path):
+    names = ("text", "title", "list", "table", "figure")
+    content = document(categories=[{"id": i + 1, "name": n} for i, n in enumerate(names)])
+    content["annotations"][0].update(bbox=[50, 6, 20, 30], area=123.0)  # over the edge
+    content["annotations"][1]["bbox"] = [5, 5, 0, 9]
+    content["images"].append({"id": 3, "file_name": "gone.jpg", "width": 60, "height": 80})
+    content["annotations"].append({"id": 9, "image_id": 3, "category_id": 1, "bbox": [1, 1, 9, 9]})
+    json_file, _ = write_set(tmp_path / "in", content)
+    done = convert_coco("publaynet", json_file, tmp_path / "out")
+    assert [p.kind for p in done.problems] == ["image_missing"] and not done.complete
+    written = json.loads((tmp_path / "out/annotations.json").read_text())
+    assert written["annotations"] == content["annotations"][:-1]
+    assert written["images"] == content["images"][:-1]
+    assert done.splits == {"annotations": (2, 3)}
+
+
 def test_doclaynet_keeps_its_folders(tmp_path):
     categories = [{"id": 1, "name": "Text"}, {"id": 2, "name": "Picture"}]
     write_set(tmp_path / "in", document(categories=categories))

@@ -139,3 +139,16 @@ def test_sound_points_are_no_fault(tmp_path):
     for name, text in (("a", PAGE_2013), ("b", PAGE_2010)):
         (found,) = read_page_xml(put(tmp_path / f"{name}.xml", text))
         assert found.faults == []
+
+
+def test_everything_that_is_left_out_can_be_seen(tmp_path, capsys):
+    for number in range(27):
+        put(tmp_path / f"in/p{number:02}.xml", ALTO.replace("p1.jpg", f"p{number:02}.jpg"))
+    page(tmp_path / "in/p26.jpg", width=120, height=160)
+    words = ["data", "convert", "alto", str(tmp_path / "in"), "--out", str(tmp_path / "out")]
+    assert main(words) == 1
+    said = capsys.readouterr().out
+    assert said.count("left out: ") == 20
+    assert f"and 6 more, listed in {tmp_path / 'out/left_out.txt'}" in said
+    lines = (tmp_path / "out/left_out.txt").read_text().splitlines()
+    assert len(lines) == 26 and all("no image p" in line for line in lines)

@@ -337,8 +337,10 @@ def test_evaluate_takes_detectron2s_own_loader(registered, capsys):
     assert f"{len(dicts)}/{len(dicts)}" in bar and "pages/s" in bar
 
 
-def published_set(folder, *, image_ids=(31, 8), category_ids=(9, 4)):
+def published_set(folder, *, image_ids=(31, 8), category_ids=(9, 4), odd_for_detectron2=True):
     """Two pages with everything that cleaning for training changes, and finds of a detector.
+
+    Detectron2's own loader refuses a category that is not listed and the field "ignore".
 
     Returns:
         json, image folder, and results by image id with class numbers 0 and 1.
@@ -363,7 +365,10 @@ def published_set(folder, *, image_ids=(31, 8), category_ids=(9, 4)):
         for i, (image, c, b) in enumerate(rows, start=10)
     ]
     content["annotations"][-1]["iscrowd"] = 1
-    content["annotations"][1]["ignore"] = 1
+    if odd_for_detectron2:
+        content["annotations"][1]["ignore"] = 1
+    else:
+        del content["annotations"][5]
     for image, number in zip(content["images"], image_ids, strict=True):
         image["id"] = number
     found = {
@@ -422,11 +427,7 @@ def test_scores_are_those_of_the_published_json(data_root, tmp_path, image_ids, 
 
 
 def test_scores_of_a_users_own_registration_are_those_of_its_json(data_root, tmp_path):
-    json_file, images, table = published_set(data_root / "set")
-    content = json.loads(json_file.read_text())
-    # Detectron2's loader refuses this field and this category.
-    del content["annotations"][1]["ignore"], content["annotations"][5]
-    json_file.write_text(json.dumps(content))
+    json_file, images, table = published_set(data_root / "set", odd_for_detectron2=False)
     register_coco_instances("his_own", {}, str(json_file), str(images))
     classes = dataset_classes(["his_own"])
     results = assert_as_published(json_file, table, "his_own", classes, tmp_path / "eval")
@@ -496,24 +497,36 @@ def test_a_set_that_cannot_be_scored_stops_before_the_first_page(data_root, tmp_
 
 RANK_SCRIPT = """
     import json
+    import sys
+    from pathlib import Path
     import torch.distributed as dist
     from detectron2.data import DatasetCatalog, build_detection_test_loader
     import test_coco as t
 
     dist.init_process_group("gloo")
-    dicts, results = t.random_pages(5)
-    DatasetCatalog.register("ranks", lambda: dicts)
+    if sys.argv[1]:
+        json_file, images, table = t.published_set(
+            Path(sys.argv[1]) / f"r{dist.get_rank()}", odd_for_detectron2=False
+        )
+        t.register_coco_instances("ranks", {}, str(json_file), str(images))
+        dicts = DatasetCatalog.get("ranks")
+        classes = t.dataset_classes(["ranks"])
+    else:
+        dicts, results = t.random_pages(5)
+        DatasetCatalog.register("ranks", lambda: dicts)
+        table, classes = t.answers(results), t.CLASSES
     loader = build_detection_test_loader(dicts, mapper=lambda page: page, num_workers=0)
-    model = t.Oracle(t.answers(results))
-    metrics = t.score(model, loader, "ranks", classes=t.CLASSES)
+    out = Path(sys.argv[1]) / "out" if sys.argv[1] else None
+    model = t.Oracle(table)
+    metrics = t.score(model, loader, "ranks", classes=classes, output_dir=out)
     print("RESULT" + json.dumps(metrics))
     dist.barrier()
     dist.destroy_process_group()
 """
 
 
-def test_two_ranks_measure_what_one_rank_measures(registered):
-    dicts, results = registered
+def two_ranks(folder: str = "") -> tuple[dict, dict]:
+    """What `evaluate` returns on both of two processes, for random pages or a json in `folder`."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
@@ -521,18 +534,32 @@ def test_two_ranks_measure_what_one_rank_measures(registered):
     path = os.pathsep.join([os.path.dirname(__file__), *sys.path])
     ranks = [
         subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(RANK_SCRIPT)],
+            [sys.executable, "-c", textwrap.dedent(RANK_SCRIPT), folder],
             env={**os.environ, **shared, "RANK": rank, "PYTHONPATH": path},
             stdout=subprocess.PIPE,
             text=True,
         )
         for rank in ("0", "1")
     ]
-    printed = [rank.communicate(timeout=120)[0] for rank in ranks]
+    printed = [rank.communicate(timeout=240)[0] for rank in ranks]
     assert [rank.returncode for rank in ranks] == [0, 0]
-    main, other = (json.loads(text.split("RESULT")[1]) for text in printed)
+    return tuple(json.loads(text.split("RESULT")[1]) for text in printed)
+
+
+def test_two_ranks_measure_what_one_rank_measures(registered):
+    dicts, results = registered
+    main, other = two_ranks()
     assert other == {} and main["items"] == len(dicts)
     assert_same(main, reference(ground_truth(dicts, CLASSES), results))
+
+
+def test_two_ranks_score_against_the_published_json(tmp_path):
+    plain = published_set(tmp_path / "plain", odd_for_detectron2=False)
+    main, other = two_ranks(str(tmp_path))
+    results = json.loads((tmp_path / "out" / "coco_results.json").read_text())
+    assert other == {} and main["items"] == 2
+    assert {row["category_id"] for row in results} == {9, 4}
+    assert_same(main, reference(json.loads(plain[0].read_text()), results))
 
 
 def test_counts_of_a_page_are_those_at_the_thresholds(tmp_path):
@@ -542,6 +569,7 @@ def test_counts_of_a_page_are_those_at_the_thresholds(tmp_path):
             {"image_id": 1, "category_id": 7, "bbox": [0, 0, 10, 10]},
             {"image_id": 1, "category_id": 7, "bbox": [50, 50, 10, 10]},
             {"image_id": 1, "category_id": 9, "bbox": [80, 0, 20, 20], "iscrowd": 1},
+            {"image_id": 1, "category_id": 5, "bbox": [0, 80, 9, 9]},  # a class that is not listed
         ],
         "categories": [{"id": 7, "name": "text"}, {"id": 9, "name": "figure"}],
     }
