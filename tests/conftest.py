@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.own_data import own_data  # noqa: F401
+from tests.own_data import data_root, own_data  # noqa: F401
 from tests.pair import pair  # noqa: F401
 
 # One place for data sets, whatever folder a test works in.

@@ -1,4 +1,4 @@
-"""Detectron2's DatasetMapper with a page reader that copes with every kind of scan."""
+"""Detectron2's DatasetMapper, with a page reader for every kind of scan."""
 
 import copy
 import logging
@@ -14,6 +14,8 @@ from graphkd.data.images import ImageProblem, read_page
 from graphkd.errors import UserError
 
 logger = logging.getLogger(__name__)
+
+_ADVICE = "`graphkd data check` on its data set says more and repairs a copy with --fix OUT"
 
 
 class ResizeShortestEdge(T.ResizeShortestEdge):
@@ -43,7 +45,6 @@ class PageMapper(DatasetMapper):
 
         Raises:
             UserError: the page cannot be read, or its size is not the one in `dataset_dict`.
-
         """
         dataset_dict = copy.deepcopy(dataset_dict)
         image = read_for(dataset_dict, format=self.image_format)
@@ -91,7 +92,6 @@ def read_for(dataset_dict: dict[str, Any], *, format: str = "BGR") -> np.ndarray
 
     Raises:
         UserError: the page cannot be read, or is of another size than the dict says.
-
     """
     path = dataset_dict["file_name"]
     size = None
@@ -100,11 +100,11 @@ def read_for(dataset_dict: dict[str, Any], *, format: str = "BGR") -> np.ndarray
     try:
         image = read_page(path, size=size, format=format)
     except ImageProblem as error:
-        raise UserError(f"{path}: {error}; run `graphkd data check` on its data set") from None
+        raise UserError(f"{path}: {error}; {_ADVICE}") from None
     found = (image.shape[1], image.shape[0])
     if size is not None and found != size:
         raise UserError(
             f"{path}: the picture has {found[0]} x {found[1]} pixels, its annotations are for "
-            f"{size[0]} x {size[1]}; run `graphkd data check` on its data set"
+            f"{size[0]} x {size[1]}; {_ADVICE}"
         )
     return image

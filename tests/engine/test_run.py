@@ -14,12 +14,14 @@ from detectron2.config import get_cfg as plain_detectron2_cfg
 from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
 
+from graphkd.data.catalog import add_own
 from graphkd.engine import run
 from graphkd.engine.hooks import PeriodicEvaluation
 from graphkd.engine.jobs import load_run, train_teacher
 from graphkd.engine.trainer import DivergedError
 from graphkd.errors import UserError
 from graphkd.io import held
+from tests.own_data import write_coco
 
 
 @pytest.fixture(scope="module")
@@ -271,3 +273,31 @@ def test_a_missing_teacher_leaves_an_earlier_run_where_it_is(trained, pair, tmp_
     with pytest.raises(UserError, match="no weights yet"):
         train(pair, tmp_path / "run", "DISTILL.TEACHER.WEIGHTS", "gone.pth")
     assert first.weights.is_file() and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("key", ["VAL", "TEST"])
+def test_a_set_that_cannot_be_scored_is_refused_before_an_earlier_run_is_touched(
+    trained, pair, own_data, data_root, tmp_path, key
+):
+    train(pair, tmp_path / "run", "SOLVER.MAX_ITER", "1")
+    json_file = write_coco(data_root / "spoilt", 4, 0)
+    add_own("spoilt", json_file, json_file.parent / "images")
+    page = json_file.parent / "images" / "1.png"
+    page.write_bytes(page.read_bytes()[:-40])
+    with pytest.raises(UserError, match="1.png: the file is cut off.*data check spoilt --fix OUT"):
+        train(pair, tmp_path / "run", f"DATASETS.{key}", "('spoilt',)")
+    assert (tmp_path / "run" / "result.json").is_file() and len(list(tmp_path.iterdir())) <= 3
+    assert not list(tmp_path.glob("run.old*"))
+
+
+def test_training_pages_that_cannot_be_read_are_left_out(pair, data_root, tmp_path):
+    json_file = write_coco(data_root / "spoilt", 6, 0)
+    add_own("spoilt", json_file, json_file.parent / "images", text_classes=["text"])
+    page = json_file.parent / "images" / "1.png"
+    page.write_bytes(page.read_bytes()[:-40])
+    result = train(
+        pair, tmp_path / "run", "DATASETS.TRAIN", "('spoilt',)", "SOLVER.MAX_ITER", "1", plain=True
+    )
+    assert result.scores["items"] == 4
+    log = (result.weights.parent / "log.txt").read_text()
+    assert "1.png: the file is cut off; left out" in log
