@@ -20,6 +20,7 @@ from graphkd.errors import UserError
 from graphkd.evaluation.coco import coco_ap
 from graphkd.io import write_json
 from graphkd.synthesis import make_page
+from graphkd.tasks.base import task_of
 
 SEED = 7
 EVALUATED_PAGES = 5000
@@ -134,7 +135,10 @@ def loader_rate(cfg, *, workers: int, pages: int) -> float:
     cfg = cfg.clone()
     cfg.defrost()
     cfg.DATALOADER.NUM_WORKERS = workers
-    stream = iter(build_train_loader(cfg, PageMapper(cfg, is_train=True), start_step=0))
+    task = task_of(cfg)
+    items = task.training_dicts(cfg)
+    mapper, batches = task.mapper(cfg, is_train=True), task.batches(cfg, items, seed=SEED)
+    stream = iter(build_train_loader(cfg, items, mapper, batches, start_step=0))
     next(stream)
     count = 0
     with tqdm(total=pages, desc=f"loader, {workers} workers", leave=False) as bar:
