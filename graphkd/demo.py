@@ -42,7 +42,7 @@ from graphkd.engine.solver import check_settings
 from graphkd.errors import UserError
 from graphkd.evaluation.timing import alternate
 from graphkd.io import held, write_json, write_text
-from graphkd.report.run import make_report
+from graphkd.report.runs import make_report
 from graphkd.report.stored import Options
 from graphkd.report.tables import format_table, gain_sentences
 from graphkd.synthesis import SPLITS, generate
@@ -178,7 +178,9 @@ def _run_parts(
         **_about(config, overrides, parts),
         "total seconds": round(time.perf_counter() - started),
     }
-    report = write_report(out, about=about)
+    report, graph = out / "report.html", out / "graph.png"
+    shown = Options(pages=PAGES_SHOWN, worst=False, graph_file=graph)
+    make_report(out, report, shown, say=logger.info, about=about)
     metrics = task_of(parts[-1].cfg).columns
     print(format_table(rows, metrics))
     for sentence in gain_sentences(rows, metrics[0]):
@@ -235,14 +237,6 @@ def demo_parts(
         Part("student", plain, source),
         Part("distilled", distilled, source, teacher=weights),
     ]
-
-
-def write_report(out: Path, *, about: dict) -> Path:
-    """report.html and graph.png of a finished demo, with pages spread over the test set."""
-    path = out / "report.html"
-    options = Options(pages=PAGES_SHOWN, worst=False, graph_file=out / "graph.png")
-    make_report(out, path, options, say=logger.info, about=about)
-    return path
 
 
 def _about(config: str, overrides: list[str], parts: list[Part]) -> dict:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from graphkd.report.boxes import examples_of, judge
+from graphkd.report.confusion import examples_of, judge
 from graphkd.report.graph import graph_picture
 from graphkd.report.pictures import class_colours, draw_predictions
-from graphkd.report.run import DEMO_PARTS
+from graphkd.report.runs import DEMO_PARTS
 from graphkd.report.stored import read_run
 from graphkd.tasks.layout_report import load_pages, page_graph, predictions_of
 

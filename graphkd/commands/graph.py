@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     from graphkd.io import write_text
     from graphkd.modelfile import read_model
     from graphkd.report.graph import graph_picture, graph_svg
-    from graphkd.report.page import HtmlPage, write_page
+    from graphkd.report.page import Report, write_report
     from graphkd.tasks.layout_report import SHOWN_SCORE, detected_graph, graph_section
 
     out = Path(args.out)
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
         }
         graph = graph_section(view, f"{found}.", strongest=args.edges)
         title = f"Document graph of {Path(args.image).name}"
-        write_page(out, HtmlPage(title, sections=[graph], about=about))
+        write_report(out, Report(title, sections=[graph], about=about))
     print(f"{found}: {out}")
     return 0
 

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
     from graphkd.engine.jobs import run_folder
     from graphkd.errors import UserError
-    from graphkd.report.run import make_report
+    from graphkd.report.runs import make_report
     from graphkd.report.stored import Options
 
     if not 0 <= args.score <= 1:

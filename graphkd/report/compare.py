@@ -22,7 +22,7 @@ from graphkd.report.curves import (
     read_curves,
     score_series,
 )
-from graphkd.report.page import HtmlPage, Section, Table, bars, class_table, write_page
+from graphkd.report.page import Report, Section, Table, bars, class_table, write_report
 from graphkd.report.stored import Options, is_run, read_json, read_run
 from graphkd.report.tables import cells, headings, reading_notes, sentences
 from graphkd.tasks.base import DEFAULT, Metric, task_named
@@ -103,7 +103,7 @@ def write_compare_report(
         line_chart(title, score_series(logs, first), y_label=first.title, dots=True),
     ]
     columns = {row.name: row.per_class for row in rows}
-    page = HtmlPage(
+    page = Report(
         title="Comparison of distillation methods",
         lead=sentences(rows, first),
         otherwise="No method has finished.",
@@ -116,7 +116,7 @@ def write_compare_report(
         sections=sections,
         about=about,
     )
-    write_page(path, page)
+    write_report(path, page)
 
 
 def mean_curve(logs: Sequence[Log], metric: Metric) -> Log:

@@ -55,8 +55,8 @@ class Section:
 
 
 @dataclass(frozen=True)
-class HtmlPage:
-    """What a report says, in the order of the page.
+class Report:
+    """What a report says, in the order of its page.
 
     Attributes:
         title: of the page.
@@ -87,9 +87,9 @@ class HtmlPage:
     about: Mapping[str, Any] = field(default_factory=dict)
 
 
-def write_page(path: Path, page: HtmlPage) -> None:
-    """Writes the page atomically; parent folders are made."""
-    write_text(Path(path), fill("page.html.j2", page=page))
+def write_report(path: Path, report: Report) -> None:
+    """Writes the report atomically; parent folders are made."""
+    write_text(Path(path), fill("page.html.j2", page=report))
 
 
 def fill(template: str, **values: Any) -> Markup:

@@ -28,7 +28,7 @@ from graphkd.engine.build import build_models
 from graphkd.errors import UserError
 from graphkd.io import file_digest
 from graphkd.modelfile import ModelFile, build_detector, read_model
-from graphkd.report.boxes import box_sections
+from graphkd.report.confusion import box_sections
 from graphkd.report.content import GraphView
 from graphkd.report.graph import STRONGEST, graph_picture, graph_svg
 from graphkd.report.page import Section, fill

@@ -13,7 +13,7 @@ from detectron2.data import DatasetCatalog
 from graphkd.cli import main
 from graphkd.compare.plan import contest_of
 from graphkd.compare.run import compare
-from graphkd.report.run import make_report
+from graphkd.report.runs import make_report
 from graphkd.report.stored import Options
 from tests.report.reading import check_safe
 

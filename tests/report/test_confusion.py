@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from graphkd.errors import UserError
-from graphkd.report.boxes import box_sections
+from graphkd.report.confusion import box_sections
 from tests.report.reading import Reader
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from graphkd.report.run import run_charts, write_run_report
+from graphkd.report.runs import run_charts, write_run_report
 from graphkd.report.stored import StoredRun
 from graphkd.tasks.base import task_named
 from tests.report import sample

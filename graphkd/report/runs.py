@@ -17,7 +17,7 @@ from graphkd.report.curves import (
     stacked_chart,
     term_series,
 )
-from graphkd.report.page import HtmlPage, Section, Table, bars, class_table, write_page
+from graphkd.report.page import Report, Section, Table, bars, class_table, write_report
 from graphkd.report.stored import Options, StoredRun, is_run, read_run
 from graphkd.report.tables import DASH, gain_sentences, number, run_cells, run_headings
 from graphkd.tasks.base import Metric
@@ -107,7 +107,7 @@ def write_run_report(
     columns = {
         run.name if several else metrics[0].name: run.scores.get("per_class") for run in runs
     }
-    page = HtmlPage(
+    page = Report(
         title=f"Report of {title}",
         lead=lead,
         otherwise="Only one of plain and distilled student has scores, so no gain can be stated."
@@ -123,7 +123,7 @@ def write_run_report(
         sections=sections,
         about=about,
     )
-    write_page(path, page)
+    write_report(path, page)
 
 
 def metric_notes(metrics: Sequence[Metric]) -> list[str]:
