@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from graphkd.errors import UserError
@@ -34,6 +34,11 @@ class Outlined:
         """The upright box around the polygon: x1, y1, x2, y2."""
         xs, ys = zip(*self.polygon, strict=True)
         return min(xs), min(ys), max(xs), max(ys)
+
+    @property
+    def is_box(self) -> bool:
+        """Whether the polygon is no more than its box."""
+        return self.polygon == box_polygon(self.box)
 
 
 @dataclass(frozen=True)
@@ -145,36 +150,28 @@ class Page:
         """The texts of its regions, with an empty row between them."""
         return "\n\n".join(region.text for region in self.regions if region.lines)
 
-    def to_dict(self, *, exact: bool = False) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The page as it is written to json: boxes in pixels (to 0.01) and as parts of the page.
 
         What is not known is left out, and so is a polygon that is only its box.
-
-        Args:
-            exact: do not round, and leave out what follows from the rest.
         """
+        sides = (self.width, self.height) * 2
         said = {"source": self.source, "page": self.number}
         said |= {"width": self.width, "height": self.height}
         said |= _known(self, besides=("source", "number", "width", "height", "regions"))
-        sides = None if exact else (self.width, self.height) * 2
-        said["regions"] = [_region_dict(region, sides=sides) for region in self.regions]
+        said["regions"] = [
+            {
+                "class": region.label,
+                "score": round(region.score, 4),
+                "box": [round(value, 2) for value in region.box],
+                "box_fraction": [
+                    round(value / side, 6) for value, side in zip(region.box, sides, strict=True)
+                ],
+                **_known(region, besides=("label", "score", "polygon" * region.is_box)),
+            }
+            for region in self.regions
+        ]
         return said
-
-    @classmethod
-    def from_dict(cls, said: Mapping[str, Any]) -> Page:
-        """The page from `to_dict`; without loss if that was exact, else as rounded.
-
-        Raises:
-            UserError: something is missing in it or of another kind.
-        """
-        try:
-            rest = {key: _tuples(said[key]) for key in _names(cls) if key in said}
-            rest["number"] = said["page"]
-            rest["regions"] = tuple(_region_of(region) for region in said["regions"])
-            return cls(**rest)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise UserError(f"this is not the json of a page ({reason})") from error
 
     def to_layoutparser(self) -> Layout:
         """The regions as a `layoutparser.Layout` of TextBlocks with type and score.
@@ -227,13 +224,7 @@ class Document:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values for json, without rounding."""
-        return {
-            "format": FORMAT,
-            "source": self.source,
-            "sha256": self.sha256,
-            "meta": dict(self.meta),
-            "pages": [page.to_dict(exact=True) for page in self.pages],
-        }
+        return {"format": FORMAT, **asdict(self)}
 
     @classmethod
     def from_dict(cls, said: Mapping[str, Any]) -> Document:
@@ -244,8 +235,12 @@ class Document:
         """
         if not isinstance(said, Mapping) or said.get("format") != FORMAT:
             raise UserError(f"this is not the json of a document of format {FORMAT}")
-        pages = tuple(Page.from_dict(page) for page in said.get("pages", ()))
-        return cls(said.get("source", ""), pages, said.get("sha256", ""), said.get("meta", {}))
+        try:
+            given = {key: value for key, value in said.items() if key != "format"}
+            return cls(**{**given, "pages": _parts(said["pages"], Page)})
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise UserError(f"damaged json of a document ({reason})") from error
 
 
 def box_polygon(box: Sequence[float]) -> Polygon:
@@ -262,67 +257,43 @@ def text_region(lines: Iterable[Line], *, score: float = 1.0) -> Region:
     return Region("text", score, box_polygon(around), lines, found_by="lines")
 
 
-def _region_dict(region: Region, *, sides: Sequence[int] | None) -> dict[str, Any]:
-    exact = sides is None
-    box = region.box
-    said: dict[str, Any] = {"class": region.label, "score": region.score}
-    said["box"] = list(box)
-    if not exact:
-        said["score"] = round(region.score, 4)
-        said["box"] = [round(value, 2) for value in box]
-        said["box_fraction"] = [
-            round(value / side, 6) for value, side in zip(box, sides, strict=True)
-        ]
-    besides = ["label", "score", "lines"] + ["polygon"] * (region.polygon == box_polygon(box))
-    said |= _known(region, besides=besides, exact=exact)
-    if region.lines:
-        said["lines"] = [_line_dict(line, exact=exact) for line in region.lines]
-    return said
+# Field -> what its entries are, for reading.
+_INSIDE = {"regions": Region, "lines": Line, "words": Word}
+# Field -> decimals in the rounded json; other numbers are shares of 1.
+_DIGITS = {"polygon": 2, "baseline": 2, "characters": 2}
 
 
-def _line_dict(line: Line, *, exact: bool) -> dict[str, Any]:
-    said = _known(line, besides=("words",), exact=exact)
-    if line.words:
-        said["words"] = [_known(word, exact=exact) for word in line.words]
-    return said
-
-
-def _region_of(said: Mapping[str, Any]) -> Region:
-    rest = {key: _tuples(said[key]) for key in _names(Region) if key in said}
-    rest["label"] = said["class"]
-    rest.setdefault("polygon", box_polygon(said["box"]))
-    rest["lines"] = tuple(_line_of(line) for line in said.get("lines", ()))
-    return Region(**rest)
-
-
-def _line_of(said: Mapping[str, Any]) -> Line:
-    words = tuple(
-        Word(**{key: _tuples(value) for key, value in word.items()})
-        for word in said.get("words", ())
-    )
-    return Line(**{**{key: _tuples(value) for key, value in said.items()}, "words": words})
-
-
-def _names(kind: type) -> list[str]:
-    return [entry.name for entry in fields(kind)]
-
-
-def _known(item: Any, *, besides: Sequence[str] = (), exact: bool = True) -> dict[str, Any]:
-    """The fields of a dataclass that are not as by default, as plain values by name."""
-    digits = {"polygon": 2, "baseline": 2, "characters": 2, "text": None}
-    return {
-        entry.name: _lists(
-            getattr(item, entry.name), digits=None if exact else digits.get(entry.name, 4)
+def _parts(said: Iterable[Mapping[str, Any]], kind: type) -> tuple:
+    """Dataclasses of a kind from their fields by name."""
+    return tuple(
+        kind(
+            **{
+                key: _parts(value, _INSIDE[key]) if key in _INSIDE else _tuples(value)
+                for key, value in entry.items()
+            }
         )
-        for entry in fields(item)
-        if entry.name not in besides and getattr(item, entry.name) != entry.default
-    }
+        for entry in said
+    )
 
 
-def _lists(value: Any, *, digits: int | None) -> Any:
+def _known(item: Any, *, besides: Sequence[str] = ()) -> dict[str, Any]:
+    """The fields of a dataclass that are not as by default, rounded, as plain values by name."""
+    said = {}
+    for entry in fields(item):
+        value = getattr(item, entry.name)
+        if entry.name in besides or value == entry.default:
+            continue
+        if entry.name in _INSIDE:
+            said[entry.name] = [_known(part) for part in value]
+        else:
+            said[entry.name] = _rounded(value, _DIGITS.get(entry.name, 4))
+    return said
+
+
+def _rounded(value: Any, digits: int) -> Any:
     if isinstance(value, tuple):
-        return [_lists(part, digits=digits) for part in value]
-    return round(value, digits) if isinstance(value, float) and digits is not None else value
+        return [_rounded(part, digits) for part in value]
+    return round(value, digits) if isinstance(value, float) else value
 
 
 def _tuples(value: Any) -> Any:

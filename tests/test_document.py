@@ -82,31 +82,34 @@ def test_a_document_comes_back_without_loss():
     assert list(document) == [FULL, PAGE] and len(document) == 2
 
 
-def test_a_page_comes_back_as_it_was_written():
-    said = json.loads(page_json(FULL))
-    again = Page.from_dict(said)
-    assert again.regions[0].lines[0].words[0].text == "Über"
-    assert again.regions[0].lines[0].words[0].confidence == 0.9877
-    assert again.regions[1].polygon == ((0, 0), (9, 1), (5, 7)) and again.regions[1].score == 0.3333
-    assert (again.to_source, again.dpi, again.order_by) == (FULL.to_source, 200, "xycut")
-    assert page_json(again) == page_json(FULL)
+def test_the_json_of_a_page_has_its_lines_and_words():
+    first, second = FULL.to_dict()["regions"]
+    line, pdf_line = first["lines"]
+    assert first["found_by"] == "lines" and "polygon" not in first
+    assert line["polygon"] == [[10, 5], [90, 6], [90, 16], [10, 15]]
+    assert (line["text"], line["confidence"], line["score"]) == ("Über uns", 0.7, 0.8)
+    assert line["words"][0]["text"] == "Über" and line["words"][0]["confidence"] == 0.9877
+    assert pdf_line["origin"] == "pdf" and "confidence" not in pdf_line
+    assert second == {
+        "class": "figure",
+        "score": 0.3333,
+        "box": [0, 0, 9, 7],
+        "box_fraction": [0, 0, 0.09, 0.14],
+        "polygon": [[0, 0], [9, 1], [5, 7]],
+        "parent": "r1",
+        "id": "r2",
+    }
 
 
-@pytest.mark.parametrize(
-    "said",
-    [
-        {},
-        {"source": "a", "page": 1, "width": 1, "height": 1},
-        {"source": "a", "page": 1, "width": 1, "height": 1, "regions": [{"class": "x"}]},
-        {"source": "a", "page": 1, "width": 1, "height": 1, "regions": 5},
-        [],
-    ],
-)
-def test_other_json_is_refused(said):
-    with pytest.raises(UserError, match="not the json of a page"):
-        Page.from_dict(said)
-    with pytest.raises(UserError, match="not the json of a document of format 1"):
-        Document.from_dict(said)
+@pytest.mark.parametrize("pages", [None, 5, [5], [{}], [{"source": "a", "regions": 3}]])
+def test_other_json_is_refused(pages):
+    for said in ([], {}, {"pages": pages}, {"format": 2, "pages": []}):
+        with pytest.raises(UserError, match="not the json of a document of format 1"):
+            Document.from_dict(said)
+    with pytest.raises(UserError, match="damaged json of a document"):
+        Document.from_dict({"format": 1, "source": "a", "pages": pages})
+    with pytest.raises(UserError, match="damaged json of a document"):
+        Document.from_dict({"format": 1, "source": "a", "pages": [], "more": 1})
 
 
 def test_layoutparser_missing_is_named(monkeypatch):

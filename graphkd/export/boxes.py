@@ -66,7 +66,7 @@ class BoxExporter:
         Raises:
             UserError: an unknown class, or a score below the lowest that the detector gives.
         """
-        said, floor = self._stored.header, self._trained.floor
+        said, floor = self._stored.header, self._trained.header.score_floor
         thresholds = self._trained.shown_scores(score=options.score, by_class=options.by_class)
         low = [name for name, score in thresholds.items() if score < floor]
         if low and (options.score is not None or options.by_class):

@@ -150,7 +150,7 @@ def _outlined(
 ) -> ElementTree.Element:
     """An element with its polygon, in whole pixels inside the page."""
     node = ElementTree.SubElement(parent, element, {"id": id, **attributes})
-    if outlined.polygon == box_polygon(outlined.box):  # rounded outwards
+    if outlined.is_box:  # rounded outwards
         x1, y1, x2, y2 = outlined.box
         corners = box_polygon((math.floor(x1), math.floor(y1), math.ceil(x2), math.ceil(y2)))
     else:

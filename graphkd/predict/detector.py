@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,7 +22,7 @@ class Prepared(NamedTuple):
     content: Any
 
 
-class Predictor(Protocol):
+class Predictor(ABC):
     """A loaded model of any task.
 
     Attributes:
@@ -30,28 +30,33 @@ class Predictor(Protocol):
         header: what the file says about itself; `score_floor` is the lowest score that is given.
     """
 
-    name: str
-    header: Header
+    def __init__(self, name: str, header: Header):
+        self.name, self.header = name, header
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of class numbers."""
+        return self.header.classes
+
+    @abstractmethod
     def prepare(self, pixels: np.ndarray) -> Prepared:
         """Readies a page of (H, W, 3) uint8 RGB pixels."""
-        ...
 
-    def shown_scores(
-        self, *, score: float | None = None, by_class: Mapping[str, float] | None = None
-    ) -> Mapping[str, float]:
-        """The lowest shown score of every class, as the user or else the file wants it.
-
-        Raises:
-            UserError: an unknown class, or a score outside 0..1.
-        """
-        ...
-
+    @abstractmethod
     def regions(
         self, batch: Sequence[Prepared], *, shown: Mapping[str, float]
     ) -> list[tuple[Region, ...]]:
-        """What is on pages of one shape, for each page by falling score."""
-        ...
+        """What is on pages of one shape with at least the shown score of its class, for each page
+        by falling score.
+        """
+
+    def shown_scores(
+        self, *, score: float | None = None, by_class: Mapping[str, float] | None = None
+    ) -> dict[str, float]:
+        """The lowest shown score of every class; see `choose_thresholds`."""
+        return choose_thresholds(
+            self.classes, stored=self.header.thresholds, score=score, by_class=by_class
+        )
 
 
 class Found(NamedTuple):
@@ -68,47 +73,17 @@ class Found(NamedTuple):
     classes: np.ndarray
 
 
-class Detector(ABC):
-    """A layout detector: a `Predictor` that also gives its detections as arrays.
-
-    Attributes:
-        name: of the weights file.
-        header: what the file says about itself.
-    """
-
-    def __init__(self, name: str, header: Header):
-        self.name, self.header = name, header
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Class names in the order of class numbers."""
-        return self.header.classes
-
-    @property
-    def floor(self) -> float:
-        """The lowest score that it gives at all."""
-        return self.header.score_floor
-
-    @abstractmethod
-    def prepare(self, pixels: np.ndarray) -> Prepared:
-        """Readies a page of (H, W, 3) uint8 RGB pixels."""
+class Detector(Predictor):
+    """A layout detector, which also gives its detections as arrays."""
 
     @abstractmethod
     def detect(self, batch: Sequence[Prepared]) -> list[Found]:
         """Finds regions on one or more pages of one shape."""
 
-    def shown_scores(
-        self, *, score: float | None = None, by_class: Mapping[str, float] | None = None
-    ) -> dict[str, float]:
-        """See `choose_thresholds`."""
-        return choose_thresholds(
-            self.classes, stored=self.header.thresholds, score=score, by_class=by_class
-        )
-
     def regions(
         self, batch: Sequence[Prepared], *, shown: Mapping[str, float]
     ) -> list[tuple[Region, ...]]:
-        """The detections with at least the shown score of their class, best first.
+        """See `Predictor.regions`.
 
         Raises:
             UserError: boxes or scores that are not finite.

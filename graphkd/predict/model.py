@@ -6,9 +6,11 @@ from typing import Any
 
 from graphkd.document import Page
 from graphkd.errors import UserError
+from graphkd.modelfile import read_model
 from graphkd.packages import require_training
 from graphkd.predict.detector import Predictor, Prepared
 from graphkd.predict.sources import Failure, RawPage, read_pages
+from graphkd.tasks.base import task_named
 
 WEIGHTS = (".pth", ".safetensors", ".onnx")
 
@@ -124,9 +126,16 @@ def load_model(
 
         return Model(load_onnx(path, device=device))
     require_training(f"a {path.suffix} model")
-    from graphkd.predict.torch_detector import load_torch
+    import torch
 
-    return Model(load_torch(path, config=config, trust=trust, device=device))
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.device(device)
+    except RuntimeError:
+        raise UserError(f"--device {device}: name cpu, cuda or cuda:1") from None
+    stored = read_model(path, config=config, trust=trust)
+    return Model(task_named(stored.header.task).predictor(stored, device=device))
 
 
 def check_weights(path: Path, *, config: Path | str | None = None) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,9 +13,8 @@ from PIL import Image
 
 from graphkd.data.mapper import PageMapper
 from graphkd.errors import UserError
-from graphkd.modelfile import ModelFile, build_detector, read_model
-from graphkd.predict.detector import Detector, Found, Predictor, Prepared
-from graphkd.tasks.base import task_named
+from graphkd.modelfile import ModelFile, build_detector
+from graphkd.predict.detector import Detector, Found, Prepared
 
 
 class TorchDetector(Detector):
@@ -57,27 +55,6 @@ class TorchDetector(Detector):
         except torch.cuda.OutOfMemoryError as error:
             raise UserError("the GPU's memory is too small; lower --batch") from error
         return [_found(output["instances"].to("cpu")) for output in outputs]
-
-
-def load_torch(
-    path: Path, *, config: Path | str | None, trust: bool, device: str | None
-) -> Predictor:
-    """Reads a `.pth` or `.safetensors` file of any task; `device` None means the GPU where there is
-    one.
-
-    Raises:
-        UserError: see `graphkd.modelfile`.
-    """
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.device(device)
-    except RuntimeError:
-        raise UserError(f"--device {device}: name cpu, cuda or cuda:1") from None
-    stored = read_model(path, config=config, trust=trust)
-    if stored.header.task == "layout":
-        return TorchDetector(stored, device=device)
-    return task_named(stored.header.task).predictor(stored, device=device)
 
 
 def _in_format(pixels: np.ndarray, format: str) -> np.ndarray:

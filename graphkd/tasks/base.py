@@ -202,7 +202,7 @@ class Task(ABC):
         return {}
 
     def predictor(self, stored: Any, *, device: str) -> Any:
-        """A `graphkd.predict.detector.Detector` that runs a model file of this task in torch.
+        """A `graphkd.predict.detector.Predictor` that runs a model file of this task in torch.
 
         Args:
             stored: a `graphkd.modelfile.ModelFile`.

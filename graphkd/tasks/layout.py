@@ -15,6 +15,7 @@ from graphkd.evaluation.coco import Found, evaluate, find_boxes
 from graphkd.evaluation.matching import best_thresholds
 from graphkd.modelfile import ModelFile
 from graphkd.modeling.network import build_network
+from graphkd.predict.detector import Predictor
 from graphkd.tasks.base import Metric, Task
 
 
@@ -106,6 +107,11 @@ class LayoutTask(Task):
         from graphkd.tasks.layout_report import layout_sections
 
         return layout_sections(runs, options, say=say)
+
+    def predictor(self, stored: ModelFile, *, device: str) -> Predictor:
+        from graphkd.predict.torch_detector import TorchDetector
+
+        return TorchDetector(stored, device=device)
 
 
 TASK = LayoutTask()

@@ -8,9 +8,11 @@ import pytest
 from PIL import Image
 
 import graphkd
-from graphkd.document import Page, Region, box_polygon
+from graphkd.cli import main
+from graphkd.document import Line, Page, Region, box_polygon, text_region
 from graphkd.errors import UserError
-from graphkd.predict.sources import RawPage
+from graphkd.predict.detector import Predictor, Prepared
+from graphkd.predict.documents import RawPage
 from tests.predict.files import BOX, CLASSES, pdf, picture, write_onnx
 
 
@@ -136,3 +138,38 @@ def test_the_weights_file_must_be_one(tmp_path):
             graphkd.load(tmp_path / name)
     with pytest.raises(UserError, match="a model is a .pth, .safetensors, .onnx file"):
         graphkd.load(tmp_path / "model.pt")
+
+
+class Lines(Predictor):
+    """Stands for a text detector: two lines on every page."""
+
+    def prepare(self, pixels):
+        return Prepared(pixels.shape[:2], None)
+
+    def regions(self, batch, *, shown):
+        lines = [Line(box_polygon((1, y, 9, y + 4)), score=0.9) for y in (1, 6)]
+        return [(text_region(lines, score=0.9),) for _ in batch]
+
+
+def test_the_task_of_a_file_says_what_runs_it(torch_file, tmp_path, monkeypatch):
+    asked = []
+
+    def predictor(self, stored, *, device):
+        asked.append((stored.path, device))
+        return Lines(stored.path.name, stored.header)
+
+    monkeypatch.setattr("graphkd.tasks.layout.LayoutTask.predictor", predictor)
+    model = graphkd.load(torch_file, device="cpu")
+    assert asked == [(torch_file, "cpu")]
+    (page,) = model.predict(picture(tmp_path / "a.png"))
+    (region,) = page.regions
+    assert (region.label, region.box, len(region.lines)) == ("text", (1, 1, 9, 10), 2)
+    words = ["predict", str(torch_file), str(tmp_path / "a.png"), "-o", str(tmp_path / "out")]
+    assert main([*words, "--device", "cpu", "--draw", "--format", "json,coco,page"]) == 0
+    assert "TextLine" in (tmp_path / "out" / "page_xml" / "a.xml").read_text()
+
+
+def test_an_onnx_file_of_an_unknown_task_is_one_line(tmp_path):
+    file = write_onnx(tmp_path / "m.onnx", header={"format": 2, "task": "text_detection"})
+    with pytest.raises(UserError, match="a model for text_detection; this version runs layout"):
+        graphkd.load(file)
