@@ -12,7 +12,7 @@ from graphkd.errors import UserError
 from graphkd.evaluation.coco import coco_ap, ground_truth, result_rows
 from graphkd.evaluation.matching import pair_boxes
 from graphkd.export.pages import Pages
-from graphkd.predict.detector import Detector, Found
+from graphkd.predict.detector import Detections, Detector
 
 CONFIDENT = 0.5
 
@@ -167,7 +167,7 @@ def compare(
     )
 
 
-def match(wanted: Found, given: Found) -> tuple[np.ndarray, np.ndarray]:
+def match(wanted: Detections, given: Detections) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of the same class with an IoU of 0.5 or more, the largest IoU first.
 
     Returns:
@@ -177,7 +177,9 @@ def match(wanted: Found, given: Found) -> tuple[np.ndarray, np.ndarray]:
     return pairs[:, 0], pairs[:, 1]
 
 
-def average_precision(found: Sequence[Found], pages: Pages, classes: Sequence[str]) -> float | None:
+def average_precision(
+    found: Sequence[Detections], pages: Pages, classes: Sequence[str]
+) -> float | None:
     """COCO AP in 0..100 of one detector's finds; None where the pages have no truth."""
     if pages.truth is None:
         return None
@@ -186,7 +188,7 @@ def average_precision(found: Sequence[Found], pages: Pages, classes: Sequence[st
     return coco_ap(ground_truth(pages.truth, classes), rows)["AP"]
 
 
-def _timed(detector: Detector, pixels: np.ndarray, seconds: list[float]) -> Found:
+def _timed(detector: Detector, pixels: np.ndarray, seconds: list[float]) -> Detections:
     start = time.perf_counter()
     (found,) = detector.detect([detector.prepare(pixels)])
     seconds.append(time.perf_counter() - start)
@@ -209,7 +211,11 @@ def _check_batch(detector: Detector, pixels: np.ndarray) -> None:
 
 
 def _unmatched(
-    wanted: Sequence[Found], given: Sequence[Found], pairs: Sequence[tuple], *, least: float
+    wanted: Sequence[Detections],
+    given: Sequence[Detections],
+    pairs: Sequence[tuple],
+    *,
+    least: float,
 ) -> float:
     """Share of the detections of either side, of at least this score, without a partner."""
     lonely = total = 0

@@ -59,7 +59,7 @@ class Predictor(ABC):
         )
 
 
-class Found(NamedTuple):
+class Detections(NamedTuple):
     """The detections of one page as arrays.
 
     Attributes:
@@ -77,7 +77,7 @@ class Detector(Predictor):
     """A layout detector, which also gives its detections as arrays."""
 
     @abstractmethod
-    def detect(self, batch: Sequence[Prepared]) -> list[Found]:
+    def detect(self, batch: Sequence[Prepared]) -> list[Detections]:
         """Finds regions on one or more pages of one shape."""
 
     def regions(
@@ -90,7 +90,7 @@ class Detector(Predictor):
         """
         return [self._regions(found, shown) for found in self.detect(batch)]
 
-    def _regions(self, found: Found, shown: Mapping[str, float]) -> tuple[Region, ...]:
+    def _regions(self, found: Detections, shown: Mapping[str, float]) -> tuple[Region, ...]:
         if not (np.isfinite(found.boxes).all() and np.isfinite(found.scores).all()):
             raise UserError(
                 f"{self.name}: it gives boxes that are not numbers; its weights are bad"
@@ -127,7 +127,7 @@ class ExportedDetector(Detector):
         """The page as it is; only pages of one size can share a batch."""
         return Prepared(pixels.shape[:2], pixels)
 
-    def detect(self, batch: Sequence[Prepared]) -> list[Found]:
+    def detect(self, batch: Sequence[Prepared]) -> list[Detections]:
         """Finds regions on pages of one shape.
 
         Raises:
@@ -139,7 +139,7 @@ class ExportedDetector(Detector):
         height, width = batch[0].shape
         boxes = np.clip(boxes, 0, np.array([width, height, width, height], boxes.dtype))
         return [
-            Found(boxes[index == page], scores[index == page], classes[index == page])
+            Detections(boxes[index == page], scores[index == page], classes[index == page])
             for page in range(len(batch))
         ]
 

@@ -14,7 +14,7 @@ from PIL import Image
 from graphkd.data.mapper import PageMapper
 from graphkd.errors import UserError
 from graphkd.modelfile import ModelFile, build_detector
-from graphkd.predict.detector import Detector, Found, Prepared
+from graphkd.predict.detector import Detections, Detector, Prepared
 
 
 class TorchDetector(Detector):
@@ -43,7 +43,7 @@ class TorchDetector(Detector):
         }
         return Prepared((-(-height // self._divisor), -(-width // self._divisor)), content)
 
-    def detect(self, batch: Sequence[Prepared]) -> list[Found]:
+    def detect(self, batch: Sequence[Prepared]) -> list[Detections]:
         """Finds regions on pages of one shape.
 
         Raises:
@@ -63,8 +63,8 @@ def _in_format(pixels: np.ndarray, format: str) -> np.ndarray:
     return pixels[:, :, ::-1] if format == "BGR" else pixels
 
 
-def _found(instances: Instances) -> Found:
-    return Found(
+def _found(instances: Instances) -> Detections:
+    return Detections(
         instances.pred_boxes.tensor.numpy(),
         instances.scores.numpy(),
         instances.pred_classes.numpy(),

@@ -19,7 +19,7 @@ from graphkd.export.files import (
 )
 from graphkd.export.parity import match
 from graphkd.modelfile import KEY
-from graphkd.predict.detector import Found
+from graphkd.predict.detector import Detections
 from graphkd.predict.onnx_detector import load_onnx
 from tests.export.conftest import network_of
 from tests.export.sample import header, page, stored
@@ -36,7 +36,8 @@ def expected(network, pages):
         found = network(torch.from_numpy(np.stack(pages)))
     boxes, scores, classes, image = (part.numpy() for part in found)
     return [
-        Found(boxes[image == n], scores[image == n], classes[image == n]) for n in range(len(pages))
+        Detections(boxes[image == n], scores[image == n], classes[image == n])
+        for n in range(len(pages))
     ]
 
 

@@ -4,7 +4,7 @@ import pytest
 from graphkd.errors import UserError
 from graphkd.export.pages import Pages
 from graphkd.export.parity import BoxLimits, compare, match
-from graphkd.predict.detector import Found, Prepared
+from graphkd.predict.detector import Detections, Prepared
 
 LIMITS = BoxLimits(ap=0.1, box=0.001, unmatched=0.02)
 BOXES = [[10.0, 10, 50, 30], [10.0, 60, 90, 90]]
@@ -22,7 +22,7 @@ TRUTH = tuple(
 
 
 def found(boxes=BOXES, scores=(0.9, 0.8), classes=(0, 1)):
-    return Found(
+    return Detections(
         np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32), np.array(classes)
     )
 
