@@ -3,6 +3,7 @@ and `--data`, which puts another data set under a run.
 """
 
 import difflib
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ YAML_MISTAKES = (KeyError, ValueError, TypeError, AttributeError, AssertionError
 CONFIGS = Path(__file__).resolve().parent / "configs"
 # Folders of configs/ whose files are parts of runs.
 _PARTS = ("datasets", "methods", "schedules", "students")
+# It repeats for every yaml of a user that it has no VERSION, which is no problem.
+logging.getLogger("detectron2.config.compat").setLevel(logging.ERROR)
 # Keys of earlier versions and the value at which they changed nothing.
 _REMOVED = {"DISTILL.TEACHER.SCALE": 1.0}
 

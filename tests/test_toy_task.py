@@ -67,10 +67,12 @@ def load(path):
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def test_train_with_teacher_writes_its_metrics_by_name(pair, tmp_path):
+def test_train_with_teacher_writes_its_metrics_by_name(pair, tmp_path, capsys):
     assert run("train", pair, "--with-teacher") == 0
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert set(result["scores"]) >= {"error", "IoU", "items"}
+    printed = capsys.readouterr().out
+    assert "error" in printed and "IoU" in printed and "AP" not in printed
     rows = lines(tmp_path / "run")
     assert {"loss_kd_toy_maps_maps", "loss_pixels"} <= set(rows[0])
     assert any("eval/error" in row for row in rows)
@@ -237,3 +239,25 @@ def test_compare_reports_gains_in_the_metrics_direction(pair, tmp_path):
         page = check_safe((tmp_path / "compare" / name).read_text())
         assert "error against the cost of a step" in page.text and "% of teacher" not in page.text
     assert "error of plain" in page.text
+
+
+def test_compare_ranks_by_the_primary_metric_whose_best_is_the_lowest(pair, tmp_path, capsys):
+    out = tmp_path / "compared"
+    assert run("compare", pair, "--seeds", 2, "--out", out) == 0
+    stored = json.loads((out / "compare.json").read_text())
+    assert "error" in json.dumps(stored) and '"AP"' not in json.dumps(stored)
+    rows = {row["name"]: row for row in stored["rows"]}
+    plain, taught = (rows[name]["values"]["error"]["mean"] for name in ("plain", "toy_maps"))
+    # A gain is a lower error.
+    assert rows["toy_maps"]["difference"]["mean"] == pytest.approx(plain - taught)
+    printed = capsys.readouterr().out
+    assert "error" in printed and "IoU" in printed
+    page = (out / "compare.html").read_text()
+    assert "error" in page and "IoU" in page
+
+
+def test_report_knows_the_tasks_metrics(pair, tmp_path):
+    assert run("train", pair, "--with-teacher") == 0
+    assert run("report", tmp_path / "run") == 0
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "error" in page and "IoU" in page
