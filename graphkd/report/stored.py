@@ -19,7 +19,11 @@ from graphkd.report.tables import DASH, number
 from graphkd.tasks.base import DEFAULT, Metric, Task, task_named
 
 RESULT = "result.json"
-_ERRORS = "errors"
+# What single items are ranked by where they have none of the task's metrics.
+_ITEM_METRICS = (
+    Metric("F1", digits=2),
+    Metric("errors", higher_is_better=False, digits=0),
+)
 
 
 @dataclass(frozen=True)
@@ -179,7 +183,7 @@ def read_json(path: Path, kind: type) -> Any:
 def item_sections(runs: Sequence[StoredRun], *, count: int) -> tuple[list[Section], list[str]]:
     """The pages or lines on which the last of some runs does worst, from the `items.json` of each.
 
-    Items are ranked by the first metric that they have a value of, else by `errors`, most first.
+    Items are ranked by the first metric that they have a value of, else by F1 or number of errors.
 
     Args:
         runs: scored on the same test set, in the order to show.
@@ -195,7 +199,7 @@ def item_sections(runs: Sequence[StoredRun], *, count: int) -> tuple[list[Sectio
             f"{main.name} has no scores of single {task.item}s (items.json); `graphkd eval` writes "
             "them."
         ]
-    candidates = [*task.columns, Metric(_ERRORS, higher_is_better=False, digits=0)]
+    candidates = [*task.columns, *_ITEM_METRICS]
     metric = next((m for m in candidates if any(m.name in item for item in items)), None)
     if metric is None or not count:
         return [], []

@@ -32,7 +32,7 @@ from graphkd.report.confusion import box_sections
 from graphkd.report.content import GraphView
 from graphkd.report.graph import STRONGEST, graph_picture, graph_svg
 from graphkd.report.page import Section, fill
-from graphkd.report.stored import Options, StoredRun, read_json
+from graphkd.report.stored import Options, StoredRun, item_sections, read_json
 from graphkd.views import view_of
 
 SHOWN_SCORE = 0.5
@@ -48,6 +48,8 @@ def layout_sections(
         dicts, classes = load_pages(main)
     except UserError as error:
         dicts, notes = [], [f"No single page can be shown: {error}."]
+        if main.evaluated("items.json") is not None:
+            sections, _ = item_sections(runs, count=options.pages)
     else:
         sections, notes = _box_sections(runs, dicts, classes, options, say)
     if options.graph:

@@ -10,7 +10,7 @@ from graphkd.tasks.base import Metric
 from tests.report import sample
 from tests.report.reading import HOSTILE, Reader
 
-# 3 texts: 2 found, 1 taken for a table; 4 tables: 1 found, 3 missed; one text invented.
+# 3 texts: 2 found, 1 predicted as table; 4 tables: 1 found, 3 missed; one text invented.
 COUNTS = np.array([[2, 1, 0], [0, 1, 3], [1, 0, 0]])
 
 

@@ -123,6 +123,14 @@ def test_a_data_set_that_is_not_here_is_told(single, tmp_path):
     assert "The worst pages" not in page.text and "AP by class" in page.text
 
 
+def test_without_its_data_the_worst_pages_are_a_table(single, own_data, tmp_path):
+    change_config(single, lambda cfg: cfg["DATASETS"].update(TEST=["nowhere_test"]))
+    (single / "eval" / own_data["test"]).rename(single / "eval" / "nowhere_test")
+    page, _, _ = report(single, tmp_path)
+    assert "pages with the worst F1 of single" in page.text
+    assert {"id", "document", "objects", "found", "right"} <= set(page.text.split())
+
+
 def test_predictions_for_other_pages_are_told(single, own_data, tmp_path):
     path = single / "eval" / own_data["test"] / "coco_results.json"
     row = {"image_id": 7777, "category_id": 0, "bbox": [0, 0, 1, 1], "score": 1.0}
