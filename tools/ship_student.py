@@ -7,19 +7,15 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
-import torch
 import yaml
-from detectron2.data import DatasetCatalog, build_detection_test_loader
 
 from graphkd import shipped
 from graphkd.data.catalog import register_all
-from graphkd.data.mapper import PageMapper
-from graphkd.evaluation.coco import coco_results, evaluate, ground_truth
-from graphkd.evaluation.matching import best_thresholds
 from graphkd.export.job import ExportOptions, export
 from graphkd.io import file_digest
-from graphkd.modelfile import ModelFile, build_detector, read_model, write_safetensors
+from graphkd.modelfile import build_detector, read_model, write_safetensors
 from graphkd.modeling.network import parameters
+from graphkd.tasks.base import task_named
 
 CARD = """# The student that comes with graphkd
 
@@ -65,15 +61,15 @@ def main() -> None:
     weights.parent.mkdir(exist_ok=True)
     write_safetensors(weights, stored)
     half = read_model(weights)  # what is fitted and scored below has the rounded weights
-    thresholds = _thresholds(half, args.val)
-    model = build_detector(half)
-    scores = evaluate(model, _loader(half, args.test), args.test, classes=half.classes)
+    task, model = task_named(half.header.task), build_detector(half)
+    calibration = task.calibrate(half.cfg, model, args.val)
+    scores = task.evaluate(half.cfg, model, args.test, calibration=calibration)
     method = " + ".join(run["DISTILL"]["LOSSES"])
     header = replace(
         half.header,
-        calibration={"thresholds": thresholds},
-        metrics={name: round(scores[name], 1) for name in ("AP", "AP50", "AP75")},
-        primary="AP",
+        calibration=calibration,
+        metrics={metric.name: round(scores[metric.name], 1) for metric in task.metrics},
+        primary=task.primary,
         card={"method": method, "seed": str(run["SEED"])},
     )
     write_safetensors(weights, half, header=header)
@@ -94,11 +90,13 @@ def main() -> None:
         side=run["INPUT"]["MAX_SIZE_TEST"],
         test=args.test,
         val=args.val,
-        pages=scores["images"],
+        pages=scores["items"],
         AP=scores["AP"],
         AP50=scores["AP50"],
         AP75=scores["AP75"],
-        thresholds=", ".join(f"{name} {value:.2f}" for name, value in thresholds.items()),
+        thresholds=", ".join(
+            f"{name} {value:.2f}" for name, value in calibration["thresholds"].items()
+        ),
         per_class=", ".join(f"{name} {value:.1f}" for name, value in scores["per_class"].items()),
         date=date.today().isoformat(),
         run="RUN",
@@ -110,22 +108,6 @@ def main() -> None:
     for file in files.values():  # the hash is the first string behind the file's name
         text = re.sub(rf'("{file.name}",\s*")\w*', rf"\g<1>{file_digest(file)}", text)
     source.write_text(text)
-
-
-def _loader(stored: ModelFile, name: str):
-    return build_detection_test_loader(
-        stored.cfg, name, mapper=PageMapper(stored.cfg, is_train=False)
-    )
-
-
-def _thresholds(stored: ModelFile, name: str) -> dict[str, float]:
-    model = build_detector(stored)
-    results = []
-    for page in _loader(stored, name):
-        with torch.no_grad():
-            outputs = model(page)
-        results += coco_results(page[0]["image_id"], outputs[0]["instances"])
-    return best_thresholds(ground_truth(DatasetCatalog.get(name), stored.classes), results)
 
 
 if __name__ == "__main__":
