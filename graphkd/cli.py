@@ -16,7 +16,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 import graphkd.commands
 from graphkd import __version__
 from graphkd.errors import COMMAND, UserError, one_line
-from graphkd.packages import broken_detectron2, require_training
+from graphkd.packages import broken_detectron2, require_light, require_training
 
 EPILOG = """examples:
   graphkd demo                                    pages, teacher, plain and distilled student
@@ -91,6 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns its exit code (0 fine, 1 the check failed, 2 a user's mistake)."""
     args = parse(arguments)
     try:
+        require_light()
         if args.needs_training:
             require_training()
         return args.run(args)

@@ -23,6 +23,18 @@ TRAINING = (
 REPLACE = f"{COMMAND} install-detectron2 --replace puts graphkd's build in its place"
 
 
+def require_light() -> None:
+    """Checks, without importing them, that the packages that every command needs are installed.
+
+    Raises:
+        UserError: some are missing.
+    """
+    missing = [name for name in LIGHT if find_spec(name) is None]
+    if missing:
+        names = ", ".join(missing)
+        raise UserError(f"graphkd needs {names}: run pip install . in graphkd's folder")
+
+
 def require_training(what: str = "this") -> None:
     """Checks, without importing them, that the packages for training and Detectron2 are installed.
 

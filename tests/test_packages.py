@@ -112,6 +112,16 @@ def test_other_commands_say_in_one_line_what_they_need(tmp_path, words, what):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "m.pth"]
 
 
+@pytest.mark.parametrize("name", ["onnxruntime", "tqdm", "pypdfium2"])
+def test_a_missing_dependency_is_one_line_before_anything_is_written(tmp_path, name):
+    page = picture(tmp_path / "a.png")
+    code = "missing.add(sys.argv[1]); sys.exit(main(sys.argv[2:]))"
+    done = run_light(code, name, "predict", page, "-o", tmp_path / "out")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert f"graphkd needs {name}: run pip install . in graphkd's folder" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_missing_packages_are_named(monkeypatch):
     missing = set()
     monkeypatch.setattr("graphkd.packages.find_spec", lambda name: None if name in missing else 1)

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
+import numpy as np
+
 from graphkd import __version__
 from graphkd.document import Page
 from graphkd.errors import UserError
@@ -18,6 +20,8 @@ from graphkd.formats import PAGE_FORMATS
 from graphkd.formats.coco_json import CocoWriter
 from graphkd.io import DISK_ERRORS, replacing, write_json, write_text
 from graphkd.predict.documents import Failure, RawPage
+from graphkd.report.content import Boxes
+from graphkd.report.pictures import class_colours, draw_predictions
 
 FORMATS = ("json", "coco", *(name for name in PAGE_FORMATS if name != "json"))
 RECORD = "predict.json"
@@ -127,11 +131,6 @@ class Output:
             ) from error
 
     def _write_picture(self, raw: RawPage, page: Page, path: Path) -> None:
-        import numpy as np
-
-        from graphkd.report.content import Boxes
-        from graphkd.report.pictures import class_colours, draw_predictions
-
         boxes = Boxes(
             np.array([region.box for region in page.regions]),
             [region.label for region in page.regions],
