@@ -63,13 +63,13 @@ has_what_is_needed() { # FOLDER
 
 find_base_python() {
   local candidate
-  for candidate in python3.12 python3.11 python3.13 python3.10 python3 python; do
-    if "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
+  for candidate in python3.12 python3.11 python3.13 python3.10 python3.14 python3 python; do
+    if "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null; then
       base=$candidate
       return
     fi
   done
-  fail "no Python 3.10 to 3.13 found; install one and try again"
+  fail "no Python 3.10 to 3.14 found; install one and try again"
 }
 
 make_environment() {

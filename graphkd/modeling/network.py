@@ -1,8 +1,10 @@
 """Building a detector as Detectron2 does, laid out for speed and exact under autocast."""
 
+import logging
 import os
 import shutil
 import sys
+import warnings
 from collections.abc import Mapping
 
 import torch
@@ -12,6 +14,12 @@ from detectron2.modeling.poolers import ROIPooler
 from torch import Tensor, nn
 
 from graphkd.errors import UserError
+
+# Recent torch says both to every user of Detectron2's main branch, who can do nothing about them.
+warnings.filterwarnings("ignore", message="torch.meshgrid: in an upcoming release")
+logging.getLogger("torch.fx._symbolic_trace").addFilter(
+    lambda record: "is_fx_tracing will" not in record.getMessage()
+)
 
 
 def parameters(model: nn.Module) -> int:

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 from detectron2.modeling import build_model
@@ -56,3 +59,14 @@ def test_a_model_is_untrained_until_its_heads_change(name):
     bias = next(v for k, v in model.state_dict().items() if k.endswith("cls_score.bias"))
     bias[0] += 1e-4
     assert not is_untrained(model.state_dict())
+
+
+def test_what_detectron2_main_makes_torch_say_is_not_shown():
+    code = """
+import graphkd.modeling.network, torch
+from torch.fx._symbolic_trace import is_fx_tracing
+torch.meshgrid(torch.ones(2), torch.ones(2))
+is_fx_tracing()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
