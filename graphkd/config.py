@@ -206,9 +206,9 @@ class DataSet:
 
 def find_data(name: str, *, near: Path | None = None) -> DataSet:
     """The data set of a name: that of `datasets/NAME.yaml`, beside `near` or among the package's
-    configs, else NAME_train, NAME_val and NAME_test of the catalog, else NAME alone.
+    configs, else NAME_train (or NAME), NAME_val and NAME_test of the catalog.
 
-    Where there is no NAME_test, the val set is scored. A single set is trained on and scored.
+    Where there is no NAME_test, NAME_val is scored; without either, what is trained on.
 
     Raises:
         UserError: there is none of these, or the yaml is damaged.
@@ -237,16 +237,13 @@ def _registered_data(name: str) -> DataSet:
 
     ensure_registered()
     there = DatasetCatalog.list()
-    train, val, test = (f"{name}_{split}" for split in ("train", "val", "test"))
-    if train in there:
-        if val not in there and test not in there:
-            raise UserError(f"--data {name}: there is {train}, but neither {val} nor {test}")
-        scored = test if test in there else val
-        return DataSet(
-            name, {"TRAIN": (train,), "VAL": (val,) if val in there else (), "TEST": (scored,)}
-        )
-    if name in there:
-        return DataSet(name, {"TRAIN": (name,), "VAL": (), "TEST": (name,)})
+    train, val, test = (
+        tuple(each for each in names if each in there)[:1]
+        for names in ((f"{name}_train", name), (f"{name}_val",), (f"{name}_test",))
+    )
+    if train:
+        # Nothing else to score: a first try with a single set is not stopped, but said.
+        return DataSet(name, {"TRAIN": train, "VAL": val, "TEST": test or val or train})
     known = sorted(path.stem for path in (CONFIGS / "datasets").glob("*.yaml"))
     known += [each.removesuffix("_train") for each in there if each.endswith("_train")]
     known = list(dict.fromkeys(known))
@@ -270,10 +267,13 @@ def load_cfg(path: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
     name = pairs.get("DATASETS.NAME")
     data = find_data(name, near=path) if name else None
     try:
+        node = _read_yaml(path, data)
         # A task brings keys of its own, so it must be known before the yaml is merged.
-        written = CfgNode.load_yaml_with_base(str(path))
-        cfg = get_cfg(str(pairs.get("TASK", written.get("TASK", DEFAULT))))
-        _merge_yaml(cfg, path, data)
+        cfg = get_cfg(str(pairs.get("TASK", node.get("TASK", DEFAULT))))
+        if node.get("VERSION") == cfg.VERSION or guess_version(node, str(path)) == cfg.VERSION:
+            cfg.merge_from_other_cfg(CfgNode(node))
+        else:
+            cfg.merge_from_file(str(path))  # Detectron2 renames the keys of its old versions
         if data:
             data.put_under(cfg)
         cfg.OUTPUT_DIR = str(project_path(cfg.OUTPUT_DIR))
@@ -288,28 +288,36 @@ def load_cfg(path: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
     return cfg
 
 
-def _merge_yaml(cfg: CfgNode, path: Path, data: DataSet | None) -> None:
+def _read_yaml(path: Path, data: DataSet | None) -> dict:
+    """The dict of a yaml with its `_BASE_` files, and with `data` in the place of its own."""
+
     class Reader(CfgNode):
         """Reads other files in the place of a run's data set and schedule."""
 
         @classmethod
         def load_yaml_with_base(cls, filename: str, allow_unsafe: bool = False) -> dict:
-            file = Path(filename)
+            file = _package_file(Path(filename))
             if data and file.parent.name == "datasets":
                 return CfgNode.load_yaml_with_base(str(data.file)) if data.file else {}
             if data and file.parent.name == "schedules" and file.stem in data.schedules:
-                filename = str(file.with_stem(data.schedules[file.stem]))
-            return super().load_yaml_with_base(filename, allow_unsafe)
+                file = file.with_stem(data.schedules[file.stem])
+            return super().load_yaml_with_base(str(file), allow_unsafe)
 
     node = Reader.load_yaml_with_base(str(path))
     node.pop("SCHEDULES", None)
     if node.get("DATASETS", {}).get("NAME") and "_BASE_" in path.read_text():
         raise ValueError("DATASETS.NAME is for the command line: train with --data NAME")
     drop_removed(node)
-    if node.get("VERSION") == cfg.VERSION or guess_version(node, str(path)) == cfg.VERSION:
-        cfg.merge_from_other_cfg(CfgNode(node))
-    else:
-        cfg.merge_from_file(str(path))  # Detectron2 renames the keys of its old versions
+    return node
+
+
+def _package_file(base: Path) -> Path:
+    """A `_BASE_` as given; the package's file where a path with configs/ leads nowhere."""
+    if not base.is_file() and "configs" in base.parts:
+        end = len(base.parts) - base.parts[::-1].index("configs")
+        own = CONFIGS.joinpath(*base.parts[end:])
+        return own if own.is_file() else base
+    return base
 
 
 def drop_removed(node: dict) -> None:

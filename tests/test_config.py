@@ -2,10 +2,13 @@
 
 import pytest
 import yaml
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import register_coco_instances
 
 from graphkd.config import find_config, is_config, load_cfg
 from graphkd.distill.teacher import load_teacher_cfg
 from graphkd.errors import UserError
+from tests.own_data import write_coco
 from tests.small import small_cfg
 
 
@@ -122,11 +125,32 @@ def test_a_single_set_is_trained_on_and_scored(own_data):
     assert cfg.DATASETS.TRAIN == cfg.DATASETS.TEST == (own_data["train"],)
 
 
+def test_names_of_register_with_a_val_json_are_a_data_set(tmp_path):
+    for number, name in enumerate(("books", "books_val")):
+        folder = tmp_path / name
+        json_file = write_coco(folder, 2, number)
+        register_coco_instances(name, {}, str(json_file), str(folder / "images"))
+    try:
+        cfg = load_cfg("R50-R18", ["DATASETS.NAME", "books"])
+        found = (cfg.DATASETS.TRAIN, cfg.DATASETS.VAL, cfg.DATASETS.TEST)
+        assert found == (("books",), ("books_val",), ("books_val",))
+    finally:
+        for name in ("books", "books_val"):
+            DatasetCatalog.remove(name)
+            MetadataCatalog.remove(name)
+
+
 def test_data_is_put_under_yamls_without_parts_of_ours(own_data, tmp_path):
     text = 'DATASETS: {TRAIN: ["a"], TEST: ["b"]}\nMODEL: {ROI_HEADS: {NUM_CLASSES: 80}}'
     cfg = load_cfg(write(tmp_path / "run.yaml", text), ["DATASETS.NAME", "graphkd_test"])
     assert cfg.DATASETS.TRAIN == (own_data["train"],) and cfg.MODEL.ROI_HEADS.NUM_CLASSES == 2
     assert cfg.OUTPUT_DIR == "output/graphkd_test"
+
+
+def test_own_yamls_build_on_those_of_the_package(tmp_path):
+    text = '_BASE_: ["configs/students/rcnn_R18.yaml", "configs/methods/proposals.yaml"]'
+    cfg = load_cfg(write(tmp_path / "run.yaml", text))
+    assert cfg.MODEL.RESNETS.DEPTH == 18 and "proposals" in cfg.DISTILL.LOSSES
 
 
 def test_a_project_brings_data_sets_and_schedules_of_its_own(own_data, tmp_path):
