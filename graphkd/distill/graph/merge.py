@@ -32,8 +32,8 @@ def merge_regions(
     boxes: Tensor,
     types: Tensor,
     *,
-    is_text: Tensor,
-    is_nontext: Tensor,
+    text: int,
+    nontext: int,
     neighbours: int = 8,
 ) -> Tensor:
     """Which regions form one node.
@@ -45,9 +45,9 @@ def merge_regions(
     Args:
         similarity: (n, n) the teacher's cosines.
         boxes: (n, 4) x1 y1 x2 y2.
-        types: (n,) copies of one region have one type.
-        is_text: (n,) bool, the regions that merge.
-        is_nontext: (n,) bool, the other foreground regions.
+        types: (n,) int64; near copies are of one type.
+        text: the type of the regions that merge.
+        nontext: the type of the other foreground regions.
         neighbours: nearest boxes that count as neighbours, see `nearest`.
 
     Returns:
@@ -61,17 +61,18 @@ def merge_regions(
     order = np.lexsort(edges.T[[2, 3, 0, 1]])
     edges = edges[order]
     cosines = np.nan_to_num(similarity.double().cpu().numpy())[np.ix_(order, order)]
-    kinds, text, nontext = (each.cpu().numpy()[order] for each in (types, is_text, is_nontext))
+    kinds = types.cpu().numpy()[order]
     groups = copy_groups(cosines, edges, kinds)
     mean = (groups == np.arange(groups.max() + 1)[:, None]).astype(float)
     mean /= mean.sum(1, keepdims=True)
     edges, cosines = mean @ edges, mean @ cosines @ mean.T
-    text, nontext = mean @ text > 0.5, mean @ nontext > 0.5
-    near = nearest(edges, text | nontext, neighbours=neighbours)
-    rows = np.flatnonzero(text)
+    kinds = kinds[np.unique(groups, return_index=True)[1]]
+    others = kinds == nontext
+    near = nearest(edges, (kinds == text) | others, neighbours=neighbours)
+    rows = np.flatnonzero(kinds == text)
     own = np.ix_(rows, rows)
-    names = np.arange(len(text))
-    names[rows] = rows[merge_text(cosines[own], edges[rows], near[own], least=nontext.sum())]
+    names = np.arange(len(kinds))
+    names[rows] = rows[merge_text(cosines[own], edges[rows], near[own], least=others.sum())]
     groups = torch.from_numpy(names[groups][np.argsort(order)]).to(types.device)
     first = torch.full_like(place, len(place)).scatter_reduce(0, groups, place, "amin")
     return first[groups]

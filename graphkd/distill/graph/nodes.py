@@ -146,14 +146,8 @@ def plan_nodes(
     if similarity is None:
         slots = torch.arange(len(regions), device=regions.device)
     else:
-        slots = merge_regions(
-            similarity,
-            boxes,
-            types,
-            is_text=types == TEXT,
-            is_nontext=types == NONTEXT,
-            neighbours=neighbours,
-        )
+        kinds = {"text": TEXT, "nontext": NONTEXT}
+        slots = merge_regions(similarity, boxes, types, **kinds, neighbours=neighbours)
     ones = torch.ones(len(regions), device=regions.device)
     return NodePlan(regions, types, slots, torch.zeros_like(ones).index_add(0, slots, ones))
 

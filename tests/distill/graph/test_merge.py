@@ -46,7 +46,7 @@ def groups_of(groups):
 def merge(similarity, boxes, *, types=None, neighbours=8):
     similarity = torch.as_tensor(similarity, dtype=torch.float32)
     types = torch.full((len(boxes),), TEXT) if types is None else torch.as_tensor(types)
-    kinds = dict(is_text=types == TEXT, is_nontext=types == NONTEXT)
+    kinds = dict(text=TEXT, nontext=NONTEXT)
     return merge_regions(similarity, boxes, types, neighbours=neighbours, **kinds)
 
 
