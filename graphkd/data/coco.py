@@ -137,6 +137,20 @@ def wants_inspection(inspect: bool | None) -> bool:
     return os.environ.get(TRUST_VARIABLE) != "1" if inspect is None else inspect
 
 
+def level_of(path: str | Path) -> int:
+    """The level at which findings about a file are logged: a warning the first time.
+
+    Every run's log file gets them. The terminal, which shows warnings, gets them once and from one
+    process, however often the file is loaded.
+    """
+    from detectron2.utils import comm
+
+    version = version_of(path)
+    first = version not in _warned and comm.is_main_process()
+    _warned.add(version)
+    return logging.WARNING if first else logging.INFO
+
+
 def version_of(path: str | Path) -> tuple:
     """Something that changes whenever a file does."""
     about = Path(path).stat()
@@ -156,16 +170,8 @@ def no_collector() -> Iterator[None]:
 
 
 def _warn(json_file: str | Path, problems: list[Problem]) -> None:
-    """Log each kind of finding (not notes): a count, and the first few places.
-
-    Every run's log file gets them. The terminal, which shows warnings, gets them once from one
-    process, however often the file is loaded.
-    """
-    from detectron2.utils import comm
-
-    version = version_of(json_file)
-    level = logging.INFO if version in _warned or not comm.is_main_process() else logging.WARNING
-    _warned.add(version)
+    """Log each kind of finding (not notes): a count, and the first few places."""
+    level = level_of(json_file)
     for kind, count in count_by_kind(problems).items():
         meaning, title = KINDS[kind]
         if meaning == NOTE:

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from graphkd.data.check import read_document
-from graphkd.data.check.boxes import PageFrame, as_box, as_int, fit_mask
+from graphkd.data.check.boxes import PageFrame, as_box, fit_mask
 from graphkd.data.check.document import clean_categories
-from graphkd.data.check.files import Folder, PageFile, inspect_pages
-from graphkd.data.check.problems import ERROR, Problem
+from graphkd.data.check.files import declared_size, find_files, look_at
+from graphkd.data.check.problems import ERROR, SKIP, Problem
 from graphkd.data.coco import (
     check_classes,
+    level_of,
     no_collector,
     packed,
     page_dict,
@@ -30,7 +31,6 @@ logger = logging.getLogger(__name__)
 # Versions of files whose images this process has looked at. A training that is scored many times
 # opens them once.
 _inspected: set[tuple] = set()
-_warned: set[tuple] = set()
 
 
 def read_published(json_file: str | Path, *, name: str = "") -> dict[str, Any]:
@@ -53,10 +53,9 @@ def read_published(json_file: str | Path, *, name: str = "") -> dict[str, Any]:
     if fault is not None:
         raise _unscorable(json_file, name, fault)
     ids = [a["id"] for a in document["annotations"] if "id" in a]
-    version = version_of(json_file)
-    if len(set(ids)) < len(ids) and version not in _warned:
-        _warned.add(version)
-        logger.warning(
+    if len(set(ids)) < len(ids):
+        logger.log(
+            level_of(json_file),
             "%s: %d boxes have the id of another one; COCO evaluation then scores the last box of "
             "an id in the place of all of them",
             json_file,
@@ -101,7 +100,7 @@ def load_published(
         for number, annotation in enumerate(document["annotations"], start=1):
             if annotation.get("category_id") in index:
                 boxes[annotation["image_id"]].append((number, annotation))
-        images = sorted(document["images"], key=lambda image: image["id"])
+        images = {image["id"]: image for image in document["images"]}
         version = (*version_of(json_file), str(image_root))
         inspect = wants_inspection(inspect) and version not in _inspected
         sheets, faults = _look(images, Path(image_root), inspect)
@@ -112,8 +111,8 @@ def load_published(
         if inspect:
             _inspected.add(version)
         return [
-            page_dict(path, size, image["id"], _instances(boxes[image["id"]], index, size))
-            for image, (path, size) in zip(images, sheets, strict=True)
+            page_dict(path, size, image_id, _instances(boxes[image_id], index, size))
+            for image_id, (path, size) in sorted(sheets.items())
         ]
 
 
@@ -183,35 +182,23 @@ def _annotation_fault(annotation: dict[str, Any], listed: dict[str, tuple[set, s
 
 
 def _look(
-    images: list[dict[str, Any]], root: Path, inspect: bool
-) -> tuple[list[tuple[Path, tuple[int, int]]], list[Problem]]:
-    """(path, size) of every image, and what is wrong with those that cannot be used."""
-    folder, found, faults = Folder(root), [], []
-    for image in images:
-        path, problem = folder.find(image.get("file_name"))
-        if path is None:
-            faults.append(problem)
-        else:
-            found.append((image, path, _declared(image)))
-    jobs = [(path, image["file_name"]) for image, path, size in found if inspect or size is None]
-    looked = inspect_pages(jobs, decode=False)
-    sheets = []
-    for image, path, size in found:
-        page = next(looked) if inspect or size is None else PageFile(path, None)
-        if page.unusable:
-            faults.append(page.unusable)
+    images: dict[Any, dict[str, Any]], root: Path, inspect: bool
+) -> tuple[dict[Any, tuple[Path, tuple[int, int]]], list[Problem]]:
+    """(path, size) of every image by its id, and what is wrong with those that cannot be used."""
+    found: list[Problem] = []
+    sheets = {}
+    for image_id, page in look_at(find_files(images, root, found.append), images, inspect=inspect):
+        found += page.problems
+        size, header = declared_size(images[image_id]), page.header
+        if header is None:
+            sheets[image_id] = page.path, size
             continue
-        if page.header is not None and size not in (None, page.header.upright, page.header.stored):
-            seen = "{} x {}".format(*page.header.upright)
+        if size not in (None, header.upright, header.stored):
+            seen = "{} x {}".format(*header.upright)
             text = "the json gives {} x {} pixels, the picture has {}".format(*size, seen)
-            faults.append(Problem("size_unclear", text, image["file_name"]))
-        sheets.append((path, size or page.header.upright))
-    return sheets, faults
-
-
-def _declared(image: dict[str, Any]) -> tuple[int, int] | None:
-    size = as_int(image.get("width"))[0] or 0, as_int(image.get("height"))[0] or 0
-    return size if min(size) > 0 else None
+            found.append(Problem("size_unclear", text, images[image_id]["file_name"]))
+        sheets[image_id] = page.path, size or header.upright
+    return sheets, [problem for problem in found if problem.level == SKIP]
 
 
 def _instances(

@@ -58,7 +58,8 @@ def train_job(
     """Trains a run, its untrained teacher first where that is asked for, and prints the result."""
     cfg, source = load_run(config, overrides, plain=plain)
     register_all()
-    if both := set(cfg.DATASETS.TRAIN) & set(cfg.DATASETS.TEST):
+    both = set(cfg.DATASETS.TRAIN) & set(cfg.DATASETS.TEST)
+    if both and comm.is_main_process():
         logger.warning("%s is trained on and scored: its AP says little", ", ".join(sorted(both)))
     if with_teacher and cfg.DISTILL.LOSSES:
         train_teacher(cfg, source=source)

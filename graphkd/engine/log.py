@@ -5,6 +5,8 @@ import sys
 import warnings
 from pathlib import Path
 
+from detectron2.utils import comm
+
 NAMES = ("detectron2", "fvcore", "graphkd", "py.warnings")
 
 
@@ -21,7 +23,8 @@ class _RunLog(logging.FileHandler):
 def open_log(path: Path) -> None:
     """Sends log lines of this project and Detectron2 to `path`, closing the file of an earlier run.
 
-    The terminal stays with the progress bars; it shows warnings of this project alone.
+    The terminal stays with the progress bars; it shows warnings of this project alone, and those
+    of the main process only, since most warnings are the same on every process.
     """
     file = _RunLog(path)
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
@@ -36,7 +39,7 @@ def open_log(path: Path) -> None:
         logger.setLevel(logging.INFO)
         logger.propagate = False
         logger.addHandler(file)
-        if name == "graphkd":
+        if name == "graphkd" and comm.is_main_process():
             logger.addHandler(terminal)
     logging.captureWarnings(True)
     warnings.filterwarnings("ignore", message=".*torch.cuda.amp.*", category=FutureWarning)

@@ -15,7 +15,7 @@ from graphkd.data.check.boxes import (
     look_normalised,
 )
 from graphkd.data.check.document import clean_categories, clean_images, group_annotations
-from graphkd.data.check.files import PageFile, find_files, inspect_pages
+from graphkd.data.check.files import PageFile, find_files, look_at
 from graphkd.data.check.problems import ERROR, KINDS, NOTE, Problem
 from graphkd.data.images import MAX_PIXELS
 
@@ -89,7 +89,7 @@ def clean(
     known = {category["id"] for category in result.categories}
     groups = group_annotations(document.pop("annotations"), images, known, found)
     files = find_files(images, Path(image_root), found)
-    sheets = _inspect(files, images, inspect, decode, max_pixels)
+    sheets = look_at(files, images, inspect=inspect, decode=decode, max_pixels=max_pixels)
     draft = _frames(sheets, images, groups, found)
     _warn_about_corners(draft, groups, found)
     used: dict[str, str] = {}
@@ -103,25 +103,6 @@ def clean(
         text = "no page has a usable box, crowd boxes aside: there is nothing to learn"
         found(Problem("no_annotations", text))
     return result
-
-
-def _inspect(
-    files: list[tuple[int, Path]],
-    images: dict[int, dict[str, Any]],
-    inspect: bool,
-    decode: bool,
-    max_pixels: int,
-) -> list[tuple[int, PageFile]]:
-    """Look at the images; with `inspect` off only those whose size the json does not give."""
-
-    def wanted(image_id: int) -> bool:
-        image = images[image_id]
-        sizes = (as_int(image.get("width"))[0] or 0, as_int(image.get("height"))[0] or 0)
-        return inspect or min(sizes) < 2
-
-    jobs = [(path, images[i]["file_name"]) for i, path in files if wanted(i)]
-    looked = inspect_pages(jobs, decode=decode, max_pixels=max_pixels)
-    return [(i, next(looked) if wanted(i) else PageFile(path, None)) for i, path in files]
 
 
 def _frames(

@@ -3,7 +3,7 @@
 import os
 import threading
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -11,6 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from graphkd.data.check.boxes import as_int
 from graphkd.data.check.problems import SKIP, Problem
 from graphkd.data.images import (
     MAX_PIXELS,
@@ -24,7 +25,7 @@ from graphkd.data.images import (
 
 _BIG = 20_000_000  # pages of more pixels than this are decoded one at a time
 _one_big_page = threading.Lock()
-_BATCH = 512  # results held at a time
+_BATCH = 512  # images that are waiting for a thread, so that a big set needs little memory
 
 
 class Folder:
@@ -165,28 +166,48 @@ def _remarks(path: Path, name: str, header: PageHeader) -> Iterator[Problem]:
         yield Problem("wrong_extension", f"is a {header.format} inside", file=name)
 
 
-def inspect_pages(
-    jobs: Sequence[tuple[Path, str]], *, decode: bool, max_pixels: int = MAX_PIXELS
-) -> Iterator[PageFile]:
-    """Look at many images in parallel, in order, with a progress bar where it takes long.
+def look_at(
+    files: Sequence[tuple[Any, Path]],
+    images: Mapping[Any, dict[str, Any]],
+    *,
+    inspect: bool = True,
+    decode: bool = False,
+    max_pixels: int = MAX_PIXELS,
+) -> list[tuple[Any, PageFile]]:
+    """Look at many images in parallel, with a progress bar where it takes long.
 
     Args:
-        jobs: pairs of path and name.
+        files: (image id, path), as `find_files` gives them.
+        images: the json's entries by id.
+        inspect: look at all; otherwise only at those without a size in the json.
         decode: see `inspect_page`.
         max_pixels: see `inspect_page`.
+
+    Returns:
+        (image id, what was found out) in the order of `files`.
     """
+    looked = {i: PageFile(path, None) for i, path in files}
+    jobs = [(i, path) for i, path in files if inspect or declared_size(images[i]) in (None, (1, 1))]
+
+    def one(job: tuple[Any, Path]) -> tuple[Any, PageFile]:
+        name = images[job[0]]["file_name"]
+        return job[0], inspect_page(job[1], name, decode=decode, max_pixels=max_pixels)
+
     with (
         ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool,
         progress("looking at images", len(jobs)) as bar,
     ):
         for first in range(0, len(jobs), _BATCH):
-            looked = pool.map(
-                lambda job: inspect_page(*job, decode=decode, max_pixels=max_pixels),
-                jobs[first : first + _BATCH],
-            )
-            for page in looked:
+            for image_id, page in pool.map(one, jobs[first : first + _BATCH]):
+                looked[image_id] = page
                 bar.update()
-                yield page
+    return list(looked.items())
+
+
+def declared_size(image: dict[str, Any]) -> tuple[int, int] | None:
+    """Width and height that the json gives for an image; None where they are no sizes."""
+    size = as_int(image.get("width"))[0] or 0, as_int(image.get("height"))[0] or 0
+    return size if min(size) > 0 else None
 
 
 def progress(text: str, total: int) -> tqdm:
