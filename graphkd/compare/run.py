@@ -260,7 +260,7 @@ def _note_failure(
 
 def _budget_text(contest: Contest, budget: str) -> str:
     solver = contest.cfg.SOLVER
-    length = f"{solver.MAX_ITER} steps of {solver.IMS_PER_BATCH} pages"
+    length = f"{solver.MAX_ITER} steps of {solver.IMS_PER_BATCH} {task_of(contest.cfg).item}s"
     if budget == "steps":
         return f"{length} for every student"
     return f"{length} for the plain student, the same training time for every method"
