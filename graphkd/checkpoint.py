@@ -16,6 +16,9 @@ from graphkd.modelfile import PICKLES, read_weights, require_trust
 
 logger = logging.getLogger(__name__)
 
+# Of a checkpoint to resume from; no option reads it, since graphkd writes tensors alone.
+_NOT_OURS = "graphkd did not write this file, so find out where it comes from"
+
 
 class _SafeCheckpointer(DetectionCheckpointer):
     """Detectron2's checkpointer, reading files without running code from them."""
@@ -105,19 +108,23 @@ class RunCheckpointer(_SafeCheckpointer):
         Raises:
             UserError: there are checkpoints, but none is readable, or they are of another run.
         """
-        candidates = checkpoints_of(Path(self.save_dir))[::-1]
-        for path in candidates:
+        problems: list[UserError] = []
+        for path in checkpoints_of(Path(self.save_dir))[::-1]:
             try:
-                stored = read_weights(path)
+                stored = read_weights(path, remedy=_NOT_OURS)
             except UserError as error:
-                logger.warning("%s; trying the one before", error)
+                problems.append(error)
                 continue
+            for problem in problems:
+                logger.warning("%s; trying the one before", problem)
             self._check_parts(path, stored)
             self._fill(path, stored)
             return True
-        if candidates:
+        if problems:
+            older = f", nor can {len(problems) - 1} older" if problems[1:] else ""
             raise UserError(
-                f"{self.save_dir}: no checkpoint is readable; train again without --resume"
+                f"{problems[0]}; this checkpoint cannot be read{older}: put back a copy of it, or "
+                "train again without --resume"
             )
         return False
 

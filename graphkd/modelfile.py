@@ -327,12 +327,13 @@ def _text_of(path: Path) -> str:
         raise UserError(f"{path}: not a config of this project ({error.reason})") from error
 
 
-def read_weights(path: Path | str, *, trust: bool = False) -> dict:
+def read_weights(path: Path | str, *, trust: bool = False, remedy: str = BY_KEY) -> dict:
     """What a weights file holds, as Detectron2's checkpointer wants it; no code of it is run.
 
     Args:
         path: a `.safetensors`, or anything that `torch.save` wrote.
         trust: also unpickle objects other than tensors, which can run any code.
+        remedy: what the message about such objects ends with.
 
     Returns:
         A dict with "model": name -> tensor, and whatever else is in the file ("classes" of this
@@ -351,7 +352,7 @@ def read_weights(path: Path | str, *, trust: bool = False) -> dict:
         except (ValueError, RecursionError) as error:
             raise UserError(f"{path}: damaged safetensors file ({error})") from error
         return {**(said if isinstance(said, dict) else {}), "model": state}
-    stored = load_pickle(path, trust=trust, remedy=BY_KEY)
+    stored = load_pickle(path, trust=trust, remedy=remedy)
     if not isinstance(stored, dict):
         raise UserError(f"{path}: it holds a {type(stored).__name__}, no weights by name")
     if "model" not in stored:

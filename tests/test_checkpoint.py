@@ -140,7 +140,14 @@ def test_resume_without_a_checkpoint_starts_anew(tmp_path):
 
 def test_only_damaged_checkpoints_are_an_error(tmp_path):
     (tmp_path / "model_0000001.pth").write_bytes(b"x")
-    with pytest.raises(UserError, match="no checkpoint is readable"):
+    with pytest.raises(UserError) as caught:
+        checkpointer(nn.Linear(2, 2), tmp_path).resume()
+    # First the file and what is wrong with it, then what to do.
+    said = str(caught.value)
+    assert said.startswith(str(tmp_path / "model_0000001.pth")) and "\n" not in said
+    assert said.endswith("put back a copy of it, or train again without --resume")
+    (tmp_path / "model_0000002.pth").write_bytes(b"x")
+    with pytest.raises(UserError, match="model_0000002.pth.*nor can 1 older"):
         checkpointer(nn.Linear(2, 2), tmp_path).resume()
 
 
