@@ -1,6 +1,7 @@
 """`graphkd predict`: regions of pictures and PDFs as json, COCO, PAGE XML and drawn pictures."""
 
 import argparse
+import contextlib
 import getpass
 import sys
 from collections.abc import Iterator
@@ -142,8 +143,10 @@ def _work(model, files, output, *, shown, wanted, password, args) -> None:
     def ask(source: str) -> str | None:
         if password is not None or not sys.stdin.isatty():
             return password
-        with tqdm.external_write_mode():
+        # An empty answer, or the end of input, leaves this file out.
+        with tqdm.external_write_mode(), contextlib.suppress(EOFError):
             return getpass.getpass(f"password of {source}: ") or None
+        return None
 
     with tqdm(total=len(files), desc="pages", unit=" pages", disable=None) as bar:
 
@@ -170,7 +173,7 @@ def _password_in(path: Path | None) -> str | None:
     if path is None:
         return None
     try:
-        password = path.read_text(encoding="utf-8").partition("\n")[0].removesuffix("\r")
+        password = path.read_text(encoding="utf-8-sig").partition("\n")[0].removesuffix("\r")
     except UnicodeDecodeError as error:
         raise UserError(f"--password-file {path}: not a text file in UTF-8") from error
     if not password:
