@@ -233,7 +233,7 @@ def _stored_data(name: str, file: Path) -> DataSet:
 def _registered_data(name: str) -> DataSet:
     from detectron2.data import DatasetCatalog
 
-    from graphkd.data.catalog import ensure_registered
+    from graphkd.data.catalog import ensure_registered, entry_of
 
     ensure_registered()
     there = DatasetCatalog.list()
@@ -245,10 +245,13 @@ def _registered_data(name: str) -> DataSet:
         # Nothing else to score: a first try with a single set is not stopped, but said.
         return DataSet(name, {"TRAIN": train, "VAL": val, "TEST": test or val or train})
     known = sorted(path.stem for path in (CONFIGS / "datasets").glob("*.yaml"))
-    known += [each.removesuffix("_train") for each in there if each.endswith("_train")]
+    trained = [each for each in there if each.endswith("_train")]
+    # Detectron2 enters many names of its own.
+    known += [each.removesuffix("_train") for each in trained if entry_of(each)]
     known = list(dict.fromkeys(known))
-    close = difflib.get_close_matches(name, [*known, *there], n=2)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known)}"
+    every = [*known, *there, *(each.removesuffix("_train") for each in trained)]
+    close = difflib.get_close_matches(name, sorted({*every}), n=2)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known)};"
     raise UserError(f"--data {name}: no such data set; {hint} `graphkd data register` adds yours")
 
 

@@ -158,19 +158,22 @@ def run_folder(named: str, *, data: str | None = None) -> Path:
     Raises:
         UserError: neither a folder nor a config.
     """
+    written = ["DATASETS.NAME", data] if data else []
+    return _written_folder(named) or Path(load_cfg(named, written).OUTPUT_DIR)
+
+
+def _written_folder(named: str) -> Path | None:
+    """A folder, named itself or by the config.yaml that a run wrote into it; None for the yaml of a
+    run to be trained.
+    """
     place = find_file(named)
     if place.is_dir():
         return place
-    if _is_written(place):
+    if place.name == "config.yaml" and any(place.parent.glob("model_*.pth")):
         return place.parent
     if not is_config(named):
         raise UserError(f"{named}: no such folder, and no config of this name")
-    return Path(load_cfg(named, ["DATASETS.NAME", data] if data else []).OUTPUT_DIR)
-
-
-def _is_written(path: Path) -> bool:
-    """Whether it is the config.yaml that a run wrote, and not the yaml of one to be trained."""
-    return path.name == "config.yaml" and any(path.parent.glob("model_*.pth"))
+    return None
 
 
 def trained_run(
@@ -189,8 +192,7 @@ def trained_run(
     Raises:
         UserError: no such run, config or data set.
     """
-    place = newest_run() if named is None else find_file(named)
-    folder = place if place.is_dir() else place.parent if _is_written(place) else None
+    folder = newest_run() if named is None else _written_folder(named)
     if folder is None:
         chosen = ["DATASETS.NAME", data] if data else []
         cfg, source = load_run(named, [*chosen, *overrides])
