@@ -15,7 +15,8 @@ from graphkd.bench.parts import (
     prepare,
     training_step,
 )
-from graphkd.compare.parts import Part, data_of, train_part
+from graphkd.compare.parts import Part
+from graphkd.compare.plan import data_of
 from graphkd.config import as_plain, find_config
 from graphkd.data.catalog import register_all
 from graphkd.data.entries import datasets_root
@@ -171,8 +172,8 @@ def _run_parts(
     rows = []
     for number, part in enumerate(parts, start=1):
         print(f"[{number}/{len(parts)}] {part.name}: {method_name(part.cfg)}", flush=True)
-        result = train_part(part)
-        rows.append(result_row(result, part.cfg, role=part.name))
+        part.train()
+        rows.append(result_row(part.place.result(), part.cfg, role=part.name))
     write_json(out / "results.json", rows)
     about = {
         **_about(config, overrides, parts),

@@ -34,6 +34,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="runs at a time, each on a GPU of its own or with its share of the cores (default: 1)",
     )
+    parser.add_argument(
+        "--tune",
+        metavar="0.5,1,2,4",
+        help="try every method's loss weights times each factor at the first seed, and use the one "
+        "that is best on the validation set for all seeds",
+    )
+    parser.add_argument(
+        "--add",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="also show the runs of an earlier compare.json, of another day or machine; may be "
+        "given several times",
+    )
+    parser.add_argument(
+        "--no-train", action="store_true", help="make the table of the runs that are finished"
+    )
     parser.add_argument("--classes", metavar="A,B", help="a column with the mean AP of these")
     parser.add_argument("--json", metavar="FILE", help="write the numbers here, too")
     parser.epilog = """examples:
@@ -41,6 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   graphkd compare configs/R50-R18.yaml --methods graphkd,graphkd+logits --seeds 5 --time-matched
   graphkd compare configs/R50-R18.yaml --methods graphkd_full,dsig --processes 8    # 8 GPUs
   graphkd compare configs/R50-R18.yaml --methods graphkd_full,dsig --data prima
+  graphkd compare configs/R50-R18.yaml --methods graphkd_full,dsig --tune 0.5,1,2,4
+  graphkd compare configs/R50-R18.yaml --methods fgd --add monday/compare.json    # one long table
   graphkd compare mine/a.yaml mine/b.yaml --out output/mine SOLVER.MAX_ITER 3000
 
 A comparison that was stopped goes on with the same command; finished runs are not repeated.
@@ -71,6 +90,9 @@ def run(args: argparse.Namespace) -> int:
         seeds=args.seeds,
         budget=args.budget,
         time_matched=args.time_matched,
+        tune=factors_in(args.tune or ""),
+        add=[Path(file) for file in args.add],
+        trains=not args.no_train,
         processes=args.processes,
         chosen=names_in(args.classes or ""),
         json_file=Path(args.json) if args.json else None,
@@ -94,15 +116,32 @@ def split(words: list[str]) -> tuple[list[str], list[str]]:
     return (words, []) if end is None else (words[:end], words[end:])
 
 
+def factors_in(text: str) -> list[float]:
+    """The numbers of a list with commas.
+
+    Raises:
+        UserError: something else stands in it.
+    """
+    from graphkd.errors import UserError
+
+    try:
+        return [float(word) for word in text.split(",")] if text else []
+    except ValueError as error:
+        raise UserError(f"--tune {text}: give numbers with commas, such as 0.5,1,2,4") from error
+
+
 def typed(args: argparse.Namespace, configs: list[str], overrides: list[str]) -> str:
     """The command as it could be typed again."""
     import shlex
 
     words = ["graphkd", "compare", *configs]
-    for option in ("data", "methods", "seeds", "out", "budget", "processes", "classes", "json"):
+    options = ("data", "methods", "seeds", "out", "budget", "processes", "tune", "classes", "json")
+    for option in options:
         value = getattr(args, option)
         if value is not None:
             words += [f"--{option}", str(value)]
-    if args.time_matched:
-        words.append("--time-matched")
+    for file in args.add:
+        words += ["--add", file]
+    for option in ("time_matched", "no_train"):
+        words += [f"--{option.replace('_', '-')}"] if getattr(args, option) else []
     return shlex.join([*words, *overrides])

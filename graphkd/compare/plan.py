@@ -1,5 +1,5 @@
-"""Which runs a comparison consists of: the methods' configs from yaml files, checked to differ in
-nothing but the method; nothing is trained here.
+"""Which runs a comparison consists of: the methods' configs, which differ in nothing but the
+method, and the folder of each run.
 """
 
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ import yaml
 from detectron2.config import CfgNode
 
 from graphkd.compare.parts import Part
-from graphkd.compare.rows import NOT_METHODS, PLAIN, PLAIN_LONGER
+from graphkd.compare.rows import NOT_METHODS, PLAIN, PLAIN_LONGER, TEACHER
 from graphkd.config import as_plain, find_config, load_cfg
 from graphkd.distill.losses.build import DEFAULT_WEIGHT
 from graphkd.distill.teacher import load_teacher_cfg, teacher_weights
 from graphkd.engine.run_dir import difference_of
 from graphkd.errors import UserError
 
-_LOSSES = "DISTILL.LOSSES"
-_MAY_DIFFER = (_LOSSES, "OUTPUT_DIR", "SEED")
+LOSSES = "DISTILL.LOSSES"
+_MAY_DIFFER = (LOSSES, "OUTPUT_DIR", "SEED")
 
 
 @dataclass(frozen=True)
@@ -46,31 +46,50 @@ class Contest:
         return self.cfg.SEED if self.cfg.SEED >= 0 else 1
 
     @cached_property
-    def teacher_weights(self) -> Path:
-        """Where the teacher's weights are, or will be once it is trained."""
-        return teacher_weights(self.cfg, load_teacher_cfg(self.cfg, source=self.source))
+    def teacher_weights(self) -> Path | None:
+        """Where the teacher's weights are, or will be once it is trained; None for no teacher."""
+        teacher = self.cfg.DISTILL.TEACHER
+        if teacher.CONFIG:
+            return teacher_weights(self.cfg, load_teacher_cfg(self.cfg, source=self.source))
+        return Path(teacher.ONNX) if teacher.ONNX else None
 
-    def part(self, name: str, seed: int, *, stretch: float = 1.0) -> Part:
+    def teacher_part(self) -> Part:
+        """The scoring of the teacher on the students' test set."""
+        cfg = load_teacher_cfg(self.cfg, source=self.source)
+        cfg.DATASETS.TEST = self.cfg.DATASETS.TEST
+        # The run says whether its teacher's file may be unpickled, here as in training.
+        cfg.TRUST_PICKLES = self.cfg.TRUST_PICKLES
+        cfg.OUTPUT_DIR = str(self.out / "teacher-scores")
+        cfg.freeze()
+        source = find_config(self.cfg.DISTILL.TEACHER.CONFIG, near=self.source)
+        return Part(TEACHER, cfg, source, teacher=self.teacher_weights)
+
+    def part(self, name: str, seed: int, *, stretch: float = 1.0, factor: float = 1.0) -> Part:
         """The run of a method, or of the plain student, at a seed.
 
         Args:
             name: a method, "plain" or "plain-same-time".
             seed: SEED of the run.
             stretch: factor of its schedule's length.
+            factor: of the weights of all its losses.
         """
-        folder = str(self.out / f"seed{seed}" / name)
+        times = "" if factor == 1 else f"@{factor:g}"
+        folder = str(self.out / f"seed{seed}" / f"{name}{times}")
         if name in (PLAIN, PLAIN_LONGER):
             cfg, weights = as_plain(self.cfg, folder), None
-            cfg.defrost()
         else:
-            cfg, weights = self.methods[name].clone(), self.teacher_weights
-            cfg.defrost()
+            cfg, weights = self.methods[name], self.teacher_weights
+        cfg = cfg.clone()
+        cfg.defrost()
+        cfg.OUTPUT_DIR, cfg.SEED = folder, seed
+        if cfg.DISTILL.TEACHER.CONFIG:
             cfg.DISTILL.TEACHER.WEIGHTS = str(weights)
-            cfg.OUTPUT_DIR = folder
-        cfg.SEED = seed
+        if factor != 1:
+            for loss in cfg.DISTILL.LOSSES.values():
+                loss.WEIGHT = factor * loss.get("WEIGHT", DEFAULT_WEIGHT)
         _stretch(cfg, stretch)
         cfg.freeze()
-        return Part(name, cfg, self.source, teacher=weights)
+        return Part(name, cfg, self.source, teacher=weights, factor=factor)
 
 
 def contest_of(
@@ -125,7 +144,7 @@ def _names(sources: list[Path], cfgs: list[CfgNode]) -> list[str]:
     for source, cfg in zip(sources, cfgs, strict=True):
         if not cfg.DISTILL.LOSSES:
             raise UserError(
-                f"{source}: {_LOSSES} is empty; the plain student takes part anyway, leave this out"
+                f"{source}: {LOSSES} is empty; the plain student takes part anyway, leave this out"
             )
         joined.append("+".join(cfg.DISTILL.LOSSES))
     return [
@@ -141,7 +160,7 @@ def _check_same(sources: list[Path], cfgs: list[CfgNode]) -> None:
             key, here, there = differs
             raise UserError(
                 f"{source}: {key} is {here}, but {there} in {sources[0]}; runs that are compared "
-                f"may differ in {_LOSSES} alone (set it for all: {key} VALUE)"
+                f"may differ in {LOSSES} alone (set it for all: {key} VALUE)"
             )
 
 
@@ -153,10 +172,10 @@ def _method_losses(name: str, *, near: Path) -> CfgNode:
         try:
             node = CfgNode.load_yaml_with_base(str(path))["DISTILL"]["LOSSES"]
         except (KeyError, TypeError, yaml.YAMLError) as error:
-            raise UserError(f"{path}: it sets no {_LOSSES}") from error
+            raise UserError(f"{path}: it sets no {LOSSES}") from error
         for key, options in node.items():
             if key in losses:
-                raise UserError(f"--methods {name}: {_LOSSES}.{key} comes twice")
+                raise UserError(f"--methods {name}: {LOSSES}.{key} comes twice")
             losses[key] = CfgNode(options, new_allowed=True)
     return losses
 
@@ -174,13 +193,13 @@ def _split(overrides: list[str]) -> tuple[list[str], list[str]]:
     shared: list[str] = []
     losses_only: list[str] = []
     for pair in zip(overrides[::2], overrides[1::2], strict=True):
-        (losses_only if pair[0].startswith(f"{_LOSSES}.") else shared).extend(pair)
+        (losses_only if pair[0].startswith(f"{LOSSES}.") else shared).extend(pair)
     return shared, losses_only
 
 
 def _override_losses(methods: dict[str, CfgNode], overrides: list[str]) -> None:
     for key, value in zip(overrides[::2], overrides[1::2], strict=True):
-        loss = key.removeprefix(f"{_LOSSES}.").split(".")[0]
+        loss = key.removeprefix(f"{LOSSES}.").split(".")[0]
         having = [cfg for cfg in methods.values() if loss in cfg.DISTILL.LOSSES]
         if not having:
             raise UserError(f"{key}: no method here has the loss {loss}")
@@ -203,3 +222,8 @@ def _stretch(cfg: CfgNode, factor: float) -> None:
     cfg.SOLVER.MAX_ITER = max(1, round(cfg.SOLVER.MAX_ITER * factor))
     steps = sorted({max(1, round(step * factor)) for step in cfg.SOLVER.STEPS})
     cfg.SOLVER.STEPS = tuple(step for step in steps if step != cfg.SOLVER.MAX_ITER)
+
+
+def data_of(cfg: CfgNode) -> str:
+    """One phrase about the data a run learns from and is scored on."""
+    return f"{', '.join(cfg.DATASETS.TRAIN)}, scored on {cfg.DATASETS.TEST[0]}"

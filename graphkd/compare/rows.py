@@ -4,7 +4,7 @@ student.
 A comparison's metrics are those of its task, the one that decides first.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -32,6 +32,11 @@ class Run:
         weights: path of the checkpoint.
         machine: kind of machine that trained it; "" if not known.
         date: the day of the training.
+        folder: where it is, relative to the comparison's folder; "" for one that is elsewhere.
+        factor: of the weights of its losses, found by the search.
+        added: the results file it was taken from; "" for one of this comparison.
+        config: dotted key -> value of its complete config; empty if not known.
+        made_from: digest of each file that it depends on, and the number format it computed in.
     """
 
     name: str
@@ -44,6 +49,11 @@ class Run:
     weights: str
     machine: str = ""
     date: str = ""
+    folder: str = ""
+    factor: float = 1.0
+    added: str = ""
+    config: dict[str, Any] = field(default_factory=dict, repr=False)
+    made_from: dict[str, str | None] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Run":
@@ -57,6 +67,11 @@ class Run:
         if "scores" not in known:
             known["scores"] = {name: values[name] for name in _FORMER_METRICS}
         return cls(**known)
+
+    @property
+    def title(self) -> str:
+        """Name and seed."""
+        return self.name if self.seed is None else f"{self.name}, seed {self.seed}"
 
     @property
     def seconds_per_step(self) -> float | None:
@@ -83,8 +98,10 @@ class Row:
         iterations: training steps a run.
         seconds: training time a run, mean.
         seconds_per_step: mean.
-        step_cost: duration of a step relative to the plain student's, over the seeds both have.
+        step_cost: duration of a step relative to the plain student's, over the seeds that both
+            have on one machine.
         per_class: class name -> mean of the first metric.
+        state: "added", "partly added", "not run", or "".
     """
 
     name: str
@@ -94,12 +111,18 @@ class Row:
     difference: Difference | None
     pairs: int
     share: float | None
-    parameters: int
+    parameters: int | None
     iterations: int | None
     seconds: float | None
     seconds_per_step: float | None
     step_cost: float | None
     per_class: dict[str, float | None] = field(default_factory=dict)
+    state: str = ""
+
+    @property
+    def title(self) -> str:
+        """The name as tables show it."""
+        return f"{self.name} ({self.state})" if self.state else self.name
 
     @property
     def score(self) -> Summary | None:
@@ -113,24 +136,33 @@ def compare_runs(
     *,
     chosen: Sequence[str] = (),
     against: str = PLAIN,
+    names: Sequence[str] = (),
 ) -> list[Row]:
-    """One row a model, in the order in which the models first appear.
+    """One row a model: those of `names` in their order, then others as they first appear.
 
     Args:
-        runs: finished runs, at most one for a name and seed. None: no rows.
+        runs: finished runs. Of several with one name and seed the first counts; the others are
+            only looked at for the cost of a step on their machine.
         metrics: the columns; the first decides.
         chosen: classes for the mean of `Row.chosen`; empty for none.
         against: whose values are subtracted and whose step is the unit of cost.
+        names: models that get a row in any case.
 
     Raises:
         UserError: a chosen class does not exist.
     """
-    by_name: dict[str, dict[int | None, Run]] = {}
+    runs = list(runs)
+    by_name: dict[str, dict[int | None, Run]] = {name: {} for name in names}
     for run in runs:
-        by_name.setdefault(run.name, {})[run.seed] = run
+        by_name.setdefault(run.name, {}).setdefault(run.seed, run)
     base = by_name.get(against, {})
     teacher = next(iter(by_name.get(TEACHER, {}).values()), None)
-    return [_row(name, found, base, teacher, metrics, chosen) for name, found in by_name.items()]
+    timed = {(run.machine, run.seed): run for run in runs if run.name == against}
+    rows = []
+    for name, found in by_name.items():
+        cost = _step_cost(found.values(), timed)
+        rows.append(_row(name, found, base, teacher, metrics, chosen, cost))
+    return rows
 
 
 def _row(
@@ -140,6 +172,7 @@ def _row(
     teacher: Run | None,
     metrics: Sequence[Metric],
     chosen: Sequence[str],
+    cost: float | None,
 ) -> Row:
     first = metrics[0]
     scored = [run for run in runs.values() if run.scores.get(first.name) is not None]
@@ -150,7 +183,9 @@ def _row(
         for run in scored
         if _pairs(run, base, first.name)
     ]
-    any_run = next(iter(runs.values()))
+    any_run = next(iter(runs.values()), None)
+    # Seconds of different machines have no mean.
+    timed = list(runs.values()) if len({run.machine for run in runs.values()}) == 1 else []
     return Row(
         name=name,
         seeds=[run.seed for run in scored],
@@ -161,15 +196,24 @@ def _row(
         share=share_of_teacher(
             own and own.mean, teacher and teacher.scores.get(first.name), metric=first
         ),
-        parameters=any_run.parameters,
-        iterations=any_run.iterations,
-        seconds=_mean(run.seconds for run in runs.values()),
-        seconds_per_step=_mean(run.seconds_per_step for run in runs.values()),
-        step_cost=_step_cost(runs, base),
+        parameters=any_run and any_run.parameters,
+        iterations=any_run and any_run.iterations,
+        seconds=_mean(run.seconds for run in timed),
+        seconds_per_step=_mean(run.seconds_per_step for run in timed),
+        step_cost=cost,
         per_class={
-            label: _mean(run.per_class.get(label) for run in scored) for label in any_run.per_class
+            label: _mean(run.per_class.get(label) for run in scored)
+            for label in (any_run.per_class if any_run else {})
         },
+        state=_state(runs.values()),
     )
+
+
+def _state(runs: Collection[Run]) -> str:
+    if not runs:
+        return "not run"
+    added = sum(bool(run.added) for run in runs)
+    return "" if not added else "added" if added == len(runs) else "partly added"
 
 
 def share_of_teacher(
@@ -217,11 +261,11 @@ def _pairs(run: Run, base: dict[int | None, Run], name: str) -> bool:
     return other is not None and other.name != run.name and other.scores.get(name) is not None
 
 
-def _step_cost(runs: dict[int | None, Run], base: dict[int | None, Run]) -> float | None:
+def _step_cost(runs: Iterable[Run], timed: Mapping[tuple[str, int | None], Run]) -> float | None:
     pairs = [
-        (run.seconds_per_step, base[seed].seconds_per_step)
-        for seed, run in runs.items()
-        if seed in base
+        (run.seconds_per_step, timed[run.machine, run.seed].seconds_per_step)
+        for run in runs
+        if (run.machine, run.seed) in timed
     ]
     pairs = [(one, other) for one, other in pairs if one is not None and other]
     if not pairs:

@@ -1,25 +1,26 @@
-"""Trains the runs of a comparison one after the other; which runs there are, what is kept of them
-and how the result looks is decided elsewhere.
-"""
+"""Trains what a comparison lacks: the teacher, plain students, and every method over all seeds."""
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from graphkd.compare.cost import PROBE_STEPS, relative_cost
-from graphkd.compare.parallel import train_parts
-from graphkd.compare.parts import Part, data_of
-from graphkd.compare.plan import Contest
-from graphkd.compare.results import Ledger
-from graphkd.compare.rows import PLAIN, PLAIN_LONGER, TEACHER, Run
-from graphkd.config import find_config
+from graphkd.compare.parts import Part, train_parts
+from graphkd.compare.plan import Contest, data_of
+from graphkd.compare.results import INPUTS, NUMBER_FORMAT, Added, Ledger, config_of
+from graphkd.compare.rows import PLAIN, PLAIN_LONGER, Run
+from graphkd.compare.search import PROBE_STEPS, Search, checked_factors, relative_cost
 from graphkd.data.catalog import register_all
-from graphkd.distill.teacher import load_teacher_cfg
 from graphkd.engine import run
 from graphkd.engine.build import build_models, build_trained, check_pair
 from graphkd.engine.jobs import train_teacher
-from graphkd.engine.run_dir import RunDir, RunResult
+from graphkd.engine.run_dir import (
+    RunDir,
+    RunResult,
+    inputs_of,
+    number_format,
+    validation_digest,
+)
 from graphkd.engine.solver import check_settings
 from graphkd.engine.trainer import DivergedError
 from graphkd.errors import UserError
@@ -36,6 +37,9 @@ def compare(
     seeds: int,
     budget: str = "steps",
     time_matched: bool = False,
+    tune: Sequence[float] = (),
+    add: Sequence[Path] = (),
+    trains: bool = True,
     processes: int = 1,
     chosen: Sequence[str] = (),
     json_file: Path | None = None,
@@ -55,8 +59,12 @@ def compare(
             step measured before.
         time_matched: also train a plain student as long as the first method takes, by the cost of a
             step measured in turns.
+        tune: factors of the loss weights that every method is tried with at the first seed; the one
+            that is best on DATASETS.VAL is used for all seeds. Empty: the weights as configured.
+        add: results files of other comparisons, whose fitting runs are taken in.
+        trains: False makes the table of what there is.
         processes: how many runs are trained at a time, each with a GPU or a share of the cores.
-        chosen: classes for a mean AP of their own.
+        chosen: classes for a mean of their own.
         json_file: second place for the numbers.
         command: what was typed, for the record.
         say: receives one line before each run and one after it.
@@ -65,15 +73,13 @@ def compare(
         UserError: whatever does not fit, before the first student is trained where that can be
             seen. A run that diverges is noted, and the others go on.
     """
-    if seeds < 1:
-        raise UserError(f"--seeds is {seeds}; it must be 1 or more")
-    if processes < 1:
-        raise UserError(f"--processes is {processes}; it must be 1 or more")
-    if budget == "time" and time_matched:
-        raise UserError("--time-matched adds nothing to --budget time; leave one of them out")
+    _check_options(seeds, budget, time_matched, add, processes)
+    factors = checked_factors(tune)
     register_all()
-    check_settings(contest.cfg)
-    classes = task_of(contest.cfg).classes(contest.cfg, source=contest.source)
+    if trains:
+        check_settings(contest.cfg)
+    task = task_of(contest.cfg)
+    classes = task.classes(contest.cfg, source=contest.source)
     if unknown := [name for name in chosen if name not in classes]:
         raise UserError(f"no class {', '.join(unknown)}; the data has {', '.join(classes)}")
     order = range(contest.first_seed, contest.first_seed + seeds)
@@ -83,125 +89,300 @@ def compare(
         "data": data_of(contest.cfg),
         "budget": _budget_text(contest, budget),
     }
-    ledger = Ledger(contest, task_of(contest.cfg).columns, about, tuple(chosen), json_file)
+    search = _new_search(contest, factors) if factors else None
+    ledger = Ledger(contest, task, about, tuple(chosen), json_file, search)
     with held(contest.out):
-        _run_all(ledger, classes, order, budget, time_matched, processes, say)
+        added = Added(contest, order, _made_from(contest, order, trains=trains), search)
+        for path in add:
+            added.take(Path(path))
+        ledger.notes += added.notes
+        for text in added.notes:
+            say(text)
+        comparison = _Comparison(ledger, order, added, trains, processes, say)
+        comparison.run(classes, budget=budget, time_matched=time_matched)
     return ledger
 
 
-def _run_all(
-    ledger: Ledger,
-    classes: tuple[str, ...],
-    order: Sequence[int],
-    budget: str,
-    time_matched: bool,
-    processes: int,
-    say: Callable[[str], None],
+def _check_options(
+    seeds: int, budget: str, time_matched: bool, add: Sequence[Path], processes: int
 ) -> None:
-    contest = ledger.contest
-    if processes > 1:
-        ledger.notes.append(f"{processes} runs were trained at a time; their seconds show it.")
-    say(f"teacher: {contest.teacher_weights}")
-    _add_teacher(ledger, classes)
-    stretches = dict.fromkeys((PLAIN, *contest.methods), 1.0)
-    if budget == "time":
-        stretches = _probe_all(ledger, say)
-    jobs = [(seed, name) for seed in order for name in stretches]
-    parts = [contest.part(name, seed, stretch=stretches[name]) for seed, name in jobs]
-    _train_all(ledger, parts, say, processes=processes)
-    first = next(iter(contest.methods))
-    if time_matched and any(found.name == first for found in ledger.runs):
-        cost = _cost(ledger, first, say, title=PLAIN_LONGER)
-        parts = [contest.part(PLAIN_LONGER, seed, stretch=cost) for seed in order if cost]
-        _train_all(ledger, parts, say, processes=processes)
-    elif time_matched:
-        ledger.failed[PLAIN_LONGER] = f"no run of {first} has ended"
-    ledger.write()
+    if seeds < 1:
+        raise UserError(f"--seeds is {seeds}; it must be 1 or more")
+    if processes < 1:
+        raise UserError(f"--processes is {processes}; it must be 1 or more")
+    if budget == "time" and time_matched:
+        raise UserError("--time-matched adds nothing to --budget time; leave one of them out")
+    if budget == "time" and add:
+        raise UserError(
+            "--add takes runs of an equal number of steps, since times of two machines cannot be "
+            "compared; leave --budget time out"
+        )
 
 
-def _train_all(
-    ledger: Ledger, parts: list[Part], say: Callable[[str], None], *, processes: int
-) -> None:
-    """Reads the finished parts back, so that the files never hold less than before; trains the
-    others.
+def _new_search(contest: Contest, factors: list[float]) -> Search:
+    if not contest.cfg.DATASETS.VAL:
+        raise UserError(
+            f"{contest.source}: --tune chooses weights on validation pages, but DATASETS.VAL is "
+            "empty; name a data set other than the test set"
+        )
+    name, digest = contest.cfg.DATASETS.VAL[0], validation_digest(contest.cfg)
+    return Search(factors, name, digest, contest.first_seed)
+
+
+def _made_from(contest: Contest, order: Sequence[int], *, trains: bool) -> dict[str, str | None]:
+    """Digests of the files that the runs are made from, and their number format, where known."""
+    cfg, teacher = contest.cfg, contest.teacher_weights
+    found = inputs_of(cfg, teacher=teacher if teacher and teacher.is_file() else None)
+    places = [
+        contest.part(name, seed).place for seed in order for name in (PLAIN, *contest.methods)
+    ]
+    formats = [place.about().get(NUMBER_FORMAT) for place in places if place.finished]
+    default = number_format(cfg) if trains else None
+    return {**found, NUMBER_FORMAT: next(filter(None, formats), default)}
+
+
+@dataclass
+class _Comparison:
+    """One comparison at work.
+
+    Attributes:
+        ledger: what is finished.
+        seeds: of the runs.
+        added: runs from other files.
+        trains: whether missing runs are trained.
+        processes: at a time.
+        say: receives lines for the user.
     """
-    for part in parts:
-        part.claim()
-    done = [part for part in parts if part.finished]
-    todo = [part for part in parts if not part.finished]
-    for part in done:
-        say(f"{part.title}: finished before")
-        ledger.add(_run_of(part, part.place.result()), part.folder / "metrics.json")
-    ledger.write()
-    _check_methods(todo)
-    for number, (part, failure) in enumerate(train_parts(todo, processes=processes), start=1):
-        place = f"[{number}/{len(todo)}] "
-        if failure is not None:
-            _note_failure(ledger, part.title, failure, say, place)
-        else:
-            found = _run_of(part, part.place.result())
-            ledger.add(found, part.folder / "metrics.json")
-            first = ledger.metrics[0]
-            known = f"{first.name} {first.text(found.scores.get(first.name))}"
-            say(f"{place}{part.title}: {known}, {found.seconds:.0f} s of training")
+
+    ledger: Ledger
+    seeds: Sequence[int]
+    added: Added
+    trains: bool
+    processes: int
+    say: Callable[[str], None]
+
+    @property
+    def contest(self) -> Contest:
+        return self.ledger.contest
+
+    def run(self, classes: tuple[str, ...], *, budget: str, time_matched: bool) -> None:
+        ledger, contest = self.ledger, self.contest
+        if self.processes > 1:
+            ledger.notes.append(
+                f"{self.processes} runs were trained at a time; their seconds show it."
+            )
+        self._teacher(classes)
+        stretches = dict.fromkeys((PLAIN, *contest.methods), 1.0)
+        if budget == "time":
+            stretches = self._probe_all()
+        factors = self._factors(stretches)
+        parts = [
+            contest.part(name, seed, stretch=stretches[name], factor=factors[name])
+            for seed in self.seeds
+            for name in stretches
+            if name in factors
+        ]
+        missing = self._read(parts)
+        self._take_added()
+        self._train(missing)
+        first = next(iter(contest.methods))
+        if time_matched and any(found.name == first for found in ledger.runs):
+            cost = self._cost(first, PLAIN_LONGER)
+            parts = [contest.part(PLAIN_LONGER, s, stretch=cost) for s in self.seeds if cost]
+            self._train(self._read(parts))
+        elif time_matched:
+            ledger.fail(PLAIN_LONGER, PLAIN_LONGER, f"no run of {first} has ended")
         ledger.write()
 
+    def _teacher(self, classes: tuple[str, ...]) -> None:
+        """Trains the teacher if it is needed and has no weights; scores it on the test set."""
+        contest, weights = self.contest, self.contest.teacher_weights
+        if weights is None or not contest.cfg.DISTILL.TEACHER.CONFIG:
+            return
+        self.say(f"teacher: {weights}")
+        wanted = [(name, seed) for name in contest.methods for seed in self.seeds]
+        needed = self.trains and any(self.added.run(*each) is None for each in wanted)
+        if needed and not weights.is_file():
+            if self.added.made_from.get("teacher"):
+                raise UserError(
+                    f"the added runs learnt from a teacher that is not here; copy its weights to "
+                    f"{weights}, or set DISTILL.TEACHER.WEIGHTS to where they are"
+                )
+            for method in contest.methods.values():
+                check_pair(method, source=contest.source)
+            train_teacher(contest.cfg, source=contest.source)
+        part = contest.teacher_part()
+        own = task_of(part.cfg).classes(part.cfg, source=part.source)
+        if own != classes:
+            self.ledger.notes.append(
+                f"The teacher knows other classes ({', '.join(own)}), so its scores are not "
+                "comparable."
+            )
+        elif self.trains and weights.is_file():
+            _score(part, weights, classes)
+        if own == classes and part.kept:
+            found = replace(self._run_of(part), seed=None, **_training(weights.parent))
+            self.ledger.add(found, weights.parent / "metrics.json")
 
-def _run_of(part: Part, done: RunResult) -> Run:
-    record = part.place.about()
-    return Run(
-        name=part.name,
-        seed=part.cfg.SEED,
-        scores={metric.name: done.scores.get(metric.name) for metric in task_of(part.cfg).metrics},
-        per_class=done.scores.get("per_class") or {},
-        parameters=done.parameters,
-        iterations=part.cfg.SOLVER.MAX_ITER,
-        seconds=done.seconds,
-        weights=str(done.weights),
-        machine=record.get("machine", ""),
-        date=record.get("date", ""),
-    )
+    def _probe_all(self) -> dict[str, float]:
+        """How much shorter each method's schedule must be to last as long as the plain student's.
 
+        A method that diverges here is noted as failed and left out.
+        """
+        costs = {name: self._cost(name, name) for name in self.contest.methods}
+        return {PLAIN: 1.0, **{name: 1 / cost for name, cost in costs.items() if cost is not None}}
 
-def _add_teacher(ledger: Ledger, classes: tuple[str, ...]) -> None:
-    """Trains the teacher if it has no weights and scores it on the students' test set."""
-    contest = ledger.contest
-    if not contest.teacher_weights.is_file():
-        for method in contest.methods.values():
-            check_pair(method, source=contest.source)
-    train_teacher(contest.cfg, source=contest.source)
-    weights = contest.teacher_weights
-    cfg = load_teacher_cfg(contest.cfg, source=contest.source)
-    source = find_config(contest.cfg.DISTILL.TEACHER.CONFIG, near=contest.source)
-    own = task_of(cfg).classes(cfg, source=source)
-    if own != classes:
-        ledger.notes.append(
-            f"The teacher knows other classes ({', '.join(own)}), so its AP is not comparable."
+    def _cost(self, name: str, title: str) -> float | None:
+        """Duration of a step of `name` relative to the plain student's.
+
+        None where it breaks off, which is noted for `title`, the model that needs it.
+        """
+        self.say(f"{name}: measuring the cost of a step ({PROBE_STEPS} of it and of the plain one)")
+        try:
+            return relative_cost(self.contest, name)
+        except DivergedError as error:
+            self._fail(title, title, str(error))
+        except UserError:
+            raise
+        except Exception as error:
+            logger.exception("the cost of %s could not be measured", name)
+            self._fail(title, title, f"{type(error).__name__}: {error}")
+        return None
+
+    def _factors(self, stretches: dict[str, float]) -> dict[str, float]:
+        """The factor of each model's loss weights; a method whose search failed is left out."""
+        search = self.ledger.search
+        if search is None:
+            return dict.fromkeys(stretches, 1.0)
+        if search.data in self.contest.cfg.DATASETS.TEST:
+            self.ledger.notes.append("Weights were chosen on the test pages: do not trust gains.")
+        names = [name for name in stretches if name != PLAIN and name not in search.chosen]
+        self._search(
+            [
+                self.contest.part(name, search.seed, stretch=stretches[name], factor=factor)
+                for name in names
+                for factor in search.factors
+            ]
         )
-        return
-    cfg.DATASETS.TEST = contest.cfg.DATASETS.TEST
-    # The run says whether its teacher's file may be unpickled, here as in training.
-    cfg.TRUST_PICKLES = contest.cfg.TRUST_PICKLES
-    cfg.OUTPUT_DIR = str(contest.out / "teacher-scores")
-    cfg.freeze()
-    source = find_config(contest.cfg.DISTILL.TEACHER.CONFIG, near=contest.source)
-    part = Part(TEACHER, cfg, source, teacher=weights)
-    done = _score_part(part, weights, classes)
-    found = replace(_run_of(part, done), seed=None, **_training(weights.parent))
-    ledger.add(found, weights.parent / "metrics.json")
+        for name in names:
+            complete = len(search.scores.get(name, {})) == len(search.factors)
+            if complete and search.choose(name, self.ledger.metrics[0]) is None:
+                reasons = search.stopped.get(name, {"": "nothing could be measured"})
+                reason = f"no factor gives a score: {next(iter(reasons.values()))}"
+                self._fail(name, f"{name}, search for its weights", reason)
+        self.ledger.write()
+        return {PLAIN: 1.0, **search.chosen}
+
+    def _search(self, parts: list[Part]) -> None:
+        """Trains the runs of the search that are missing, and notes all validation scores."""
+        search, metric = self.ledger.search, self.ledger.metrics[0]
+        parts = [replace(part, tested=False) for part in parts]
+        missing = [part for part in parts if not self._is_there(part)]
+        for part in parts:
+            if part not in missing:
+                search.take(part, metric)
+        for part, failure, place in self._trained(missing):
+            if failure is None:
+                score = search.take(part, metric)
+                text = f"{metric.name} {metric.text(score)} on {search.data}"
+                self.say(f"{place}{part.title}: {text}")
+            else:
+                self._fail(part.name, part.title, failure, place)
+            self.ledger.write()
+
+    def _read(self, parts: list[Part]) -> list[Part]:
+        """Reads the finished parts, so that the files never hold less than before; the others."""
+        missing = []
+        for part in parts:
+            if self._is_there(part):
+                self.say(f"{part.title}: finished before")
+                self._add(part)
+            elif self.added.run(part.name, part.cfg.SEED) is None:
+                missing.append(part)
+        self.ledger.write()
+        return missing
+
+    def _is_there(self, part: Part) -> bool:
+        """Whether a part is finished; another run in the folder of one to be trained makes room."""
+        if self.trains and self.added.run(part.name, part.cfg.SEED) is None:
+            part.claim()
+        return part.kept
+
+    def _take_added(self) -> None:
+        """Takes in the added runs, except those that are here, too.
+
+        Plain ones are kept in any case: a step's cost is measured against the same machine's.
+        """
+        here = {(found.name, found.seed) for found in self.ledger.runs}
+        for found in self.added.runs:
+            if found.name == PLAIN or (found.name, found.seed) not in here:
+                self.say(f"{found.title}: added from {found.added}")
+                self.ledger.add(found)
+        self.ledger.write()
+
+    def _train(self, parts: list[Part]) -> None:
+        metric = self.ledger.metrics[0]
+        for part, failure, place in self._trained(parts):
+            if failure is None:
+                found = self._add(part)
+                known = f"{metric.name} {metric.text(found.scores.get(metric.name))}"
+                self.say(f"{place}{part.title}: {known}, {found.seconds:.0f} s of training")
+            else:
+                self._fail(part.name, part.title, failure, place)
+            self.ledger.write()
+
+    def _trained(self, parts: list[Part]) -> Iterator[tuple[Part, str | None, str]]:
+        """Parts as they come to their end, why they failed, and their place in the order."""
+        if not self.trains:
+            return
+        # Every method is built once, so that a wrong option shows before hours of training.
+        for part in {part.name: part for part in parts if part.cfg.DISTILL.LOSSES}.values():
+            run.prepare(part.cfg)
+            build_models(part.cfg, source=part.source)
+        ended = train_parts(parts, processes=self.processes)
+        for number, (part, failure) in enumerate(ended, start=1):
+            yield part, failure, f"[{number}/{len(parts)}] "
+
+    def _add(self, part: Part) -> Run:
+        found = self._run_of(part)
+        self.ledger.add(found, part.folder / "metrics.json")
+        return found
+
+    def _run_of(self, part: Part) -> Run:
+        done, about = part.place.result(), part.place.about()
+        inputs = [key for key in about if key in INPUTS or key.startswith("data ")]
+        return Run(
+            name=part.name,
+            seed=part.cfg.SEED,
+            scores={metric.name: done.scores.get(metric.name) for metric in self.ledger.metrics},
+            per_class=done.scores.get("per_class") or {},
+            parameters=done.parameters,
+            iterations=part.cfg.SOLVER.MAX_ITER,
+            seconds=done.seconds,
+            weights=str(done.weights),
+            machine=about.get("machine", ""),
+            date=about.get("date", ""),
+            folder=part.folder.relative_to(self.contest.out).as_posix(),
+            factor=part.factor,
+            config=config_of(part.cfg),
+            made_from={key: about[key] for key in inputs},
+        )
+
+    def _fail(self, name: str, title: str, reason: str, place: str = "") -> None:
+        self.ledger.fail(name, title, reason)
+        self.say(f"{place}{title}: stopped, {self.ledger.failed[title]}")
 
 
-def _score_part(part: Part, weights: Path, classes: tuple[str, ...]) -> RunResult:
+def _score(part: Part, weights: Path, classes: tuple[str, ...]) -> None:
+    """Scores the teacher on the students' test set, once."""
     part.claim()
     if part.finished:
-        return part.place.result()
+        return
     with part.place.taken(part.cfg, source=part.source, resume=True, teacher=part.teacher):
         run.prepare(part.cfg)
         model, calibration = build_trained(part.cfg, weights, classes=classes)
         scores = run.test(part.cfg, model, calibration=calibration)
-        done = RunResult(weights, scores, 0.0, parameters(model))
-        part.place.write_result(done)
-    return done
+        part.place.write_result(RunResult(weights, scores, 0.0, parameters(model)))
 
 
 def _training(folder: Path) -> dict:
@@ -211,51 +392,6 @@ def _training(folder: Path) -> dict:
     if written is None or not place.finished:
         return {"seconds": None, "iterations": None}
     return {"seconds": place.result().seconds, "iterations": written["SOLVER"]["MAX_ITER"]}
-
-
-def _check_methods(parts: list[Part]) -> None:
-    """Builds every method once, so that a wrong option shows before hours of training."""
-    methods = {part.name: part for part in parts if part.teacher}
-    for part in methods.values():
-        run.prepare(part.cfg)
-        build_models(part.cfg, source=part.source)
-
-
-def _probe_all(ledger: Ledger, say: Callable[[str], None]) -> dict[str, float]:
-    """How much shorter each method's schedule must be to last as long as the plain student's.
-
-    A method that diverges here is noted as failed and left out.
-    """
-    costs = {name: _cost(ledger, name, say, title=name) for name in ledger.contest.methods}
-    measured = {name: 1 / cost for name, cost in costs.items() if cost is not None}
-    return {PLAIN: 1.0, **measured}
-
-
-def _cost(ledger: Ledger, name: str, say: Callable[[str], None], *, title: str) -> float | None:
-    """Duration of a step of `name` relative to the plain student's.
-
-    None where it breaks off, which is noted for `title`, the run that needs it.
-    """
-    say(f"{name}: measuring the cost of a step ({PROBE_STEPS} of it and of the plain student)")
-    reason = None
-    try:
-        return relative_cost(ledger.contest, name)
-    except DivergedError as error:
-        reason = str(error)
-    except UserError:
-        raise
-    except Exception as error:
-        logger.exception("the cost of %s could not be measured", name)
-        reason = f"{type(error).__name__}: {error}"
-    _note_failure(ledger, title, reason, say)
-    return None
-
-
-def _note_failure(
-    ledger: Ledger, title: str, reason: str, say: Callable[[str], None], place: str = ""
-) -> None:
-    ledger.failed[title] = " ".join(reason.split())
-    say(f"{place}{title}: stopped, {ledger.failed[title]}")
 
 
 def _budget_text(contest: Contest, budget: str) -> str:

@@ -62,8 +62,13 @@ def prepare(cfg: CfgNode) -> None:
 
 
 def train(
-    cfg: CfgNode, *, source: Path, resume: bool = False, title: str | None = None
-) -> RunResult:
+    cfg: CfgNode,
+    *,
+    source: Path,
+    resume: bool = False,
+    title: str | None = None,
+    tested: bool = True,
+) -> RunResult | None:
     """Trains the model of `cfg`, with a teacher where DISTILL.LOSSES is not empty, and evaluates
     it.
 
@@ -74,6 +79,10 @@ def train(
         source: the yaml it came from, for messages.
         resume: go on from the newest checkpoint of OUTPUT_DIR.
         title: of the progress bar; the folder's name by default.
+        tested: False trains to the end and leaves the evaluation to a later call that resumes.
+
+    Returns:
+        The result; None for a run that is not evaluated.
 
     Raises:
         UserError: whatever does not fit before the first step, or a diverged loss.
@@ -92,16 +101,25 @@ def train(
     with place.taken(cfg, source=source, resume=resume, teacher=teacher):
         if resume and place.finished:
             return place.result()
-        return _train(cfg, classes, source=source, resume=resume, title=title or place.folder.name)
+        title = title or place.folder.name
+        return _train(cfg, classes, source=source, resume=resume, title=title, tested=tested)
 
 
 def _train(
-    cfg: CfgNode, classes: tuple[str, ...], *, source: Path, resume: bool, title: str
-) -> RunResult:
+    cfg: CfgNode,
+    classes: tuple[str, ...],
+    *,
+    source: Path,
+    resume: bool,
+    title: str,
+    tested: bool,
+) -> RunResult | None:
     prepare(cfg)
     student, model = build_models(cfg, source=source)
     training = build_trainer(cfg, student, model, classes=classes, resume=resume, title=title)
     training.trainer.train(training.trainer.start_iter, cfg.SOLVER.MAX_ITER)
+    if not tested:
+        return None
     place = RunDir(cfg.OUTPUT_DIR)
     # Only the main process writes the file, so it alone may be sure that the file is there.
     own = stored_calibration(place.weights) if comm.is_main_process() else {}

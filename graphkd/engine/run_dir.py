@@ -35,7 +35,7 @@ _ANEW = "train without --resume or with another OUTPUT_DIR"
 THEN = "; then "
 # Keys that do not change what comes out of a run: where it is, how fast it is, what is noted on the
 # way. The teacher's weights are compared by their content instead of their path.
-_PLACES = (
+PLACES = (
     "OUTPUT_DIR",
     "MODEL.DEVICE",
     "DATALOADER.NUM_WORKERS",
@@ -213,6 +213,7 @@ class RunDir:
         write_text(self.folder / CONFIG, cfg.dump())
         # A file that is gone by now is still the one that the run began with.
         known = {name: digest or before.get(name) for name, digest in inputs.items()}
+        known["validation"] = validation_digest(cfg)
         write_json(self.folder / ABOUT, {"source": str(source), **today, **known})
         (self.folder / _OLD_RECORD).unlink(missing_ok=True)
 
@@ -250,6 +251,11 @@ def inputs_of(cfg: CfgNode, *, teacher: Path | None) -> dict[str, str | None]:
     return {name: _digest(path) for name, path in files.items()}
 
 
+def validation_digest(cfg: CfgNode) -> str | None:
+    """SHA-256 of the annotations that curves are measured on; no run depends on them."""
+    return _digest(source_json(cfg.DATASETS.VAL[0])) if cfg.DATASETS.VAL else None
+
+
 def changed_input(written: _Inputs, now: _Inputs) -> str | None:
     """A clause about the first file that was another when `written` was; None if all agree.
 
@@ -272,8 +278,8 @@ def changed_key(written: Mapping, cfg: CfgNode) -> tuple[str, Any, Any] | None:
         As `difference_of`, the written value first.
     """
     drop_removed(written)
-    complete = _filled(written, yaml.safe_load(get_cfg(cfg.TASK).dump()))
-    return difference_of(complete, yaml.safe_load(cfg.dump()), ignore=_PLACES)
+    complete = {**flat(get_cfg(cfg.TASK)), **flat(written)}
+    return difference_of(complete, flat(cfg), ignore=PLACES)
 
 
 def difference_of(
@@ -282,14 +288,14 @@ def difference_of(
     """The first key, in alphabetical order, that two configs do not share.
 
     Args:
-        one: a config, or the dict of its yaml.
+        one: a config, the dict of its yaml, or either by dotted keys.
         other: the second one.
         ignore: dotted keys that may differ, with everything below them.
 
     Returns:
         (dotted key, value in `one`, value in `other`), None for a missing value; None if all agree.
     """
-    first, second = dict(_leaves(one)), dict(_leaves(other))
+    first, second = flat(one), flat(other)
     for key in sorted({*first, *second}):
         if any(key == free or key.startswith(f"{free}.") for free in ignore):
             continue
@@ -298,20 +304,17 @@ def difference_of(
     return None
 
 
-def _filled(node: Mapping, defaults: Mapping) -> dict:
-    found = {**defaults, **node}
-    for key, value in defaults.items():
-        if isinstance(value, Mapping) and isinstance(node.get(key), Mapping):
-            found[key] = _filled(node[key], value)
-    return found
-
-
-def _leaves(node: Mapping, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(node: Mapping) -> dict[str, Any]:
+    """Dotted key -> value of a config, or of the dict of its yaml; empty nodes have no key."""
+    if isinstance(node, CfgNode):
+        node = yaml.safe_load(node.dump())  # tuples become lists, as in a yaml that was read
+    found: dict[str, Any] = {}
     for key, value in node.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
+        if isinstance(value, Mapping):
+            found.update((f"{key}.{below}", each) for below, each in flat(value).items())
         else:
-            yield f"{prefix}{key}", list(value) if isinstance(value, tuple) else value
+            found[key] = value
+    return found
 
 
 def _digest(path: Path | str | None) -> str | None:

@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from graphkd.compare.rows import NOT_METHODS, PLAIN, TEACHER, Row, Run, compare_runs
 from graphkd.errors import UserError
@@ -22,9 +23,9 @@ from graphkd.report.curves import (
     read_curves,
     score_series,
 )
-from graphkd.report.page import Report, Section, Table, bars, class_table, write_report
+from graphkd.report.page import Report, Section, Table, bars, class_table, fill, write_report
 from graphkd.report.stored import Options, is_run, read_json, read_run
-from graphkd.report.tables import cells, headings, reading_notes, sentences
+from graphkd.report.tables import cells, headings, reading_notes, sentences, weight_search
 from graphkd.tasks.base import DEFAULT, Metric, task_named
 
 COMPARISON = "compare.json"
@@ -51,12 +52,13 @@ def report_comparison(folder: Path, out: Path, options: Options, *, say: _Say) -
         if "metrics" in values:
             metrics = tuple(Metric(**each) for each in values["metrics"])
         about, notes = dict(values["about"]), list(values["notes"])
+        names = [row["name"] for row in values["rows"]]
     except (KeyError, TypeError) as error:
         raise UserError(
             f"{folder / COMPARISON}: not a comparison's numbers ({error}); run it again"
         ) from error
     chosen = _chosen(about.get("command", ""))
-    rows = compare_runs(runs, metrics, chosen=chosen)
+    rows = compare_runs(runs, metrics, chosen=chosen, names=names)
     sections, missing = _best_sections(folder, rows, runs, metrics[0], options, say)
     write_compare_report(
         out,
@@ -66,6 +68,7 @@ def report_comparison(folder: Path, out: Path, options: Options, *, say: _Say) -
         curves={row.name: _mean_log(folder, row.name, runs, metrics[0]) for row in rows},
         about=about,
         notes=[*notes, *missing],
+        tuning=values.get("tuning"),
         sections=sections,
     )
     return missing
@@ -80,6 +83,7 @@ def write_compare_report(
     curves: Mapping[str, Log],
     about: Mapping[str, str],
     notes: Sequence[str],
+    tuning: Mapping[str, Any] | None = None,
     sections: Sequence[Section] = (),
 ) -> None:
     """Writes the comparison as one HTML page, atomically.
@@ -92,6 +96,7 @@ def write_compare_report(
         curves: name -> log of the model, as `mean_curve` gives it.
         about: how the numbers were made.
         notes: further sentences for the reader.
+        tuning: the search for the best weights; None without one.
         sections: of the task.
     """
     first = metrics[0]
@@ -113,10 +118,17 @@ def write_compare_report(
         charts_note=_MEANS,
         classes=class_table(columns, first),
         classes_title=f"{first.name} by class",
-        sections=sections,
+        sections=[*([_search_section(tuning, first)] if tuning else []), *sections],
         about=about,
     )
     write_report(path, page)
+
+
+def _search_section(tuning: Mapping[str, Any], metric: Metric) -> Section:
+    names, rows, text = weight_search(tuning, metric)
+    table = Table(names, [[(cell, None) for cell in row] for row in rows])
+    body = fill("items.html.j2", text=text, table=table)
+    return Section("weights", "Search for the loss weights", body)
 
 
 def mean_curve(logs: Sequence[Log], metric: Metric) -> Log:
@@ -206,9 +218,15 @@ def _mean_log(folder: Path, name: str, runs: Sequence[Run], metric: Metric) -> L
 
 def _folders(folder: Path, name: str, runs: Sequence[Run]) -> list[Path]:
     """Folders of a model's runs; the teacher's is where its weights are."""
+    own = [run for run in runs if run.name == name and not run.added]
     if name == TEACHER:
-        return [Path(run.weights).parent for run in runs if run.name == TEACHER]
-    return [folder / f"seed{run.seed}" / name for run in runs if run.name == name]
+        return [Path(run.weights).parent for run in own]
+    return [folder / _place(run) for run in own]
+
+
+def _place(run: Run) -> str:
+    # Earlier versions did not write the folder.
+    return run.folder or f"seed{run.seed}/{run.name}"
 
 
 def _best_sections(
@@ -222,18 +240,20 @@ def _best_sections(
     """What the task shows of the best method beside the plain student, at the first seed that both
     have.
     """
+    own = {(run.name, run.seed): folder / _place(run) for run in runs if not run.added}
+    here = {name for name, _ in own}
     methods = {
-        row.name: row.score.mean for row in rows if row.name not in NOT_METHODS and row.score
+        row.name: row.score.mean
+        for row in rows
+        if row.name in here and row.name not in NOT_METHODS and row.score
     }
     if not methods:
-        return [], ["No method has finished, so no page is shown."]
+        return [], ["No method has finished here, so no page is shown."]
     best = metric.best(methods)
-    seeds = [{run.seed for run in runs if run.name == name} for name in (best, PLAIN)]
+    seeds = [{seed for name, seed in own if name == each} for each in (best, PLAIN)]
     shared = sorted(seeds[0] & seeds[1])
     seed = shared[0] if shared else min(seeds[0])
-    places = {
-        name: folder / f"seed{seed}" / name for name in ((PLAIN, best) if shared else (best,))
-    }
+    places = {name: own[name, seed] for name in ((PLAIN, best) if shared else (best,))}
     if gone := [place for place in places.values() if not is_run(place)]:
         return [], [f"No page is shown: {gone[0]} is not there any more."]
     if is_run(folder / "teacher-scores"):

@@ -125,14 +125,14 @@ def cells(row: Row, metrics: Sequence[Metric], chosen: Sequence[str] = ()) -> li
     means = [(metric, row.values.get(metric.name)) for metric in others]
     share = DASH if row.share is None else f"{row.share:.0f}"
     return [
-        row.name,
+        row.title,
         first.text(row.score and row.score.mean) + spread,
         str(row.score.n if row.score else 0),
         *(metric.text(summary and summary.mean) for metric, summary in means),
         *([first.text(row.chosen)] if chosen else []),
         difference_text(row, first),
         *([share] if first.higher_is_better else []),
-        f"{row.parameters / 1e6:.2f}",
+        DASH if row.parameters is None else f"{row.parameters / 1e6:.2f}",
         DASH if row.iterations is None else str(row.iterations),
         DASH if row.seconds_per_step is None else f"{row.seconds_per_step:.3g}",
         DASH if row.step_cost is None else f"{row.step_cost:.2f}",
@@ -227,6 +227,33 @@ def _how_to_read(metric: Metric) -> str:
     )
 
 
+def weight_search(
+    tuning: Mapping[str, Any], metric: Metric
+) -> tuple[list[str], list[list[str]], str]:
+    """The search for the best loss weights as a table.
+
+    Args:
+        tuning: what compare.json says of it.
+        metric: the one that decides.
+
+    Returns:
+        The headings, the rows (a method each) and a text that says how to read them.
+    """
+    factors = [f"{factor:g}" for factor in tuning["factors"]]
+    rows = []
+    for name, scores in tuning["scores"].items():
+        best, stopped = tuning["chosen"].get(name), tuning["stopped"].get(name, {})
+        texts = ["diverged" if f in stopped else metric.text(scores.get(f)) for f in factors]
+        marks = [" (chosen)" if best == factor else "" for factor in tuning["factors"]]
+        rows.append([name, *map("".join, zip(texts, marks, strict=True))])
+    text = (
+        f"{metric.name} on the validation set {tuning['data']} at the end of a training at seed "
+        f"{tuning['seed']}, with all loss weights of a method times each factor. The chosen factor "
+        "is used for all seeds; the test set played no part in it."
+    )
+    return ["Method", *(f"weights x {factor}" for factor in factors)], rows, text
+
+
 def markdown(
     *,
     rows: Sequence[Row],
@@ -234,6 +261,7 @@ def markdown(
     chosen: Sequence[str],
     about: Mapping[str, str],
     notes: Sequence[str],
+    tuning: Mapping[str, Any] | None = None,
 ) -> str:
     """The comparison as a Markdown document.
 
@@ -243,6 +271,7 @@ def markdown(
         chosen: classes of the extra column.
         about: how the numbers were made.
         notes: further sentences for the reader.
+        tuning: the search for the best weights; None without one.
     """
     first = metrics[0]
     parts = ["# Comparison of distillation methods", ""]
@@ -253,6 +282,10 @@ def markdown(
     parts += [f"{_plain_text(text)}\n" for text in [*reading_notes(rows, first), *notes]]
     if any(row.per_class for row in rows):
         parts += [f"## {first.name} by class", "", _class_table(rows, first), ""]
+    if tuning:
+        names, texts, how = weight_search(tuning, first)
+        parts += ["## Search for the loss weights", "", how, ""]
+        parts += [_plain_table(texts, names, style="github"), ""]
     parts += ["## How this was made", ""]
     parts += [f"- {key}: {_plain_text(value)}" for key, value in about.items()]
     return "\n".join(parts).replace("\n\n\n", "\n\n") + "\n"

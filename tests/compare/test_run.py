@@ -220,7 +220,7 @@ def test_the_teacher_is_scored_from_any_file_that_may_teach(compared, pair, tmp_
     stored = torch.load(pair.parent / "teacher" / "model_final.pth", weights_only=True)
     weights = tmp_path / "teacher.pth"
     torch.save({**stored, "note": tmp_path}, weights)  # a path is no plain value
-    monkeypatch.setattr("graphkd.compare.run._train_all", lambda *_, **__: None)
+    monkeypatch.setattr("graphkd.compare.run.train_parts", lambda *_, **__: iter(()))
     own = ("DISTILL.TEACHER.WEIGHTS", str(weights), "TRUST_PICKLES", "True")
     ledger = compare(contest(pair, tmp_path / "out", *own), seeds=1)
     assert [found.name for found in ledger.runs] == ["teacher"]

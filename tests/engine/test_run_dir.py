@@ -69,7 +69,7 @@ def left_aside(part):
 def test_a_finished_part_of_the_same_config_stays(make):
     part = finish(make())
     before = part.place.about()
-    about = {"source", "machine", "date", "versions", "number format"}
+    about = {"source", "machine", "date", "versions", "number format", "validation"}
     files = {"teacher", "MODEL.WEIGHTS", *(f"data {name}" for name in data_of_part(part))}
     assert set(before) == about | files
     make("DATALOADER.NUM_WORKERS", "2", "DISTILL.TEACHER.WEIGHTS", "elsewhere.pth").claim()
@@ -221,5 +221,5 @@ def test_the_first_difference_of_two_configs():
     assert difference_of(one, {"A": {"B": 1, "C": [1, 2]}, "D": {"E": {}}}) is None
     other = {"A": {"B": 2, "C": [1]}, "D": {"E": {"F": 3}}}
     assert difference_of(one, other) == ("A.B", 1, 2)
-    assert difference_of(one, other, ignore=("A",)) == ("D.E", {}, None)
+    assert difference_of(one, other, ignore=("A",)) == ("D.E.F", None, 3)
     assert difference_of(one, other, ignore=("A", "D.E")) is None

@@ -9,7 +9,7 @@ import time
 import pytest
 import torch
 
-from graphkd.compare import parallel as crew
+from graphkd.compare import parts as crew
 from graphkd.compare.plan import contest_of
 from graphkd.compare.rows import PLAIN
 from graphkd.compare.run import compare

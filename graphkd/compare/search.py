@@ -1,0 +1,138 @@
+"""What is measured before the runs of a comparison: the cost of a training step of each method,
+and the factor of its loss weights that is best on validation pages.
+"""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from detectron2.utils.events import EventStorage
+from torch import nn
+
+from graphkd.compare.parts import Part
+from graphkd.compare.plan import Contest
+from graphkd.compare.rows import PLAIN
+from graphkd.engine import run
+from graphkd.engine.build import build_models
+from graphkd.errors import UserError
+from graphkd.evaluation.timing import alternate, waiter
+from graphkd.io import write_json
+from graphkd.tasks.base import Metric, task_of
+
+PROBE_STEPS = 15
+
+
+@dataclass
+class Search:
+    """Validation scores of every method at several factors of its loss weights.
+
+    Attributes:
+        factors: those tried with every method, ascending.
+        data: name of the validation set.
+        digest: of its annotations; None if not known.
+        seed: of all runs of the search.
+        scores: method -> factor as text -> score, None for a run without one.
+        chosen: method -> the best factor; a method without any score is not in it.
+        stopped: method -> factor as text -> why that run has no score.
+    """
+
+    factors: list[float]
+    data: str
+    digest: str | None
+    seed: int
+    scores: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    chosen: dict[str, float] = field(default_factory=dict)
+    stopped: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def take(self, part: Part, metric: Metric) -> float | None:
+        """Notes and returns the validation score of one run that has ended."""
+        found, factor = part.validation(), f"{part.factor:g}"
+        score = found["scores"].get(metric.name)
+        self.scores.setdefault(part.name, {})[factor] = score
+        if found["stopped"]:
+            self.stopped.setdefault(part.name, {})[factor] = found["stopped"]
+        return score
+
+    def choose(self, name: str, metric: Metric) -> float | None:
+        """The best factor of a method, of equals the one nearest to 1; None without any score."""
+        nearest = sorted(self.factors, key=lambda factor: (abs(math.log(factor)), factor))
+        found = {factor: self.scores.get(name, {}).get(f"{factor:g}") for factor in nearest}
+        known = {factor: score for factor, score in found.items() if score is not None}
+        if known:
+            self.chosen[name] = metric.best(known)
+        return self.chosen.get(name)
+
+    def include(self, other: "Search", name: str) -> None:
+        """Takes over what another comparison found for a method."""
+        self.scores[name] = other.scores[name]
+        self.chosen[name] = other.chosen[name]
+        if name in other.stopped:
+            self.stopped[name] = other.stopped[name]
+
+
+def checked_factors(factors: Sequence[float]) -> list[float]:
+    """Factors in ascending order.
+
+    Raises:
+        UserError: one is not above 0, or comes twice.
+    """
+    found = sorted(factors)
+    if wrong := [factor for factor in found if not 0 < factor < math.inf]:
+        raise UserError(f"--tune: {wrong[0]:g} is no factor; give numbers above 0, such as 0.5,1,2")
+    if len({f"{factor:g}" for factor in found}) < len(found):
+        raise UserError("--tune: a factor comes twice; give each once, such as 0.5,1,2")
+    return found
+
+
+def relative_cost(contest: Contest, name: str) -> float:
+    """Duration of a method's training step relative to the plain student's.
+
+    Both take turns, so that a slow minute of the machine falls on both alike. The result is the
+    median over the turns; it is measured once and kept in the folder `probe/NAME`.
+
+    Raises:
+        DivergedError: the method's loss is not finite.
+    """
+    folder = contest.out / "probe" / name
+    part = contest.part(name, contest.first_seed).moved(folder)
+    part.claim()
+    kept = folder / "cost.json"
+    if kept.is_file():
+        return json.loads(kept.read_text())["cost"]
+    with part.place.taken(part.cfg, source=part.source, resume=True, teacher=part.teacher):
+        run.prepare(part.cfg)
+        plain, student = _step(contest.part(PLAIN, contest.first_seed).moved(folder))
+        method, _ = _step(part)
+        times = alternate(
+            {PLAIN: plain, name: method},
+            rounds=PROBE_STEPS,
+            wait=waiter(student),
+            title=f"cost of {name}",
+        )
+    ratios = np.divide(times[name].seconds, times[PLAIN].seconds)
+    seconds = {each: times[each].median for each in times}
+    cost = float(np.median(ratios))
+    write_json(kept, {"cost": cost, "seconds": seconds, "steps": PROBE_STEPS})
+    return cost
+
+
+def _step(part: Part) -> tuple[Callable[[], None], nn.Module]:
+    """The next training step of a run on its own pages, and its student."""
+    cfg = part.cfg
+    classes = task_of(cfg).classes(cfg, source=part.source)
+    student, model = build_models(cfg, source=part.source)
+    trainer = run.build_trainer(
+        cfg, student, model, classes=classes, resume=False, title=part.name
+    ).trainer
+    model.train()
+    trainer.storage = EventStorage(0)
+    trainer.iter = -1
+
+    def step() -> None:
+        trainer.iter += 1
+        with trainer.storage:
+            trainer.run_step()
+
+    return step, student
