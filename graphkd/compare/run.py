@@ -284,8 +284,9 @@ class _Comparison:
         for part, failure, place in self._trained(missing):
             if failure is None:
                 score = search.take(part, metric)
-                text = f"{metric.name} {metric.text(score)} on {search.data}"
-                self.say(f"{place}{part.title}: {text}")
+                known = f"{metric.name} {metric.text(score)} on {search.data}"
+                reason = search.stopped.get(part.name, {}).get(f"{part.factor:g}")
+                self.say(f"{place}{part.title}: {f'stopped, {reason}' if reason else known}")
             else:
                 self._fail(part.name, part.title, failure, place)
             self.ledger.write()

@@ -249,7 +249,7 @@ def weight_search(
     text = (
         f"{metric.name} on the validation set {tuning['data']} at the end of a training at seed "
         f"{tuning['seed']}, with all loss weights of a method times each factor. The chosen factor "
-        "is used for all seeds; the test set played no part in it."
+        "is used for all seeds; runs with other factors were not scored on the test set."
     )
     return ["Method", *(f"weights x {factor}" for factor in factors)], rows, text
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from graphkd.cli import main
 from graphkd.compare import parts
 from graphkd.compare import search as module
 from graphkd.compare.plan import contest_of
@@ -132,6 +133,21 @@ def test_losing_factors_are_never_scored_on_test_pages(tuned):
             assert (place / "result.json").is_file() == (factor == best)
             assert (place / "eval" / "toy_test").is_dir() == (factor == best)
     assert len(list(folder.glob("seed2/*"))) == 3
+
+
+def test_all_reports_show_the_search(tuned):
+    folder, ledger, _ = tuned
+    chosen = ledger.task.columns[0].text(min(ledger.search.scores["pkd"].values()))
+    text = (folder / "compare.md").read_text()
+    section = text[text.index("## Search for the loss weights") :]
+    assert f"{chosen} (chosen)" in next(
+        line for line in section.splitlines() if line.startswith("| pkd")
+    )
+    assert "error on the validation set toy_val at the end of a training at seed 1" in section
+    assert main(["report", str(folder), "--out", str(folder / "again.html")]) == 0
+    for name in ("compare.html", "again.html"):
+        page = (folder / name).read_text()
+        assert "Search for the loss weights" in page and f"{chosen} (chosen)" in page
 
 
 def test_a_second_call_searches_nothing(tuned, pair_of_toys, monkeypatch):

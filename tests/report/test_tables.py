@@ -16,6 +16,7 @@ from graphkd.report.tables import (
     sentences,
     signed,
     table,
+    weight_search,
 )
 from graphkd.tasks.base import Metric
 from tests.report import sample
@@ -191,3 +192,18 @@ def test_a_lower_error_is_a_gain():
         "0.50 CER more than the plain student (3.50): distillation did not help"
         in (gain_sentences(rows, error)[0])
     )
+
+
+def test_a_search_is_a_row_a_method_with_its_choice_marked():
+    tuning = {
+        "factors": [0.5, 1.0, 4.0],
+        "data": "own_val",
+        "seed": 3,
+        "scores": {"a": {"0.5": 1.0, "1": 2.04, "4": None}, "b": {"0.5": None, "1": None}},
+        "chosen": {"a": 1.0},
+        "stopped": {"a": {"4": "step 3"}},
+    }
+    names, rows, text = weight_search(tuning, AP)
+    assert names == ["Method", "weights x 0.5", "weights x 1", "weights x 4"]
+    assert rows == [["a", "1.0", "2.0 (chosen)", "diverged"], ["b", DASH, DASH, DASH]]
+    assert text.startswith("AP on the validation set own_val") and "at seed 3" in text
