@@ -221,7 +221,10 @@ def _frozen(cfg: CfgNode, *, source: Path, trained: bool) -> FrozenTeacher:
     teacher_cfg = load_teacher_cfg(cfg, source=source)
     task = task_of(teacher_cfg)
     teacher_source = find_config(cfg.DISTILL.TEACHER.CONFIG, near=source)
-    classes = task.classes(teacher_cfg, source=teacher_source)
+    # The sets that the teacher was scored on may be gone, or be others by now.
+    trained_on = teacher_cfg.clone()
+    trained_on.DATASETS.VAL, trained_on.DATASETS.TEST = (), trained_on.DATASETS.TRAIN
+    classes = task.classes(trained_on, source=teacher_source)
     weights = require_weights(cfg, teacher_cfg, source=source) if trained else None
     model = task.build_model(teacher_cfg)
     teacher = FrozenTeacher(

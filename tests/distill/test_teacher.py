@@ -54,12 +54,6 @@ def test_channel_order_of_the_teacher_is_respected():
     torch.testing.assert_close(same.regions.logits, other.regions.logits)
 
 
-def test_a_teacher_that_sees_the_page_enlarged_gets_enlarged_boxes():
-    seen = teacher_of(small_model(), scale=2.0).observe([page(2)], boxes(), NEEDS)
-    torch.testing.assert_close(seen.regions.boxes[0], boxes()[0] * 2)
-    assert seen.features["p2"].shape[-2] >= 2 * 128 // 4
-
-
 def test_only_the_body_is_compiled_and_names_stay(monkeypatch):
     monkeypatch.setenv("CXX", sys.executable)  # nothing is compiled before the first step
     model = small_model()

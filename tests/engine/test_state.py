@@ -36,18 +36,20 @@ def test_a_new_retinanet_has_no_normaliser_and_gets_one_by_training(retina):
 
 def test_a_step_undone_gives_the_same_losses_again(retina):
     step(retina, 1)
-    before = BeforeStep.of(retina)
+    before = BeforeStep(retina)
+    before.take()
     first = step(retina, 2)
     assert step(retina, 2) != first
-    before.restore(retina)
+    before.restore()
     torch.set_rng_state(before.rng["cpu"])
     assert step(retina, 2) == first
 
 
 def test_undoing_the_first_step_leaves_no_normaliser(retina):
-    before = BeforeStep.of(retina)
+    before = BeforeStep(retina)
+    before.take()
     step(retina, 1)
-    before.restore(retina)
+    before.restore()
     assert process_state(retina)["normalizers"] == {}
 
 
@@ -62,9 +64,10 @@ def test_a_normaliser_of_a_wrapped_detector_is_found(retina):
 
 def test_a_step_undone_draws_the_same_masks_again():
     loss, batch = MGD(context()), (outputs(1), outputs(2), targets())
-    before = BeforeStep.of(loss)
+    before = BeforeStep(loss)
+    before.take()
     first = loss(*batch)["features"]
-    before.restore(loss)
+    before.restore()
     assert loss(*batch)["features"] == first
 
 
