@@ -33,6 +33,7 @@ PAIRS = (
 # Where runs of one pair on two data sets may differ.
 FREE = (
     *("DATASETS", "OUTPUT_DIR", "MODEL.ROI_HEADS.NUM_CLASSES", "MODEL.RETINANET.NUM_CLASSES"),
+    "MODEL.GFL.NUM_CLASSES",
     *("SOLVER.IMS_PER_BATCH", "SOLVER.MAX_ITER", "SOLVER.STEPS", "SOLVER.WARMUP_ITERS"),
     *("SOLVER.CHECKPOINT_PERIOD", "TEST.EVAL_PERIOD"),
 )
@@ -80,7 +81,8 @@ def test_the_documented_pairs_are_there():
 def test_class_counts_are_those_of_the_data(path):
     cfg = load(path)
     classes = dataset_classes([*cfg.DATASETS.TRAIN, *cfg.DATASETS.VAL, *cfg.DATASETS.TEST])
-    assert cfg.MODEL.ROI_HEADS.NUM_CLASSES == cfg.MODEL.RETINANET.NUM_CLASSES == len(classes)
+    nodes = cfg.MODEL.ROI_HEADS, cfg.MODEL.RETINANET, cfg.MODEL.GFL
+    assert {node.NUM_CLASSES for node in nodes} == {len(classes)}
 
 
 @on_every_data_set
@@ -169,7 +171,8 @@ def test_the_model_is_a_student_file_with_classes_and_anchors_of_the_data(path):
     def plain(cfg: CfgNode) -> CfgNode:
         model = cfg.MODEL.clone()
         model.defrost()
-        model.ROI_HEADS.NUM_CLASSES = model.RETINANET.NUM_CLASSES = 0
+        for node in (model.ROI_HEADS, model.RETINANET, model.GFL):
+            node.NUM_CLASSES = 0
         # A data set may bring anchors that fit its boxes.
         del model["ANCHOR_GENERATOR"]
         return model

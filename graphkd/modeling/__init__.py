@@ -1,7 +1,12 @@
-"""Backbones that Detectron2 lacks, registered with it on import."""
+"""Backbones and detectors that Detectron2 lacks, registered with it on import."""
 
 from detectron2.modeling import BACKBONE_REGISTRY
 
+from graphkd.modeling.dense import (
+    build_gfl_resnet_fpn_backbone,
+    build_gfl_timm_fpn_backbone,
+    build_pico_pan_backbone,
+)
 from graphkd.modeling.timm_create import add_timm_config
 from graphkd.modeling.timm_fpn import build_timm_fpn_backbone, build_timm_retinanet_fpn_backbone
 from graphkd.modeling.vit_pyramid import build_timm_vit_pyramid_backbone
@@ -14,6 +19,9 @@ __all__ = [
 ]
 
 for _builder in (
+    build_gfl_resnet_fpn_backbone,
+    build_gfl_timm_fpn_backbone,
+    build_pico_pan_backbone,
     build_timm_fpn_backbone,
     build_timm_retinanet_fpn_backbone,
     build_timm_vit_pyramid_backbone,

@@ -20,6 +20,9 @@ warnings.filterwarnings("ignore", message="torch.meshgrid: in an upcoming releas
 logging.getLogger("torch.fx._symbolic_trace").addFilter(
     lambda record: "is_fx_tracing will" not in record.getMessage()
 )
+# Meta architecture of a one-stage detector -> the node of MODEL with its classes and thresholds;
+# that of all others is ROI_HEADS.
+HEAD_NODES = {"RetinaNet": "RETINANET", "GFL": "GFL", "PicoGFL": "GFL"}
 
 
 def parameters(model: nn.Module) -> int:

@@ -113,7 +113,12 @@ def _stage_of_stride(name: str) -> dict[int, int]:
     return {stride: index for index, stride in enumerate(info.reduction())}
 
 
-def _bottom_up(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBottomUp:
+def timm_bottom_up(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBottomUp:
+    """The timm model of MODEL.TIMM with the features of MODEL.FPN.IN_FEATURES.
+
+    Raises:
+        UserError: the input has not three channels, or what `TimmBottomUp` refuses.
+    """
     if input_shape.channels != 3:
         raise UserError("MODEL.PIXEL_MEAN: timm models need three channels (INPUT.FORMAT 'RGB')")
     return TimmBottomUp(
@@ -125,7 +130,8 @@ def _bottom_up(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBottomUp:
     )
 
 
-def _fpn(cfg: CfgNode, bottom_up: Backbone, top_block: nn.Module) -> FPN:
+def fpn_on(cfg: CfgNode, bottom_up: Backbone, top_block: nn.Module) -> FPN:
+    """Detectron2's FPN of MODEL.FPN on a body; `top_block` makes the levels above."""
     return FPN(
         bottom_up=bottom_up,
         in_features=cfg.MODEL.FPN.IN_FEATURES,
@@ -138,13 +144,13 @@ def _fpn(cfg: CfgNode, bottom_up: Backbone, top_block: nn.Module) -> FPN:
 
 def build_timm_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
     """Returns MODEL.TIMM.NAME with Detectron2's FPN on top: p2..p6, p6 by max pooling."""
-    return _fpn(cfg, _bottom_up(cfg, input_shape), LastLevelMaxPool())
+    return fpn_on(cfg, timm_bottom_up(cfg, input_shape), LastLevelMaxPool())
 
 
 def build_timm_retinanet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
     """Returns MODEL.TIMM.NAME with RetinaNet's FPN on top: p3..p7 for IN_FEATURES res3..res5."""
-    bottom_up = _bottom_up(cfg, input_shape)
+    bottom_up = timm_bottom_up(cfg, input_shape)
     if "res5" not in bottom_up.output_shape():
         raise UserError("MODEL.FPN.IN_FEATURES: RetinaNet's p6 and p7 need 'res5' among them")
     top_block = LastLevelP6P7(bottom_up.output_shape()["res5"].channels, cfg.MODEL.FPN.OUT_CHANNELS)
-    return _fpn(cfg, bottom_up, top_block)
+    return fpn_on(cfg, bottom_up, top_block)

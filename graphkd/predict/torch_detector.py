@@ -14,6 +14,7 @@ from PIL import Image
 from graphkd.data.mapper import PageMapper
 from graphkd.errors import UserError
 from graphkd.modelfile import ModelFile, build_detector
+from graphkd.modeling.network import HEAD_NODES
 from graphkd.predict.detector import Detections, Detector, Prepared
 
 
@@ -74,5 +75,6 @@ def _found(instances: Instances) -> Detections:
 def _floor(cfg: CfgNode) -> float:
     """The config's own cut of low scores, by the kind of detector."""
     kind = cfg.MODEL.META_ARCHITECTURE
-    node = cfg.MODEL.get("ROI_HEADS" if kind == "GeneralizedRCNN" else kind.upper())
+    name = "ROI_HEADS" if kind == "GeneralizedRCNN" else HEAD_NODES.get(kind, kind.upper())
+    node = cfg.MODEL.get(name)
     return float(node.SCORE_THRESH_TEST) if node is not None else 0.0

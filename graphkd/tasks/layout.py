@@ -14,13 +14,14 @@ from graphkd.errors import UserError
 from graphkd.evaluation.coco import Found, evaluate, find_boxes
 from graphkd.evaluation.matching import best_thresholds
 from graphkd.modelfile import ModelFile
-from graphkd.modeling.network import build_network
+from graphkd.modeling.dense import add_gfl_config
+from graphkd.modeling.network import HEAD_NODES, build_network
 from graphkd.predict.detector import Predictor
 from graphkd.tasks.base import Metric, Task
 
 
 class LayoutTask(Task):
-    """Detectors of layout regions: Faster R-CNN, RetinaNet and their kin."""
+    """Detectors of layout regions: Faster R-CNN, RetinaNet, GFL and their kin."""
 
     name = "layout"
     metrics = (
@@ -29,6 +30,9 @@ class LayoutTask(Task):
         Metric("AP75"),
     )
     primary = "AP"
+
+    def add_config(self, cfg: CfgNode) -> None:
+        add_gfl_config(cfg)
 
     def classes(self, cfg: CfgNode, *, source: Path) -> tuple[str, ...]:
         for key in ("TRAIN", "TEST"):
@@ -48,14 +52,13 @@ class LayoutTask(Task):
         return text_classes(cfg.DATASETS.TRAIN[0])
 
     def class_count(self, cfg: CfgNode) -> int:
-        if cfg.MODEL.META_ARCHITECTURE == "RetinaNet":
-            return cfg.MODEL.RETINANET.NUM_CLASSES
-        return cfg.MODEL.ROI_HEADS.NUM_CLASSES
+        return cfg.MODEL[HEAD_NODES.get(cfg.MODEL.META_ARCHITECTURE, "ROI_HEADS")].NUM_CLASSES
 
     def set_classes(self, cfg: CfgNode) -> None:
         names = [*cfg.DATASETS.TRAIN, *cfg.DATASETS.VAL, *cfg.DATASETS.TEST]
         count = len(dataset_classes(names))
-        cfg.MODEL.ROI_HEADS.NUM_CLASSES = cfg.MODEL.RETINANET.NUM_CLASSES = count
+        for node in ("ROI_HEADS", *HEAD_NODES.values()):
+            cfg.MODEL[node].NUM_CLASSES = count
 
     def check_data(self, names: Sequence[str]) -> None:
         check_scorable(names)

@@ -47,7 +47,9 @@ def test_parameters_by_hand():
     assert parameters(nn.Sequential(shared, shared)) == 20
 
 
-@pytest.mark.parametrize("name", ["rcnn_tiny_MNv4s", "rcnn_tiny_R18", "retinanet_R18"])
+@pytest.mark.parametrize(
+    "name", ["rcnn_tiny_MNv4s", "rcnn_tiny_R18", "retinanet_R18", "gfl_v2_R50", "gfl_pico_MNv4s"]
+)
 def test_a_model_is_untrained_until_its_heads_change(name):
     model = build_network(small_cfg(name))
     assert is_untrained(model.state_dict())
