@@ -10,11 +10,11 @@ from detectron2.data import transforms as T
 from detectron2.evaluation import inference_context
 from detectron2.structures import Instances
 from PIL import Image
+from torch import nn
 
 from graphkd.data.mapper import PageMapper
 from graphkd.errors import UserError
 from graphkd.modelfile import ModelFile, build_detector
-from graphkd.modeling.network import HEAD_NODES
 from graphkd.predict.detector import Detections, Detector, Prepared
 
 
@@ -22,8 +22,9 @@ class TorchDetector(Detector):
     """A Detectron2 model with the page preparation of its config."""
 
     def __init__(self, stored: ModelFile, *, device: str):
-        super().__init__(stored.path.name, replace(stored.header, score_floor=_floor(stored.cfg)))
         self._model = build_detector(stored, device=device)
+        floor = _floor(self._model, stored.cfg)
+        super().__init__(stored.path.name, replace(stored.header, score_floor=floor))
         mapper = PageMapper(stored.cfg, is_train=False)
         self._augmentations, self._format = mapper.augmentations, mapper.image_format
         if self._format not in ("RGB", "BGR", "L"):
@@ -72,9 +73,10 @@ def _found(instances: Instances) -> Detections:
     )
 
 
-def _floor(cfg: CfgNode) -> float:
-    """The config's own cut of low scores, by the kind of detector."""
-    kind = cfg.MODEL.META_ARCHITECTURE
-    name = "ROI_HEADS" if kind == "GeneralizedRCNN" else HEAD_NODES.get(kind, kind.upper())
-    node = cfg.MODEL.get(name)
-    return float(node.SCORE_THRESH_TEST) if node is not None else 0.0
+def _floor(model: nn.Module, cfg: CfgNode) -> float:
+    """The detector's own cut of low scores; one-stage detectors of Detectron2 keep it in one place,
+    two-stage ones, which have no such attribute, in their config.
+    """
+    if cfg.MODEL.META_ARCHITECTURE == "GeneralizedRCNN":
+        return float(cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST)
+    return float(getattr(model, "test_score_thresh", 0.0))

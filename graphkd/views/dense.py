@@ -1,4 +1,4 @@
-"""The view of Detectron2's one-stage RetinaNet, with regions made from its predicted boxes.
+"""The views of one-stage detectors, RetinaNet and GFL, with regions made from predicted boxes.
 
 A one-stage detector samples no regions, so a graph needs a stand-in for them. All of it is [ours]:
 
@@ -11,6 +11,7 @@ A one-stage detector samples no regions, so a graph needs a stand-in for them. A
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from detectron2.modeling.meta_arch.retinanet import RetinaNet, permute_to_N_HWA_K
@@ -22,9 +23,11 @@ from detectron2.modeling.proposal_generator.proposal_utils import (
 from detectron2.structures import Boxes, pairwise_iou
 from torch import Tensor, nn
 
-from graphkd.distill.outputs import Dense, Outputs, Regions, Targets
-from graphkd.distill.taps import record
+from graphkd.distill.outputs import Assignment, Dense, Outputs, Regions, Targets
+from graphkd.distill.taps import Tape, record
 from graphkd.errors import UserError
+from graphkd.modeling.dense.edges import by_edge, expected_distances
+from graphkd.modeling.dense.gfl import GFL
 from graphkd.views.pyramid import PyramidView, pooled_levels
 from graphkd.views.view import view_for
 
@@ -45,6 +48,8 @@ class DenseView(PyramidView):
 
     two_stage = False
     region_size = REGION_SIZE
+    kinds: tuple[type[nn.Module], ...] = (RetinaNet,)
+    tapped: tuple[str, ...] = ("backbone", "head", "anchor_generator")
 
     def __init__(self, model: nn.Module):
         """Checks that the model is one whose modules this view knows.
@@ -52,15 +57,16 @@ class DenseView(PyramidView):
         Raises:
             UserError: another meta architecture, or no FPN level that regions can be pooled from.
         """
-        if not isinstance(model, RetinaNet):
-            raise UserError(f"this view knows RetinaNet, not {type(model).__name__}")
+        if not isinstance(model, self.kinds):
+            known = " and ".join(kind.__name__ for kind in self.kinds)
+            raise UserError(f"this view knows {known}, not {type(model).__name__}")
         super().__init__(model)
         self.pooled_levels = [
             level for level, stride in self.strides.items() if stride <= COARSEST_POOLED_STRIDE
         ]
         if not self.pooled_levels:
             raise UserError(
-                f"MODEL.RETINANET.IN_FEATURES has no level of stride {COARSEST_POOLED_STRIDE} or "
+                f"the head's IN_FEATURES have no level of stride {COARSEST_POOLED_STRIDE} or "
                 f"finer, only {', '.join(self.levels)}; regions are pooled from such levels"
             )
         # Without parameters, and no child of the model: nothing of it is trained or saved.
@@ -87,17 +93,20 @@ class DenseView(PyramidView):
     def num_classes(self) -> int:
         return self.model.num_classes
 
+    def read_head(self, output: Any) -> Dense:
+        """What the head gave, as `Dense`."""
+        return Dense(*map(tuple, output))
+
+    def assignment(self, tape: Tape) -> Assignment | None:
+        """Which object every anchor was trained on; None for a detector that does not say."""
+        return None
+
     def step(self, batch: list[dict]) -> tuple[dict[str, Tensor], Outputs, Targets]:
         model = self.model
-        taps = {
-            "backbone": model.backbone,
-            "head": model.head,
-            "anchor_generator": model.anchor_generator,
-        }
-        with record(taps) as tape:
+        with record({name: getattr(model, name) for name in self.tapped}) as tape:
             losses = model(batch)
         maps = tape["backbone"].output
-        dense = Dense(*map(tuple, tape["head"].output))
+        dense = self.read_head(tape["head"].output)
         anchors = tuple(each.tensor for each in tape["anchor_generator"].output)
         instances = [item["instances"].to(model.device) for item in batch]
         truth = tuple(each.gt_boxes.tensor for each in instances)
@@ -123,6 +132,7 @@ class DenseView(PyramidView):
             region_boxes=torch.cat([matched for _, matched in matches]),
             region_levels=pooled_levels(self.pooler, boxes),
             anchors=anchors,
+            assignment=self.assignment(tape),
         )
         return losses, outputs, targets
 
@@ -135,7 +145,7 @@ class DenseView(PyramidView):
         predict = "region_predictions" in needs
         dense = regions = None
         if predict or "dense" in needs:
-            dense = Dense(*map(tuple, model.head(list(features.values()))))
+            dense = self.read_head(model.head(list(features.values())))
         if predict:
             anchors = [each.tensor for each in model.anchor_generator(list(features.values()))]
             regions = self._regions(maps, boxes, dense.logits, anchors)
@@ -158,6 +168,10 @@ class DenseView(PyramidView):
         maps = [features[level].float() for level in self.pooled_levels]
         return self.pooler(maps, [Boxes(each) for each in boxes])
 
+    def _best_scores(self, dense: Dense) -> list[Tensor]:
+        """Per level (N, A), by which predicted boxes are sorted."""
+        return [permute_to_N_HWA_K(e, self.num_classes).float().amax(2) for e in dense.logits]
+
     @torch.no_grad()
     def _region_boxes(
         self,
@@ -169,8 +183,8 @@ class DenseView(PyramidView):
         """Per image (R_i, 4): its best predicted boxes, best first, then its ground truth."""
         images = len(image_sizes)
         scores, decoded = [], []
-        for logits, deltas, own in zip(dense.logits, dense.deltas, anchors, strict=True):
-            scores.append(permute_to_N_HWA_K(logits, self.num_classes).float().amax(2))
+        for best, deltas, own in zip(self._best_scores(dense), dense.deltas, anchors, strict=True):
+            scores.append(best)
             moves = permute_to_N_HWA_K(deltas, 4).float().reshape(-1, 4)
             boxes = self.model.box2box_transform.apply_deltas(moves, own.repeat(images, 1))
             decoded.append(boxes.reshape(images, -1, 4))
@@ -187,6 +201,53 @@ class DenseView(PyramidView):
         objects = [Boxes(boxes) for boxes in truth]
         with_truth = add_ground_truth_to_proposals(objects, proposals)
         return [each.proposal_boxes.tensor for each in with_truth]
+
+
+@view_for("GFL", "PicoGFL")
+class EdgeView(DenseView):
+    """GFL: as RetinaNet, with the distributions of the box edges and what ATSS decided.
+
+    `Dense.deltas` holds the expected distances left, top, right, bottom in strides. `Dense.logits`
+    stays raw for v2, too, whose boxes are sorted by their joint score.
+    """
+
+    targets = DenseView.targets | {"assignment"}
+    kinds = (GFL,)
+    tapped = (*DenseView.tapped, "assigner")
+
+    @property
+    def box_codes(self) -> tuple:
+        return ("distances in strides",)
+
+    @property
+    def bins(self) -> int:
+        return self.model.reg_max
+
+    def read_head(self, output: Any) -> Dense:
+        logits, edges, quality = output
+        return Dense(
+            logits=tuple(logits),
+            deltas=tuple(_distances(each) for each in edges),
+            distributions=tuple(edges),
+            quality=None if quality is None else tuple(quality),
+        )
+
+    def assignment(self, tape: Tape) -> Assignment:
+        return tape["assigner"].output
+
+    def _best_scores(self, dense: Dense) -> list[Tensor]:
+        scores = super()._best_scores(dense)
+        if dense.quality is None:
+            return scores
+        return [
+            each.sigmoid() * quality.float().flatten(1)
+            for each, quality in zip(scores, dense.quality, strict=True)
+        ]
+
+
+def _distances(edges: Tensor) -> Tensor:
+    """Expected distances (N, 4, H, W) of edge logits (N, 4 * (n + 1), H, W)."""
+    return expected_distances(by_edge(edges.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
 
 
 def label_boxes(
