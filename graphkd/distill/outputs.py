@@ -18,12 +18,18 @@ class Dense:
         distributions: per level (N, 4 * (n + 1), H, W) logits of the box edges' distributions,
             float32; None for a detector without them.
         quality: per level (N, 1, H, W) estimated localization quality in 0..1; None without it.
+        levels: names of the levels, so that two heads can be compared on those they share; empty
+            where heads with other levels are not comparable.
+        decode: turns deltas (R, 4) and their anchors (R, 4) into boxes (R, 4) x1 y1 x2 y2 in
+            pixels; None where no loss compares decoded boxes.
     """
 
     logits: tuple[Tensor, ...]
     deltas: tuple[Tensor, ...]
     distributions: tuple[Tensor, ...] | None = None
     quality: tuple[Tensor, ...] | None = None
+    levels: tuple[str, ...] = ()
+    decode: Callable[[Tensor, Tensor], Tensor] | None = None
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,14 @@
 boxes, and maps and anchors of two networks brought into one frame.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from graphkd.distill.comm import count_per_process
-from graphkd.distill.outputs import Targets
+from graphkd.distill.outputs import Dense, Targets
 from graphkd.errors import UserError
 
 
@@ -139,6 +141,35 @@ def crop_to_common(student_map: Tensor, teacher_map: Tensor) -> tuple[Tensor, Te
     height = min(student_map.shape[-2], teacher_map.shape[-2])
     width = min(student_map.shape[-1], teacher_map.shape[-1])
     return student_map[..., :height, :width], teacher_map[..., :height, :width]
+
+
+def shared_levels(student: Dense, teacher: Dense) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Which maps of two dense heads belong to the same pyramid levels.
+
+    Returns:
+        Places of the shared levels among the student's maps and among the teacher's; all of them
+        where a head does not name its levels.
+    """
+    if not (student.levels and teacher.levels):
+        return tuple(range(len(student.logits))), tuple(range(len(teacher.logits)))
+    own = tuple(i for i, level in enumerate(student.levels) if level in teacher.levels)
+    return own, tuple(teacher.levels.index(student.levels[i]) for i in own)
+
+
+def on_shared_levels(student: Dense, teacher: Dense) -> tuple[Dense, Dense]:
+    """Both heads without the levels that only one of them has."""
+    places = shared_levels(student, teacher)
+    return tuple(
+        replace(
+            head,
+            **{
+                part: tuple(maps[i] for i in own)
+                for part in ("logits", "deltas", "distributions", "quality", "levels")
+                if (maps := getattr(head, part))
+            },
+        )
+        for head, own in zip((student, teacher), places, strict=True)
+    )
 
 
 def check_same_heads(student_maps: tuple[Tensor, ...], teacher_maps: tuple[Tensor, ...]) -> None:

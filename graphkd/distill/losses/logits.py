@@ -11,6 +11,7 @@ from graphkd.distill.losses.functional import (
     deltas_of_class,
     dense_pair,
     mean_over_images,
+    on_shared_levels,
     softened_kl,
 )
 from graphkd.distill.losses.options import (
@@ -55,6 +56,7 @@ def dense_terms(
         T^2 KL of the sigmoid scores, summed over classes; and the mean absolute difference of the
         deltas; both weighted means over the anchors of an image, then means over images.
     """
+    student, teacher = on_shared_levels(student, teacher)
     student_scores, teacher_scores = dense_pair(student.logits, teacher.logits, width=num_classes)
     student_deltas, teacher_deltas = dense_pair(student.deltas, teacher.deltas, width=4)
     weights = teacher_scores.sigmoid().amax(2)

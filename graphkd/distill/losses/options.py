@@ -65,6 +65,14 @@ def need_two_stage(context: LossContext, *, remedy: str = "") -> None:
         raise ValueError("; ".join(filter(None, ["needs a two-stage detector", remedy])))
 
 
+def need_dense_head(context: LossContext) -> None:
+    """Both models predict classes and boxes on every anchor."""
+    if context.two_stage is None:
+        raise ValueError("needs a detector")
+    if context.two_stage:
+        raise ValueError("needs one-stage detectors, whose heads predict classes on every anchor")
+
+
 def need_regions(context: LossContext) -> None:
     """The models are detectors, so that regions can be pooled."""
     if context.shared_regions is None:

@@ -4,7 +4,11 @@ from torch import Tensor, linalg, stack
 
 from graphkd.distill.losses.base import DistillLoss, LossContext
 from graphkd.distill.losses.build import register
-from graphkd.distill.losses.functional import check_same_heads, crop_to_common
+from graphkd.distill.losses.functional import (
+    check_same_heads,
+    crop_to_common,
+    on_shared_levels,
+)
 from graphkd.distill.losses.levels import LevelPair, level_adapters, level_pairs
 from graphkd.distill.losses.options import need_anchors, need_same_classes, one_of
 from graphkd.distill.outputs import Outputs, Targets
@@ -62,7 +66,8 @@ class PFI(DistillLoss):
 
     def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:
         """Returns `features`."""
-        check_same_heads(student.dense.logits, teacher.dense.logits)
+        heads = on_shared_levels(student.dense, teacher.dense)
+        check_same_heads(*(head.logits for head in heads))
         terms = []
         for pair in level_pairs(student, teacher, targets, adapters=self.adapters):
             scores = crop_to_common(

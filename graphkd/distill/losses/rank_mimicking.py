@@ -8,7 +8,13 @@ from torchvision.ops import box_iou
 from graphkd.distill.comm import count_per_process
 from graphkd.distill.losses.base import DistillLoss, LossContext
 from graphkd.distill.losses.build import register
-from graphkd.distill.losses.functional import anchor_grids, dense_pair, sum_of_images
+from graphkd.distill.losses.functional import (
+    anchor_grids,
+    dense_pair,
+    on_shared_levels,
+    shared_levels,
+    sum_of_images,
+)
 from graphkd.distill.losses.options import need_anchors, need_same_classes, number, one_of
 from graphkd.distill.outputs import Outputs, Targets
 
@@ -102,12 +108,14 @@ class RankMimicking(DistillLoss):
 
     def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:
         """Returns `rank`."""
-        maps = student.dense.logits, teacher.dense.logits
-        seen, wanted = dense_pair(*maps, width=self.width)
-        grids = anchor_grids(targets, [tuple(each.shape[-2:]) for each in maps[0]])
+        own, others = on_shared_levels(student.dense, teacher.dense)
+        seen, wanted = dense_pair(own.logits, others.logits, width=self.width)
+        sizes = [tuple(each.shape[-2:]) for each in student.dense.logits]
+        grids = anchor_grids(targets, sizes)
+        places, _ = shared_levels(student.dense, teacher.dense)
         shared = [
-            grid[: each.shape[-2], : each.shape[-1]]
-            for grid, each in zip(grids, maps[1], strict=True)
+            grids[place][: each.shape[-2], : each.shape[-1]]
+            for place, each in zip(places, others.logits, strict=True)
         ]
         anchors = torch.cat([grid.reshape(-1, 4) for grid in shared])
         divergence = sorted_divergence if self.sorted else rank_divergence

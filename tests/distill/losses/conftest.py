@@ -6,12 +6,15 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from detectron2.modeling.box_regression import Box2BoxTransform
+from torchvision.ops import box_iou
 
 from graphkd.distill.losses.base import LossContext
-from graphkd.distill.outputs import Dense, Outputs, Regions, Targets
+from graphkd.distill.outputs import Assignment, Dense, Outputs, Regions, Targets
 
 CLASSES = 3
 ANCHORS = 2
+BINS = 5
 PADDED = (96, 128)
 STRIDES = (8, 16, 32, 64)
 LEVELS = ("p3", "p4", "p5", "p6")
@@ -30,6 +33,7 @@ def context(*, student_channels=8, teacher_channels=8, **changes) -> LossContext
         shared_regions=True,
         same_anchors=True,
         same_box_codes=True,
+        bins=(BINS, BINS),
     )
     return replace(facts, **changes)
 
@@ -49,6 +53,8 @@ def outputs(seed, *, images=2, channels=8, padded=PADDED, regions=6, two_stage=T
     dense = Dense(
         logits=tuple(random(images, ANCHORS * width, *size) for size in sizes),
         deltas=tuple(random(images, ANCHORS * 4, *size) for size in sizes),
+        levels=LEVELS,
+        decode=Box2BoxTransform(weights=(1.0, 1.0, 1.0, 1.0)).apply_deltas,
     )
     total = images * regions
     sampled = Regions(
@@ -57,6 +63,8 @@ def outputs(seed, *, images=2, channels=8, padded=PADDED, regions=6, two_stage=T
         logits=random(total, CLASSES + 1),
         deltas=random(total, CLASSES * 4) if two_stage else None,
     )
+    edges = tuple(random(images, ANCHORS * 4 * (BINS + 1), *size) for size in sizes)
+    dense = replace(dense, distributions=edges)
     return Outputs(features=features, dense=dense, regions=sampled)
 
 
@@ -97,16 +105,31 @@ def targets(*, images=2, regions=6, empty=False) -> Targets:
         region_boxes=matched.repeat(images, 1),
         region_levels=torch.zeros(images * regions, dtype=torch.int64),
         anchors=anchors(),
+        assignment=assignment(boxes, images=images),
     )
+
+
+def assignment(boxes, *, images) -> Assignment:
+    """Anchors of an IoU of 0.4 and more belong to the box they overlap most."""
+    places = torch.cat(anchors())
+    owners = torch.full((len(places),), -1)
+    if len(boxes):
+        overlap, best = box_iou(boxes, places).max(0)
+        owners = torch.where(overlap >= 0.4, best, -1)
+    centres = (places[:, :2] + places[:, 2:]) / 2
+    valid = (centres < torch.tensor([120.0, 90.0])).all(1)
+    owners = torch.where(valid, owners, -1)
+    thresholds = torch.full((len(boxes),), 0.4)
+    return Assignment((owners,) * images, (valid,) * images, (thresholds,) * images)
 
 
 def change(item: Outputs, function) -> Outputs:
     """The same outputs with `function` on every tensor but the boxes."""
     dense, sampled = item.dense, item.regions
     if dense is not None:
-        dense = Dense(
-            logits=tuple(map(function, dense.logits)), deltas=tuple(map(function, dense.deltas))
-        )
+        parts = ("logits", "deltas", "distributions")
+        maps = {part: tuple(map(function, getattr(dense, part))) for part in parts}
+        dense = replace(dense, **maps)
     if sampled is not None:
         sampled = replace(
             sampled,
@@ -122,7 +145,7 @@ def tensors(item: Outputs) -> dict[str, list[torch.Tensor]]:
     """All tensors but the boxes, by the part of `needs` they belong to."""
     parts = {"features": list(item.features.values())}
     if item.dense is not None:
-        parts["dense"] = [*item.dense.logits, *item.dense.deltas]
+        parts["dense"] = [*item.dense.logits, *item.dense.deltas, *item.dense.distributions]
     if item.regions is not None:
         parts["region_features"] = [item.regions.features]
         predictions = (item.regions.logits, item.regions.deltas)
@@ -141,6 +164,7 @@ def toy() -> SimpleNamespace:
         tensors=tensors,
         classes=CLASSES,
         anchors_a_cell=ANCHORS,
+        bins=BINS,
         padded=PADDED,
         strides=STRIDES,
         levels=LEVELS,

@@ -15,12 +15,15 @@ from graphkd.errors import UserError
 import_methods()
 METHODS = sorted(name for name, _ in LOSSES)
 HERE = {
+    "bckd",
     "cwd",
     "decoupled",
     "fgd",
     "fine_grained",
     "fitnets",
     "gid",
+    "imitation",
+    "ld",
     "logits",
     "mgd",
     "pfi",
@@ -31,6 +34,7 @@ HERE = {
 # parts that a method reads from the teacher alone, so no gradient reaches the student's
 TEACHER_ONLY = {("dsig", "region_predictions"), ("graphkd", "region_predictions")}
 ONLY_TWO_STAGE = {"decoupled", "gid", "proposals"}
+ONLY_ONE_STAGE = {"bckd", "ld"}
 # random holes differ between the copies of an image; without holes the loss is determined
 DETERMINED = {"mgd": {"MASK_RATIO": 0.0}}
 YAMLS = sorted((Path(__file__).resolve().parents[3] / "configs" / "methods").glob("*.yaml"))
@@ -39,6 +43,11 @@ YAMLS = sorted((Path(__file__).resolve().parents[3] / "configs" / "methods").glo
 def build(name, context, **options) -> DistillLoss:
     torch.manual_seed(0)
     return build_losses({name: options}, context, source="run.yaml")[name].module
+
+
+def stages(name):
+    """Options of the toy's makers for a pair that the method serves."""
+    return {"two_stage": name not in ONLY_ONE_STAGE}
 
 
 def read_tensors(loss, item, toy):
@@ -83,11 +92,12 @@ def test_all_methods_of_this_folder_are_registered():
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("teacher_channels", [8, 12])
 def test_terms_are_finite_and_reach_the_student_alone(toy, name, teacher_channels):
-    context = toy.context(teacher_channels=teacher_channels)
+    context = toy.context(teacher_channels=teacher_channels, **stages(name))
     loss = build(name, context)
-    student = toy.change(toy.outputs(1), lambda tensor: tensor.requires_grad_())
+    student = toy.change(toy.outputs(1, **stages(name)), lambda tensor: tensor.requires_grad_())
     teacher = toy.change(
-        toy.outputs(2, channels=teacher_channels), lambda tensor: tensor.requires_grad_()
+        toy.outputs(2, channels=teacher_channels, **stages(name)),
+        lambda tensor: tensor.requires_grad_(),
     )
     terms = loss(student, teacher, toy.targets())
     check(terms)
@@ -107,10 +117,10 @@ def test_terms_are_finite_and_reach_the_student_alone(toy, name, teacher_channel
 
 @pytest.mark.parametrize("name", METHODS)
 def test_the_parts_it_does_not_need_may_be_missing(toy, name):
-    loss = build(name, toy.context())
+    loss = build(name, toy.context(**stages(name)))
     pair = []
     for seed in (1, 2):
-        item = toy.outputs(seed)
+        item = toy.outputs(seed, **stages(name))
         if "dense" not in loss.needs:
             item = replace(item, dense=None)
         if not loss.needs & {"region_features", "region_predictions"}:
@@ -123,19 +133,21 @@ def test_the_parts_it_does_not_need_may_be_missing(toy, name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_pages_without_objects(toy, name):
-    loss = build(name, toy.context())
-    student = toy.change(toy.outputs(1), lambda tensor: tensor.requires_grad_())
-    terms = loss(student, toy.outputs(2), toy.targets(empty=True))
+    loss = build(name, toy.context(**stages(name)))
+    student = toy.change(toy.outputs(1, **stages(name)), lambda tensor: tensor.requires_grad_())
+    terms = loss(student, toy.outputs(2, **stages(name)), toy.targets(empty=True))
     check(terms)
     assert all(value.requires_grad for value in terms.values())
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_batch_without_regions(toy, name):
-    loss = build(name, toy.context())
-    student = toy.outputs(1, regions=0)
+    loss = build(name, toy.context(**stages(name)))
+    student = toy.outputs(1, regions=0, **stages(name))
     student = toy.change(student, lambda tensor: tensor.requires_grad_())
-    terms = loss(student, toy.outputs(2, regions=0), toy.targets(regions=0, empty=True))
+    terms = loss(
+        student, toy.outputs(2, regions=0, **stages(name)), toy.targets(regions=0, empty=True)
+    )
     check(terms)
     total = sum(terms.values())
     assert total.requires_grad
@@ -148,14 +160,14 @@ def test_batch_without_regions(toy, name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_copies_of_images_change_nothing(toy, name):
-    once, doubled = run_twice(name, toy, two_stage=True)
+    once, doubled = run_twice(name, toy, **stages(name))
     torch.testing.assert_close(doubled, once, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_zero_maps_are_finite(toy, name):
-    loss = build(name, toy.context())
-    nothing = toy.change(toy.outputs(1), torch.zeros_like)
+    loss = build(name, toy.context(**stages(name)))
+    nothing = toy.change(toy.outputs(1, **stages(name)), torch.zeros_like)
     student = toy.change(nothing, lambda tensor: tensor.clone().requires_grad_())
     terms = loss(student, nothing, toy.targets())
     check(terms)
@@ -167,35 +179,43 @@ def test_zero_maps_are_finite(toy, name):
 @pytest.mark.parametrize("name", METHODS)
 def test_teacher_padded_further(toy, name):
     """96 x 128 against 128 x 128: the teacher's extra rows are padding, so they must not matter."""
-    student = toy.outputs(1)
-    teacher = toy.outputs(2, padded=(128, 128))
-    terms = build(name, toy.context())(student, teacher, toy.targets())
+    student = toy.outputs(1, **stages(name))
+    teacher = toy.outputs(2, padded=(128, 128), **stages(name))
+    context = toy.context(**stages(name))
+    terms = build(name, context)(student, teacher, toy.targets())
     check(terms)
 
     def beyond(item):
         """Other values in the cells that the student's maps do not cover."""
         changed = toy.change(item, torch.clone)
-        maps = zip(
-            [*changed.features.values(), *changed.dense.logits, *changed.dense.deltas],
-            [*student.features.values(), *student.dense.logits, *student.dense.deltas],
-            strict=True,
-        )
-        for own, cover in maps:
+        maps = [
+            [tensor for part in ("features", "dense") for tensor in toy.tensors(each)[part]]
+            for each in (changed, student)
+        ]
+        for own, cover in zip(*maps, strict=True):
             own[..., cover.shape[-2] :, :] += 100
         return changed
 
-    again = build(name, toy.context())(student, beyond(teacher), toy.targets())
+    again = build(name, context)(student, beyond(teacher), toy.targets())
     torch.testing.assert_close(again, terms)
 
 
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("autocast", [False, True])
 def test_bfloat16(toy, name, autocast):
-    loss = build(name, toy.context(teacher_channels=12))
-    student = toy.change(toy.outputs(1), lambda tensor: tensor.bfloat16())
-    teacher = toy.change(toy.outputs(2, channels=12), lambda tensor: tensor.bfloat16())
+    loss = build(name, toy.context(teacher_channels=12, **stages(name)))
+    student = toy.change(toy.outputs(1, **stages(name)), lambda tensor: tensor.bfloat16())
+    teacher = toy.change(
+        toy.outputs(2, channels=12, **stages(name)), lambda tensor: tensor.bfloat16()
+    )
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         check(loss(student, teacher, toy.targets()))
+
+
+@pytest.mark.parametrize("name", sorted(ONLY_ONE_STAGE))
+def test_heads_of_dense_detectors_are_asked_for(toy, name):
+    with pytest.raises(UserError, match="one-stage"):
+        build(name, toy.context(two_stage=True))
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -222,7 +242,7 @@ def test_one_stage_works_or_refuses(toy, name):
 def test_other_classes_of_the_teacher_work_or_are_refused(toy, name):
     """A teacher of two more classes: its scores must not be compared with the student's."""
     try:
-        loss = build(name, toy.context(same_classes=False))
+        loss = build(name, toy.context(same_classes=False, **stages(name)))
     except UserError as error:
         assert "class" in str(error)
         return
@@ -239,13 +259,14 @@ def test_other_classes_of_the_teacher_work_or_are_refused(toy, name):
 @pytest.mark.parametrize("name", METHODS)
 def test_refuses_unknown_keys(toy, name):
     with pytest.raises(UserError, match="NO_SUCH_KEY is no option"):
-        build(name, toy.context(), NO_SUCH_KEY=1)
+        build(name, toy.context(**stages(name)), NO_SUCH_KEY=1)
 
 
 @pytest.mark.parametrize("path", YAMLS, ids=lambda path: path.stem)
 def test_every_method_yaml_builds(toy, path):
     methods = CfgNode.load_yaml_with_base(str(path))["DISTILL"]["LOSSES"]
-    built = build_losses(methods, toy.context(), source=path.name)
+    two_stage = not ONLY_ONE_STAGE & set(methods)
+    built = build_losses(methods, toy.context(two_stage=two_stage), source=path.name)
     assert built
     assert all(each.weight > 0 for each in built.values())
 
@@ -261,7 +282,9 @@ OTHER_TASKS = {
     "fused map": dict(levels=(), channels={"fused": (8, 12)}, strides={"fused": (4, 4)}),
     "lines": dict(levels=(), channels={"stage2": (8, 8)}, strides={}, num_classes=90),
 }
-NO_BOXES = dict(two_stage=None, shared_regions=None, same_anchors=None, same_box_codes=None)
+NO_BOXES = dict(
+    two_stage=None, shared_regions=None, same_anchors=None, same_box_codes=None, bins=None
+)
 # read maps of features and nothing that only a detector has
 FEATURES_ALONE = {"cwd", "fitnets", "mgd", "pkd", "fgd"}
 
@@ -284,15 +307,17 @@ def test_tasks_without_boxes_are_served_or_refused_in_one_line(toy, name, task):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_what_it_does_not_read_of_the_targets_may_be_missing(toy, name):
-    loss = build(name, toy.context())
+    context = toy.context(**stages(name))
+    loss = build(name, context)
     full = toy.targets()
-    unread = {part: () for part in ("boxes", "classes", "anchors") if part not in loss.reads}
+    parts = ("boxes", "classes", "anchors", "assignment")
+    unread = {part: () for part in parts if part not in loss.reads}
     if "boxes" in loss.reads:
         unread.pop("classes")
     torch.manual_seed(1)
-    pair = toy.outputs(1), toy.outputs(2)
-    found = build(name, toy.context())(*pair, replace(full, **unread))
-    torch.testing.assert_close(found, build(name, toy.context())(*pair, full))
+    pair = toy.outputs(1, **stages(name)), toy.outputs(2, **stages(name))
+    found = build(name, context)(*pair, replace(full, **unread))
+    torch.testing.assert_close(found, build(name, context)(*pair, full))
     for part in loss.reads:
         with pytest.raises((ValueError, IndexError, RuntimeError, UserError)):
             loss(*pair, replace(full, **{part: ()}))
