@@ -1,9 +1,12 @@
-"""Runs trained in several processes: the same weights as in one, and each can be lost alone."""
+"""Runs trained in several processes: the same weights as in one, and each can be lost alone.
 
+One test spawns them in earnest; in the others they are forked, which spares them loading torch and
+Detectron2 again.
+"""
+
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -14,7 +17,9 @@ from graphkd.compare.plan import contest_of
 from graphkd.compare.rows import PLAIN
 from graphkd.compare.run import compare
 from graphkd.data.catalog import add_own, unregister_all
+from graphkd.engine.jobs import load_run, train_teacher
 from graphkd.errors import UserError
+from tests.engine.killed import ended, start
 from tests.own_data import write_coco
 from tests.pair import write_pair
 
@@ -41,6 +46,11 @@ def at_the_root(root, monkeypatch):
     monkeypatch.chdir(root)
 
 
+@pytest.fixture
+def forked(monkeypatch):
+    monkeypatch.setattr(crew, "get_context", lambda _: multiprocessing.get_context("fork"))
+
+
 def contest(pair, out, *overrides):
     return contest_of([str(pair)], [*SHORT, *overrides], methods=["fitnets"], out=out)
 
@@ -64,7 +74,7 @@ def test_two_at_a_time_learn_what_one_after_the_other_does(pair, tmp_path):
     assert any("2 runs were trained at a time" in note for note in together.all_notes)
 
 
-def test_a_killed_process_costs_its_own_run_alone(pair, tmp_path, monkeypatch):
+def test_a_killed_process_costs_its_own_run_alone(pair, tmp_path, monkeypatch, forked):
     start = crew._start
 
     def die_at_once(context, part, *rest):
@@ -83,7 +93,7 @@ def test_a_killed_process_costs_its_own_run_alone(pair, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_method_that_breaks_off_fails_alone_with_its_reason(pair, tmp_path, processes):
+def test_a_method_that_breaks_off_fails_alone_with_its_reason(pair, tmp_path, processes, forked):
     # A folder in the place of its log stops one method.
     (tmp_path / "seed1" / "fitnets" / "metrics.json").mkdir(parents=True)
     ledger = compare(contest(pair, tmp_path), seeds=1, processes=processes)
@@ -94,7 +104,7 @@ def test_a_method_that_breaks_off_fails_alone_with_its_reason(pair, tmp_path, pr
     assert "Traceback" in log and "broke off" in log
 
 
-def test_what_a_process_refuses_is_the_users_mistake_here(pair, tmp_path, monkeypatch):
+def test_what_a_process_refuses_is_the_users_mistake_here(pair, tmp_path, forked):
     contest_ = contest(pair, tmp_path)
     compare(contest_, seeds=1)
     part = contest_.part("fitnets", 1)
@@ -107,29 +117,23 @@ def test_what_a_process_refuses_is_the_users_mistake_here(pair, tmp_path, monkey
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_the_end_of_the_first_process_ends_all_with_a_checkpoint(pair, tmp_path, number):
-    compare(contest(pair, tmp_path / "teacher"), seeds=1)  # so that the teacher is there
+def test_the_end_of_the_first_process_ends_all_with_a_checkpoint(pair, tmp_path, number, forked):
+    cfg, source = load_run(str(pair), [])
+    train_teacher(cfg, source=source)
     words = ["compare", str(pair), "--methods", "fitnets", "--seeds", "1", "--processes", "2"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "graphkd", *words, "--out", str(tmp_path / "out"), *LONG],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    words += ["--out", str(tmp_path / "out"), *LONG]
+    process = start(words, tmp_path / "errors")
     folders = [tmp_path / "out" / "seed1" / name for name in (PLAIN, "fitnets")]
     logs = [folder / "metrics.json" for folder in folders]
 
     def begun(log):
         return log.is_file() and log.read_text().count("\n") > 2
 
-    until(lambda: process.poll() is not None or all(map(begun, logs)))
-    assert process.poll() is None, process.stderr.read()
-    process.send_signal(number)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == (143 if number == signal.SIGTERM else -number), said
-    assert "Traceback" not in said
+    until(lambda: all(map(begun, logs)))
+    os.kill(process, number)
+    code, said = ended(process, tmp_path / "errors")
+    assert code == (143 if number == signal.SIGTERM else -number), said
+    assert "Traceback" not in "".join(said)
     until(lambda: all(list(folder.glob("model_*.pth")) for folder in folders))
     for folder in folders:
         (saved,) = folder.glob("model_*.pth")

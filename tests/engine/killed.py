@@ -1,8 +1,9 @@
-"""Running the command line in a process of its own that ends in the ways processes end."""
+"""Running the command line in forked processes, which load nothing anew, and ways to end them."""
 
 import os
 import resource
 import signal
+import socket
 import sys
 import traceback
 from collections.abc import Callable
@@ -25,6 +26,43 @@ def command(arguments: list[str], errors: Path, *, trouble: Callable[[], None] |
     Returns:
         (exit code, negative for a signal; lines on standard error without progress bars).
     """
+    return ended(start(arguments, errors, trouble=trouble), errors)
+
+
+def two_processes(
+    arguments: list[str], folder: Path, *, trouble: Callable[[], None] | None = None
+) -> list[tuple[int, list[str]]]:
+    """Runs `graphkd ARGUMENTS` in two processes with the environment that torchrun gives them.
+
+    Returns:
+        What `command` returns, for each process.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    world = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    world |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    files = [folder / f"errors{rank}" for rank in range(2)]
+    children = [
+        start(
+            arguments,
+            file,
+            trouble=trouble,
+            environment={**world, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank, file in enumerate(files)
+    ]
+    return [ended(child, file) for child, file in zip(children, files, strict=True)]
+
+
+def start(
+    arguments: list[str],
+    errors: Path,
+    *,
+    trouble: Callable[[], None] | None = None,
+    environment: dict[str, str] | None = None,
+) -> int:
+    """Forks such a process, with further variables in its environment; gives its number."""
     child = os.fork()
     if not child:
         code = 99
@@ -35,6 +73,7 @@ def command(arguments: list[str], errors: Path, *, trouble: Callable[[], None] |
             torch.set_num_threads(1)
             # A shell starts what it puts in the background deaf to Ctrl-C.
             signal.signal(signal.SIGINT, signal.default_int_handler)
+            os.environ.update(environment or {})
             if trouble is not None:
                 trouble()
             code = cli.main(arguments)
@@ -45,6 +84,11 @@ def command(arguments: list[str], errors: Path, *, trouble: Callable[[], None] |
         finally:
             sys.stderr.flush()
             os._exit(code)
+    return child
+
+
+def ended(child: int, errors: Path) -> tuple[int, list[str]]:
+    """Waits for such a process; its exit code and what it said."""
     _, status = os.waitpid(child, 0)
     lines = errors.read_text(errors="replace").replace("\r", "\n").splitlines()
     said = [line.strip() for line in lines if "%|" not in line]

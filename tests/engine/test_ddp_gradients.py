@@ -95,7 +95,8 @@ def worker(rank: int, folder: str) -> None:
 def processes(tmp_path_factory):
     """What each of the two processes has after one step of every case."""
     folder = tmp_path_factory.mktemp("gloo")
-    mp.spawn(worker, args=(str(folder),), nprocs=WORLD)
+    # Forked processes need not load torch and Detectron2 again.
+    mp.start_processes(worker, args=(str(folder),), nprocs=WORLD, start_method="fork")
     return [torch.load(folder / f"{rank}.pth") for rank in range(WORLD)]
 
 

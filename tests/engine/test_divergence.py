@@ -4,17 +4,13 @@ import json
 import logging
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from detectron2.utils.events import EventStorage
 
 from graphkd.config import get_cfg
-from graphkd.data.catalog import add_own
 from graphkd.engine import run
 from graphkd.engine.build import build_distiller, build_student
 from graphkd.engine.jobs import load_run, train_teacher
@@ -22,7 +18,7 @@ from graphkd.engine.nan_guard import DivergedError, read_batch, step_problem
 from graphkd.engine.state import set_rng_state
 from graphkd.engine.trainer import Trainer
 from graphkd.errors import UserError
-from tests.own_data import write_coco
+from tests.engine.killed import two_processes
 
 SHORT = ("SOLVER.MAX_ITER", "5", "TEST.EVAL_PERIOD", "0", "DATASETS.VAL", "()")
 
@@ -236,30 +232,25 @@ def test_a_gradient_is_named_by_its_parameter():
     assert step_problem(losses, model) == "b is not finite"
 
 
-SPOIL_RANK_1 = """
-import os, sys
-import torch
-from detectron2.modeling.proposal_generator import RPN
-from graphkd import cli
-from graphkd.engine.trainer import Trainer
+def spoil_second_process(spoiled: str) -> None:
+    """From now on step 2 of the second process has boxes or a loss that are not finite."""
+    original = Trainer._forward
 
-original, spoiled = Trainer._forward, os.environ["SPOIL"]
+    def forward(trainer, batch):
+        if trainer.iter == 2 and os.environ["RANK"] == "1":
+            if spoiled == "student":
 
-def forward(trainer, batch):
-    if trainer.iter == 2 and os.environ["RANK"] == "1":
-        if spoiled == "student":
-            def broken(*args):
-                del trainer.distiller.student.proposal_generator.forward
-                raise FloatingPointError("Predicted boxes or scores contain Inf/NaN.")
-            trainer.distiller.student.proposal_generator.forward = broken
-        else:
-            losses, _ = original(trainer, batch)
-            return losses, "loss_cls is not finite"
-    return original(trainer, batch)
+                def broken(*args):
+                    del trainer.distiller.student.proposal_generator.forward
+                    raise FloatingPointError("Predicted boxes or scores contain Inf/NaN.")
 
-Trainer._forward = forward
-sys.exit(cli.main(sys.argv[1:]))
-"""
+                trainer.distiller.student.proposal_generator.forward = broken
+            else:
+                losses, _ = original(trainer, batch)
+                return losses, "loss_cls is not finite"
+        return original(trainer, batch)
+
+    Trainer._forward = forward
 
 
 @pytest.mark.parametrize(("spoil", "patience"), [("student", "1"), ("loss", "0")])
@@ -267,55 +258,26 @@ def test_two_processes_skip_and_stop_together(pair, tmp_path, spoil, patience):
     """Only the second process's step is bad; with graphkd's losses they also sum over both."""
     cfg, source = load_run(str(pair), [])
     train_teacher(cfg, source=source)
-    for name, pages, first in (("skip_train", 12, 0), ("skip_test", 4, 100)):
-        json_file = write_coco(tmp_path / "own", pages, first)
-        images = tmp_path / "own" / "images"
-        add_own(name, json_file, images, text_classes=["text"], root=tmp_path)
-    for name in ("teacher", "run"):
-        text = yaml.safe_load((pair.parent / f"{name}.yaml").read_text())
-        text["DATASETS"] = {"TRAIN": ["skip_train"], "TEST": ["skip_test"]}
-        if name == "run":
-            text["DISTILL"] = {
-                "TEACHER": {
-                    "CONFIG": str(tmp_path / "teacher.yaml"),
-                    "WEIGHTS": str(pair.parent / "teacher" / "model_final.pth"),
-                }
-            }
-            text["OUTPUT_DIR"] = str(tmp_path / "run")
-            text["SOLVER"].update(MAX_ITER=4, SKIP_NONFINITE=int(patience))
-        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(text))
-    (tmp_path / "spoil.py").write_text(SPOIL_RANK_1)
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [
-            sys.executable,
-            *launcher,
-            str(tmp_path / "spoil.py"),
-            "train",
-            str(tmp_path / "run.yaml"),
-        ],
-        env={
-            **os.environ,
-            "DETECTRON2_DATASETS": str(tmp_path),
-            "OMP_NUM_THREADS": "1",
-            "SPOIL": spoil,
-            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-        },
-        capture_output=True,
-        text=True,
-        timeout=300,
+    keys = ["DATASETS.VAL", "()", "SOLVER.MAX_ITER", "4", "SOLVER.SKIP_NONFINITE", patience]
+    folder = tmp_path / "run"
+    done = two_processes(
+        ["train", str(pair), *keys, "OUTPUT_DIR", str(folder)],
+        tmp_path,
+        trouble=lambda: spoil_second_process(spoil),
     )
-    state = load(tmp_path / "run" / ("model_final.pth" if patience == "1" else "model_0000001.pth"))
+    codes = [code for code, _ in done]
+    said = [line for _, lines in done for line in lines]
+    state = load(folder / ("model_final.pth" if patience == "1" else "model_0000001.pth"))
     if patience == "1":
-        assert done.returncode == 0, done.stderr[-3000:]
+        assert codes == [0, 0], said
         assert state["trainer"]["skipped"] == 1
-        log = (tmp_path / "run" / "log.txt").read_text()
+        log = (folder / "log.txt").read_text()
         assert re.search(r"step 2: .* on pages .*; left out \(1 of", log)
     else:
-        assert done.returncode != 0
-        assert done.stderr.count("step 2: loss_cls is not finite on pages") == 2
-        assert (tmp_path / "run" / "diverged_batch_0000002_1.pth").is_file()
-        assert not (tmp_path / "run" / "diverged_batch_0000002.pth").exists()
+        assert codes == [2, 2], said
+        assert "".join(said).count("step 2: loss_cls is not finite on pages") == 2
+        assert (folder / "diverged_batch_0000002_1.pth").is_file()
+        assert not (folder / "diverged_batch_0000002.pth").exists()
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ from graphkd.engine import run
 from graphkd.engine.jobs import load_run
 from graphkd.engine.launch import launch
 from graphkd.errors import UserError
+from tests.engine.killed import two_processes
 from tests.own_data import write_coco
 
 
@@ -85,7 +86,8 @@ def test_two_processes_train_resume_and_log(shared_pair):
     assert not torch.equal(*states)
     for name in ("model_final.pth", "model_0000005.pth", "result.json"):
         (root / "run" / name).unlink()
-    torchrun(root, env, "--resume")
+    again = ["train", str(root / "run.yaml"), "--resume"]
+    assert [code for code, _ in two_processes(again, root)] == [0, 0]
     again = load(root / "run" / "model_final.pth")
     assert all(torch.equal(value, again["model"][key]) for key, value in whole["model"].items())
 
