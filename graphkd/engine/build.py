@@ -1,4 +1,4 @@
-"""From a checked config to a student, and to the Distiller around it."""
+"""Builds the student of a config, and the Distiller around it."""
 
 from pathlib import Path
 
@@ -19,10 +19,10 @@ from graphkd.views.view import View
 
 
 def build_student(cfg: CfgNode) -> nn.Module:
-    """The student on cfg.MODEL.DEVICE, with MODEL.WEIGHTS if they are named.
+    """The student on cfg.MODEL.DEVICE, with MODEL.WEIGHTS loaded if they are set.
 
-    A backbone's ImageNet weights leave the heads as they are, so these weights are not loaded
-    strictly; Detectron2 logs what it skips.
+    The weights need not fill the whole model: ImageNet weights, for example, cover only the
+    backbone. Detectron2 logs the keys that it skips.
     """
     student = task_of(cfg).build_model(cfg)
     if cfg.MODEL.WEIGHTS:
@@ -36,20 +36,23 @@ def build_student(cfg: CfgNode) -> nn.Module:
 def build_trained(
     cfg: CfgNode, weights: Path | str, *, classes: tuple[str, ...]
 ) -> tuple[nn.Module, dict]:
-    """The model of `cfg` filled completely from `weights`, in eval mode, and its calibration."""
+    """Builds the model of `cfg` and loads all its weights; returns it in eval mode, and its
+    calibration.
+    """
     model = task_of(cfg).build_model(cfg)
     stored = load_weights(model, weights, classes=classes, trust=cfg.TRUST_PICKLES)
     return model.eval(), dict(stored.get("calibration") or {})
 
 
 def build_models(cfg: CfgNode, *, source: Path) -> tuple[nn.Module, nn.Module]:
-    """The student of a run, and what is trained: the Distiller around it, or the student itself
-    where DISTILL.LOSSES is empty.
+    """Returns the student of a run and the module to train: the Distiller around the student, or
+    the student itself if DISTILL.LOSSES is empty.
 
-    Random state is left as if the student alone had been built.
+    Building the Distiller does not change the random state, so a distilled run and a plain run of
+    the same seed draw the same numbers.
 
     Raises:
-        UserError: anything about teacher, classes or losses that does not fit.
+        UserError: teacher, classes and losses do not fit together.
     """
     student = build_student(cfg)
     if not cfg.DISTILL.LOSSES:
@@ -58,11 +61,11 @@ def build_models(cfg: CfgNode, *, source: Path) -> tuple[nn.Module, nn.Module]:
 
 
 def check_pair(cfg: CfgNode, *, source: Path) -> None:
-    """Puts student, losses and the teacher together before the teacher is trained, so that a
-    mistake shows before that; random state is left as it was.
+    """Builds student, teacher and losses once before the teacher is trained, so that a mistake is
+    reported before the long training. The random state does not change.
 
     Raises:
-        UserError: what `build_models` refuses, but for the teacher's weights.
+        UserError: as `build_models`, except that the teacher needs no weights yet.
     """
     with preserved_rng():
         build_distiller(cfg, build_student(cfg), source=source, trained=False)
@@ -71,17 +74,17 @@ def check_pair(cfg: CfgNode, *, source: Path) -> None:
 def build_distiller(
     cfg: CfgNode, student: nn.Module, *, source: Path, trained: bool = True
 ) -> Distiller:
-    """Wraps `student` with the teacher and the losses of the config; random state is left as it
-    was.
+    """Wraps `student` with the teacher and the losses of the config. The random state does not
+    change.
 
     Args:
         cfg: the run's config.
-        student: as `build_student` made it.
+        student: the result of `build_student`.
         source: the run's yaml, for messages.
-        trained: False leaves the teacher's weights random, for checks before it is trained.
+        trained: False builds the teacher with random weights, for checks before it is trained.
 
     Raises:
-        UserError: anything about the teacher, the classes or the losses that does not fit.
+        UserError: teacher, classes and losses do not fit together.
     """
     task = task_of(cfg)
     classes, text = task.classes(cfg, source=source), task.text_classes(cfg)
@@ -100,10 +103,10 @@ def build_distiller(
 
 
 def _build_peers(cfg: CfgNode, *, source: Path) -> list[View]:
-    """Views of the second and later students, each with initial weights of its own.
+    """Builds the second and later students and returns their views.
 
     Raises:
-        UserError: fewer than one student, or a wrong yaml.
+        UserError: DISTILL.PEERS is below 1, or the yaml of the peers is wrong.
     """
     if cfg.DISTILL.PEERS < 1:
         raise UserError(f"{source}: DISTILL.PEERS is {cfg.DISTILL.PEERS}; it must be 1 or more")
@@ -113,6 +116,8 @@ def _build_peers(cfg: CfgNode, *, source: Path) -> list[View]:
         peer_cfg = load_cfg(path, ["MODEL.DEVICE", cfg.MODEL.DEVICE])
     task, views = task_of(peer_cfg), []
     for number in range(2, cfg.DISTILL.PEERS + 1):
+        # Students with equal weights would agree from the start and teach each other nothing. The
+        # factor is a large prime, so that neighbouring seeds do not share their peers' weights.
         torch.manual_seed(max(cfg.SEED, 0) * 1_000_003 + number)
         views.append(task.view(build_student(peer_cfg)))
     return views
@@ -125,13 +130,13 @@ def loss_context(
 
     Args:
         view: the student's view.
-        teacher: its teacher; None for self-distillation. A foreign file counts as a teacher of the
-            student's own shape.
+        teacher: its teacher; None for self-distillation. An ONNX teacher is assumed to have the
+            shape of the student.
         classes: class names of the student's data.
-        text: which of them are text; None where the data set does not say.
+        text: the text classes among them; None if the data set does not name them.
 
     Raises:
-        UserError: two detectors that share no FPN level.
+        UserError: both models are detectors, but they have no FPN level in common.
     """
     other = view if teacher is None or teacher.view is None else teacher.view
     shared = tuple(level for level in view.levels if level in other.levels)
@@ -140,7 +145,8 @@ def loss_context(
             f"student levels {', '.join(view.levels)} and teacher levels "
             f"{', '.join(other.levels)} have none in common"
         )
-    # Heads of unlike families are never compared; `check_needs` says so.
+    # The heads of a one-stage and a two-stage detector are never compared: `check_needs` refuses
+    # such losses, so anchors and box codes count as equal here.
     unlike = view.two_stage != other.two_stage
     names = [name for name in view.channels if name in other.channels]
     detectors = view.two_stage is not None and other.two_stage is not None
@@ -173,10 +179,10 @@ def check_needs(
     peers: int = 0,
     source: Path,
 ) -> None:
-    """Checks that student, teacher and targets give what the losses read.
+    """Checks that student, teacher and targets provide everything that the losses read.
 
     Raises:
-        UserError: the loss and the part that is missing.
+        UserError: something is missing; the message names the loss and the missing part.
     """
     for key, loss in losses.items():
         place = f"{source}: DISTILL.LOSSES.{key}"

@@ -1,5 +1,5 @@
-"""Hooks of this project beside Detectron2's own: progress bar, evaluation curve, checkpoints,
-stopping on a signal, and a log of numbers that fits the checkpoints.
+"""Training hooks: progress bar, periodic evaluation, checkpoints, stopping on a signal, and a
+metrics log that agrees with the checkpoints.
 """
 
 import json
@@ -28,10 +28,11 @@ logger = logging.getLogger(__name__)
 
 
 class ProgressBar(HookBase):
-    """One line on the terminal with step, loss, speed and time left; for the main process.
+    """A progress bar of the main process with step, loss, speed and remaining time.
 
     Attributes:
-        row: lines below the cursor, where several trainings share a terminal.
+        row: how many lines below the cursor the bar is drawn, for several trainings in one
+            terminal.
     """
 
     row = 0
@@ -62,7 +63,8 @@ class ProgressBar(HookBase):
 
 
 class TrainingClock(HookBase):
-    """Seconds spent in steps alone (no evaluation, no checkpoints); survives a resume.
+    """Measures the time spent in training steps, without evaluation and checkpoints. The sum is
+    kept over a resume.
 
     Attributes:
         seconds: the sum so far.
@@ -85,17 +87,17 @@ class TrainingClock(HookBase):
 
 
 class PeriodicEvaluation(HookBase):
-    """Evaluates every `period` steps and at the end; the numbers go into the run's metrics as
+    """Evaluates the model every `period` steps and at the end, and logs the scores as
     `eval/<name>`.
 
     Attributes:
-        last: the newest result dict; empty before the first.
+        last: the scores of the last evaluation; empty before the first one.
     """
 
     def __init__(
         self, evaluate: Callable[[], dict[str, Any]], *, metrics: Sequence[str], period: int
     ):
-        """`evaluate` returns the numbers of the model; `metrics` names those that are written."""
+        """`evaluate` returns the scores by name; those named in `metrics` are logged."""
         self.evaluate, self.metrics, self.period, self.last = evaluate, metrics, period, {}
 
     def after_step(self) -> None:
@@ -109,7 +111,7 @@ class PeriodicEvaluation(HookBase):
 
 
 class AverageWeights(HookBase):
-    """Keeps `SOLVER.EMA`'s running average of the student up to date."""
+    """Updates the running average of the student's weights (`SOLVER.EMA`) after every step."""
 
     def __init__(self, average: RunningAverage, student: nn.Module):
         self.average, self.student = average, student
@@ -119,8 +121,8 @@ class AverageWeights(HookBase):
 
 
 class Checkpoints(HookBase):
-    """A checkpoint every `period` steps; the newest `keep` of a folder stay. At the end, the final
-    one.
+    """Writes a checkpoint every `period` steps, keeps the newest `keep` of them, and calls `finish`
+    after the last step.
     """
 
     def __init__(
@@ -131,7 +133,11 @@ class Checkpoints(HookBase):
         finish: Callable[[], None],
         keep: int = 2,
     ):
-        """`finish` writes `model_final.pth`; every process calls it."""
+        """`finish` writes `model_final.pth`; every process calls it.
+
+        Two checkpoints are kept because a resume falls back to the one before if the newest is
+        damaged.
+        """
         self.checkpointer, self.period, self.keep = checkpointer, period, keep
         self.finish = finish
         self.newest = -1
@@ -144,7 +150,7 @@ class Checkpoints(HookBase):
             self.finish()
 
     def save(self) -> None:
-        """Writes the checkpoint of the step just taken; every process calls it."""
+        """Writes a checkpoint of the current step; every process must call it."""
         if self.newest == self.trainer.iter:
             return
         step = self.trainer.iter
@@ -164,27 +170,27 @@ class Checkpoints(HookBase):
         if not all_finite(self.checkpointer.model):
             # All processes have the same weights, so all of them stop here.
             raise DivergedError(
-                f"step {self.trainer.iter}: the weights are not finite; they are not saved, an "
-                "older checkpoint is the last good; lower SOLVER.BASE_LR"
+                f"step {self.trainer.iter}: the weights are not finite and were not saved; the "
+                "checkpoint before is still good; lower SOLVER.BASE_LR"
             )
 
 
 class StopOnSignal(HookBase):
-    """Ends a run after its step with a checkpoint when it gets SIGTERM or Ctrl-C.
+    """On SIGTERM or Ctrl-C, finishes the current step, saves a checkpoint and ends the run.
 
-    The second signal ends it at once. Handlers are those from before again after the training.
+    A second signal ends the run at once. The previous signal handlers are restored after training.
     """
 
     SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
     def __init__(self, save: Callable[[], None]):
-        """`save` writes a checkpoint; every process calls it."""
+        """`save` writes a checkpoint; every process must call it."""
         self.save = save
         self.earlier: dict[int, object] = {}
         self.stopped_by = ""
 
     def before_train(self) -> None:
-        # Python allows handlers in the main thread alone.
+        # Python accepts signal handlers only in the main thread.
         if threading.current_thread() is threading.main_thread():
             self.earlier = {number: signal.signal(number, self._note) for number in self.SIGNALS}
 
@@ -194,11 +200,12 @@ class StopOnSignal(HookBase):
             return
         self.save()
         self.stopped_by = signal.Signals(number).name
+        # The exit code that a shell reports for a process ended by this signal: 143 or 130.
         raise SystemExit(128 + number)
 
     def after_train(self) -> None:
         self._put_back()
-        # Only now: the progress bar's line is ended.
+        # Logged here and not in after_step, where the progress bar still owns its line.
         if self.stopped_by and comm.is_main_process():
             logger.warning(
                 "stopped by %s after step %d; its checkpoint is saved: %s",
@@ -209,20 +216,21 @@ class StopOnSignal(HookBase):
 
     def _note(self, number: int, _) -> None:
         if self.trainer.signal:
+            # The second signal: send it again with the previous handlers back in place.
             self._put_back()
             os.kill(os.getpid(), number)
         self.trainer.signal = number
 
     def _put_back(self) -> None:
         for number, handler in self.earlier.items():
-            # None: it was not set from Python.
+            # None means that the handler was not set from Python.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self.earlier = {}
 
 
 class Metrics(HookBase):
-    """Writes terms and rates every `period` steps, at the end, and before a checkpoint, so that
-    what its steps measured is not lost with the process.
+    """Writes the metrics every `period` steps, at the end, and before each checkpoint. A killed run
+    then has the metrics of every step that it need not repeat.
     """
 
     def __init__(self, writers: list[EventWriter], *, period: int, checkpoint_period: int):
@@ -235,8 +243,8 @@ class Metrics(HookBase):
             self._write()
 
     def after_train(self) -> None:
-        # A step that was stopped or failed may have been written already; Detectron2's printer
-        # cannot write it twice.
+        # The last step may have been written already, and Detectron2's printer cannot write a step
+        # twice.
         if self.trainer.storage.iter != self.written:
             self._write()
         for writer in self.writers:
@@ -249,12 +257,12 @@ class Metrics(HookBase):
 
 
 def drop_later_lines(path: Path, *, step: int) -> None:
-    """Takes out of a metrics.json what a resumed run will write again.
+    """Removes the lines of a metrics.json that a resumed run will write again.
 
     Args:
-        path: one json object a line; nothing happens where there is no such file.
-        step: the first step of the resumed run; lines of it and later ones go, and so does a line
-            that a killed process left half-written.
+        path: a file with one json object per line; a missing file is ignored.
+        step: the first step of the resumed run. Lines of this step and later ones are removed, and
+            so is a line that a killed process left incomplete.
     """
     if not path.is_file():
         return

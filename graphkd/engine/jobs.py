@@ -1,4 +1,6 @@
-"""The work of the commands train, eval and debugtrain, as functions that a launcher can start."""
+"""The functions behind the commands train, eval and debugtrain; a launcher can start them in
+several processes.
+"""
 
 import logging
 from pathlib import Path
@@ -31,12 +33,13 @@ logger = logging.getLogger(__name__)
 
 
 def load_run(config: str, overrides: list[str], *, plain: bool = False) -> tuple[CfgNode, Path]:
-    """The frozen config of a run and the yaml it came from.
+    """Loads the frozen config of a run, and returns it with the path of its yaml.
 
     Args:
         config: path of the yaml.
         overrides: KEY VALUE pairs.
-        plain: drop the losses, so that the student trains alone, in a folder of its own.
+        plain: remove the losses, so that the student trains alone; OUTPUT_DIR gets the ending
+            `-plain`.
 
     Raises:
         UserError: a wrong path, key or value.
@@ -55,12 +58,15 @@ def train_job(
     with_teacher: bool,
     json_file: str | None = None,
 ) -> None:
-    """Trains a run, its untrained teacher first where that is asked for, and prints the result."""
+    """Trains a run and prints the result. `with_teacher` trains a missing teacher first."""
     cfg, source = load_run(config, overrides, plain=plain)
     register_all()
     both = set(cfg.DATASETS.TRAIN) & set(cfg.DATASETS.TEST)
     if both and comm.is_main_process():
-        logger.warning("%s is trained on and scored: its AP says little", ", ".join(sorted(both)))
+        logger.warning(
+            "%s is used for training and for scoring, so its AP says little",
+            ", ".join(sorted(both)),
+        )
     if with_teacher and cfg.DISTILL.LOSSES:
         train_teacher(cfg, source=source)
     result = run.train(cfg, source=source, resume=resume)
@@ -74,18 +80,18 @@ def train_job(
 
 
 def train_teacher(cfg: CfgNode, *, source: Path, students: tuple[Path, ...] = ()) -> None:
-    """Trains the teacher of a run unless its weights are there; an interrupted training goes on.
+    """Trains the teacher of a run if its weights are missing; resumes an interrupted training.
 
-    A teacher that is itself distilled gets its own teacher trained first.
+    If the teacher is itself distilled, its own teacher is trained first.
 
     Args:
-        cfg: the run's config; nothing happens where its teacher has no yaml.
+        cfg: the run's config; nothing is done if its teacher has no yaml.
         source: its yaml.
         students: the yamls of the runs that this one teaches, the first student first.
 
     Raises:
-        UserError: the run itself does not fit, before the teacher is trained for it; or it teaches
-            itself through others.
+        UserError: the run cannot be built (checked before its teacher is trained), or a run is its
+            own teacher through others.
     """
     if not cfg.DISTILL.TEACHER.CONFIG:
         return
@@ -101,9 +107,9 @@ def train_teacher(cfg: CfgNode, *, source: Path, students: tuple[Path, ...] = ()
         raise UserError(f"DISTILL.TEACHER.WEIGHTS: {cfg.DISTILL.TEACHER.WEIGHTS} does not exist")
     pages = [" + ".join(each.DATASETS.TRAIN) for each in (teacher_cfg, cfg)]
     if pages[0] != pages[1] and comm.is_main_process():
-        # Keys on the command line reach the student alone.
+        # Overrides on the command line apply only to the student.
         logger.warning(
-            "the teacher learns %s, the student %s; the teacher's data stands in %s",
+            "the teacher is trained on %s, the student on %s; the teacher's data is set in %s",
             *pages,
             cfg.DISTILL.TEACHER.CONFIG,
         )
@@ -121,7 +127,7 @@ def method_name(cfg: CfgNode) -> str:
 
 
 def result_row(result: run.RunResult, cfg: CfgNode, *, role: str) -> dict:
-    """One row of a result table, as in results.json: the task's metrics stand there by name."""
+    """One row of a result table, as in results.json, with one key per metric of the task."""
     task = task_of(cfg)
     return {
         "role": role,
@@ -135,10 +141,10 @@ def result_row(result: run.RunResult, cfg: CfgNode, *, role: str) -> dict:
 
 
 def newest_run(root: Path | None = None) -> Path:
-    """The folder under `root` (by default output/) whose final weights are the newest.
+    """The run folder under `root` (by default output/) with the newest final weights.
 
     Raises:
-        UserError: no finished run is there.
+        UserError: there is no finished run.
     """
     root = project_path("output") if root is None else root
     weights = sorted(root.glob("**/model_final.pth"), key=lambda path: path.stat().st_mtime)
@@ -149,22 +155,22 @@ def newest_run(root: Path | None = None) -> Path:
 
 
 def run_folder(named: str, *, data: str | None = None) -> Path:
-    """The folder of a run, which is named itself or by the yaml that it was trained with.
+    """The folder of a run, given by the folder itself or by the yaml of the run.
 
     Args:
         named: a folder, its config.yaml, or the yaml of a run.
-        data: `--data` of the training.
+        data: the `--data` name that the run was trained with.
 
     Raises:
-        UserError: neither a folder nor a config.
+        UserError: `named` is neither a folder nor a config.
     """
     written = ["DATASETS.NAME", data] if data else []
     return _written_folder(named) or Path(load_cfg(named, written).OUTPUT_DIR)
 
 
 def _written_folder(named: str) -> Path | None:
-    """A folder, named itself or by the config.yaml that a run wrote into it; None for the yaml of a
-    run to be trained.
+    """The folder that `named` is, or whose config.yaml it is; None if `named` is the yaml of a run
+    that need not be trained yet.
     """
     place = find_file(named)
     if place.is_dir():
@@ -179,11 +185,11 @@ def _written_folder(named: str) -> Path | None:
 def trained_run(
     named: str | None, overrides: list[str], *, data: str | None = None
 ) -> tuple[CfgNode, Path, Path]:
-    """A trained model and the data set that it is scored on.
+    """Finds a trained model and the config to score it with.
 
     Args:
-        named: a run's folder, or its yaml; None for the newest run.
-        overrides: KEY VALUE pairs; MODEL.WEIGHTS names other weights.
+        named: the folder of a run or its yaml; None for the newest run.
+        overrides: KEY VALUE pairs; MODEL.WEIGHTS selects other weights.
         data: the data set to score; None for the run's own.
 
     Returns:
@@ -204,11 +210,11 @@ def trained_run(
             return cfg, source, weights
     source = folder / "config.yaml"
     if not source.is_file():
-        raise UserError(f"{folder}: no config.yaml in it; name the folder or the yaml of a run")
+        raise UserError(f"{folder}: it has no config.yaml; name the folder or the yaml of a run")
     # The folder may have been moved since its config was written.
     cfg = load_cfg(source, ["OUTPUT_DIR", str(folder), *overrides])
     if data:
-        # Scored alone: the data that the run was trained on may not be there any more.
+        # Nothing is trained, and the training data may not exist any more: set all splits.
         trained_by = Path(RunDir(folder).about().get("source") or source)
         names = find_data(data, near=trained_by).splits["TEST"]
         cfg.DATASETS.TRAIN = cfg.DATASETS.VAL = cfg.DATASETS.TEST = names
@@ -224,7 +230,7 @@ def _weights(cfg: CfgNode, overrides: list[str]) -> Path:
 def eval_job(
     config: str | None, overrides: list[str], json_file: str | None, *, data: str | None = None
 ) -> dict:
-    """Scores a trained model as `trained_run` finds it, and prints AP overall and by class."""
+    """Scores the model that `trained_run` finds, and prints its metrics overall and by class."""
     cfg, source, weights = trained_run(config, overrides, data=data)
     scores = run.evaluate_weights(cfg, weights, source=source)
     if not comm.is_main_process():
@@ -241,8 +247,8 @@ def eval_job(
 
 
 def debug_job(config: str, overrides: list[str], iterations: int) -> list[dict[str, float]]:
-    """Takes a few steps of a run with batch 1 and prints every term; a teacher without weights is
-    random.
+    """Runs a few training steps with batch size 1 and prints every loss term. A teacher that is not
+    trained yet gets random weights.
     """
     small = [
         "SOLVER.IMS_PER_BATCH",

@@ -1,4 +1,4 @@
-"""Starting a job in one process or many: Detectron2's launcher, or inside torchrun."""
+"""Starts a job in one process or several, with Detectron2's launcher or inside torchrun."""
 
 import os
 import sys
@@ -22,16 +22,17 @@ def launch(
     dist_url: str = "auto",
     args: tuple = (),
 ) -> None:
-    """Runs `job(*args)`: here, in processes Detectron2 starts (one a GPU), or as one of torchrun's.
+    """Runs `job(*args)` in this process, in one process per GPU that Detectron2 starts, or as one
+    of the processes that torchrun started.
 
     Raises:
-        UserError: more GPUs asked for than there are.
+        UserError: `num_gpus` is larger than the number of GPUs of this machine.
     """
     if in_torchrun():
         join_torchrun()
         try:
             job(*args)
-            # Rank 0 may still be writing: nobody leaves the group under it.
+            # Rank 0 may still be writing files; the group must exist until it has finished.
             comm.synchronize()
         finally:
             dist.destroy_process_group()
@@ -55,7 +56,7 @@ def in_torchrun() -> bool:
 
 
 def _run_in_process(job: Callable, args: tuple) -> None:
-    """A user's mistake ends a spawned process with one line, not with the trace of its launcher."""
+    """Runs the job in a spawned process; prints a UserError as one line, without a traceback."""
     try:
         job(*args)
     except UserError as error:

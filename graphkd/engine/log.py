@@ -1,4 +1,4 @@
-"""Where log lines go: everything into the run's file, warnings also onto the terminal."""
+"""Logging of a run: everything goes to its log file, warnings also to the terminal."""
 
 import logging
 import sys
@@ -11,8 +11,8 @@ NAMES = ("detectron2", "fvcore", "graphkd", "py.warnings")
 
 
 class _RunLog(logging.FileHandler):
-    """A full disk costs log lines, not a stack trace for each: the checkpoint says what is
-    wrong.
+    """Drops log lines that a full disk does not take, without a traceback for each. The next
+    checkpoint reports the full disk.
     """
 
     def handleError(self, record: logging.LogRecord) -> None:
@@ -21,10 +21,11 @@ class _RunLog(logging.FileHandler):
 
 
 def open_log(path: Path) -> None:
-    """Sends log lines of this project and Detectron2 to `path`, closing the file of an earlier run.
+    """Writes the log lines of this project and Detectron2 to `path`, and closes the file of an
+    earlier run.
 
-    The terminal stays with the progress bars; it shows warnings of this project alone, and those
-    of the main process only, since most warnings are the same on every process.
+    The terminal is for the progress bars. It shows only warnings of this project, and only those of
+    the main process, since most warnings are the same on every process.
     """
     file = _RunLog(path)
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))

@@ -1,4 +1,6 @@
-"""Finds steps that are not finite, and keeps their batch in a file to replay them."""
+"""Finds steps with a loss or gradient that is not finite, and stores their batch so that the step
+can be replayed.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 from graphkd.errors import UserError
 from graphkd.modelfile import load_pickle
 
-# What a batch file may hold of an item.
+# Types of item values that a batch file may hold.
 _PLAIN = (Tensor, str, int, float)
 
 
@@ -21,21 +23,22 @@ class DivergedError(UserError):
 def step_problem(
     losses: Mapping[str, Tensor], model: nn.Module, *, gradients: bool = True
 ) -> str | None:
-    """What is NaN or infinite after a backward pass, as part of a sentence; None for nothing.
+    """Describes what is NaN or infinite after a backward pass; None if everything is finite.
 
-    All losses and gradients are reduced to one number first, so a GPU is waited for once.
+    Losses and gradients are first reduced to one tensor, so a GPU is synchronised only once.
 
     Args:
         losses: scalar terms.
-        model: its parameters have their gradients.
-        gradients: False looks at the losses alone; float16 gradients are still scaled and may
-            overflow.
+        model: the model after the backward pass.
+        gradients: False checks only the losses. Float16 gradients are still scaled at this point
+            and may overflow.
     """
     named = [(name, p.grad) for name, p in model.named_parameters() if p.grad is not None]
     total = sum(losses.values()).detach().float().reshape(1)
     peaks = total
     if gradients and named:
-        # The largest entry is NaN or infinite where any entry is; the sum of squares may overflow.
+        # The largest entry is NaN or infinite if any entry is. The usual 2-norm would not do: its
+        # sum of squares may overflow although every entry is finite.
         norms = torch._foreach_norm([gradient for _, gradient in named], float("inf"))
         peaks = torch.cat([total, torch.stack([norm.float() for norm in norms])])
     good = torch.isfinite(peaks)
@@ -59,7 +62,7 @@ def page_names(batch: list[dict]) -> list[str]:
 def write_batch(path: Path, batch: list[dict], *, step: int, rng: dict) -> None:
     """Writes a mapped batch with its targets and the random state before its step.
 
-    The file holds tensors and plain values alone, so that `torch.load(weights_only=True)` reads it.
+    The file holds only tensors and plain values, so `torch.load(weights_only=True)` can read it.
     """
     items = []
     for item, name in zip(batch, page_names(batch), strict=True):
@@ -72,10 +75,10 @@ def write_batch(path: Path, batch: list[dict], *, step: int, rng: dict) -> None:
 
 
 def read_batch(path: Path) -> tuple[list[dict], dict]:
-    """A written batch as a model takes it, and the random state before its step.
+    """Reads a batch that `write_batch` wrote, and the random state before its step.
 
     Raises:
-        UserError: no such batch file, or a damaged one.
+        UserError: the file is missing, damaged, or not such a batch.
     """
     stored = load_pickle(path, trust=False)
     if not isinstance(stored, dict) or not {"step", "pages", "rng"} <= set(stored):

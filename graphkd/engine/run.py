@@ -1,4 +1,4 @@
-"""One run: trains the model of a config, evaluates it, leaves weights and numbers in a folder."""
+"""One run: trains the model of a config, evaluates it, and writes weights and scores."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -46,11 +46,11 @@ from graphkd.tasks.base import task_of
 
 
 def prepare(cfg: CfgNode) -> None:
-    """Registers data sets, checks the device, opens the run's folder and log, seeds the random
-    state.
+    """Registers the data sets, checks the device, makes the run's folder, opens its log and seeds
+    the random generators.
 
     Raises:
-        UserError: a device that is not there.
+        UserError: the device does not exist.
     """
     register_all()
     require_device(cfg.MODEL.DEVICE)
@@ -69,26 +69,26 @@ def train(
     title: str | None = None,
     tested: bool = True,
 ) -> RunResult | None:
-    """Trains the model of `cfg`, with a teacher where DISTILL.LOSSES is not empty, and evaluates
-    it.
+    """Trains the model of `cfg` and evaluates it; it is distilled if DISTILL.LOSSES is not empty.
 
-    A run that is complete already is not repeated under `resume`; its result is read back.
+    With `resume`, a finished run is not repeated; its result is read from the folder.
 
     Args:
-        cfg: a frozen complete config.
+        cfg: a complete, frozen config.
         source: the yaml it came from, for messages.
-        resume: go on from the newest checkpoint of OUTPUT_DIR.
-        title: of the progress bar; the folder's name by default.
-        tested: False trains to the end and leaves the evaluation to a later call that resumes.
+        resume: continue from the newest checkpoint in OUTPUT_DIR.
+        title: title of the progress bar; the folder's name by default.
+        tested: False skips the evaluation at the end; a later call with `resume` makes up for it.
 
     Returns:
-        The result; None for a run that is not evaluated.
+        The result; None if `tested` is False.
 
     Raises:
-        UserError: whatever does not fit before the first step, or a diverged loss.
+        UserError: the config, the data or the teacher cannot be used (checked before the first
+            step), or the loss diverged.
     """
     register_all()
-    # All of this before an earlier run's folder is touched.
+    # All checks come before the folder of an earlier run is moved away.
     check_settings(cfg)
     task = task_of(cfg)
     classes = task.classes(cfg, source=source)
@@ -121,7 +121,7 @@ def _train(
     if not tested:
         return None
     place = RunDir(cfg.OUTPUT_DIR)
-    # Only the main process writes the file, so it alone may be sure that the file is there.
+    # Only the main process wrote the file, so only it can rely on the file being there.
     own = stored_calibration(place.weights) if comm.is_main_process() else {}
     calibration = comm.all_gather(own)[0]
     with _averaged(student, training.average):
@@ -137,9 +137,9 @@ class Training:
     """The parts of one training.
 
     Attributes:
-        trainer: steps through the data; its hooks log, evaluate and save.
-        checkpointer: of the student and all that a resume needs.
-        clock: seconds spent in steps.
+        trainer: runs the steps; its hooks log, evaluate and save.
+        checkpointer: saves the student and everything that a resume needs.
+        clock: measures the time spent in steps.
         average: running average of the student's weights; None without `SOLVER.EMA`.
     """
 
@@ -158,8 +158,8 @@ def build_trainer(
     resume: bool,
     title: str,
 ) -> Training:
-    """The training of `model` (the student or the Distiller around it), restored where `resume`
-    says so.
+    """Builds everything to train `model` (the student or the Distiller around it), and loads the
+    newest checkpoint if `resume` is True.
     """
     folder = Path(cfg.OUTPUT_DIR)
     device = torch.device(cfg.MODEL.DEVICE)
@@ -183,7 +183,7 @@ def build_trainer(
         **_resume_state(model, average, trainer),
     )
     training = Training(trainer, checkpointer, clock, average)
-    # The clock comes first, so that evaluation and checkpoints do not count as training.
+    # The clock's after_step runs before the other hooks, so their time is not counted as training.
     trainer.register_hooks([clock, hooks.LRScheduler(optimizer, scheduler)])
     if average is not None:
         trainer.register_hooks([AverageWeights(average, student)])
@@ -217,7 +217,7 @@ def build_trainer(
 def _resume_state(
     model: nn.Module, average: RunningAverage | None, trainer: Trainer
 ) -> dict[str, Any]:
-    """What a checkpoint holds beside the student, by name."""
+    """The parts of a checkpoint besides the student, by name."""
     state: dict[str, Any] = {}
     if isinstance(model, Distiller):
         state["distill"] = model.losses
@@ -227,7 +227,8 @@ def _resume_state(
             state["teacher"] = model.teacher.state
     if average is not None:
         state["average"] = average
-    # The trainer's comes last: it has each process's own part of what the losses hold.
+    # The trainer is loaded last: it restores the state that the losses keep per process, over the
+    # main process's state in `distill`.
     return {**state, "trainer": trainer}
 
 
@@ -244,9 +245,11 @@ def _evaluation(cfg: CfgNode, student: nn.Module, average: RunningAverage | None
 
 
 def _last_hooks(cfg: CfgNode, saving: Checkpoints, title: str, *, start: int) -> list[HookBase]:
-    """Checkpoints on every process, since all give their random state; the rest on the main one.
+    """The last hooks. Every process needs the checkpoint hook, because each one adds its random
+    state; metrics and progress bar are for the main process.
 
-    Numbers are written as they are, not as a median over steps: a resumed run writes the same.
+    Metrics are written without smoothing over steps (`window_size=1`), so that a resumed run writes
+    the same numbers.
     """
     stopping = StopOnSignal(saving.save)
     if not comm.is_main_process():
@@ -266,8 +269,8 @@ def _last_hooks(cfg: CfgNode, saving: Checkpoints, title: str, *, start: int) ->
 
 
 def _write_final(cfg: CfgNode, student: nn.Module, model: nn.Module, training: Training) -> None:
-    """Writes model_final.pth: the student (its average where there is one) with the numbers that
-    are fitted on validation data; and every peer as `model_peer2.pth` ...
+    """Writes model_final.pth: the student, or its running average, with the calibration fitted on
+    validation data. Writes the peers as `model_peer2.pth` and so on.
     """
     step = training.trainer.iter
     with _averaged(student, training.average):
@@ -285,7 +288,9 @@ def _averaged(student: nn.Module, average: RunningAverage | None) -> AbstractCon
 
 
 def test(cfg: CfgNode, model: nn.Module, *, calibration: Mapping[str, Any]) -> dict:
-    """Scores `model` on every set of DATASETS.TEST; the numbers of the first, all are written."""
+    """Scores `model` on every set of DATASETS.TEST and writes all scores; returns those of the
+    first set.
+    """
     scores = {}
     for name in cfg.DATASETS.TEST:
         folder = Path(cfg.OUTPUT_DIR) / "eval" / name
@@ -297,7 +302,7 @@ def evaluate_weights(cfg: CfgNode, weights: Path, *, source: Path) -> dict:
     """Scores a checkpoint on DATASETS.TEST.
 
     Raises:
-        UserError: the weights do not fill the model exactly.
+        UserError: the weights are missing or do not fit the model exactly.
     """
     register_all()
     classes = task_of(cfg).classes(cfg, source=source)
@@ -325,7 +330,7 @@ def _score(
 
 @contextlib.contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Every process scores the same buffers; the model's mode is given back."""
+    """Gives every process the same buffers for scoring; restores the model's mode afterwards."""
     was_training = model.training
     share_buffers(model)
     try:
@@ -338,4 +343,5 @@ def _distributed(model: nn.Module, device: torch.device) -> nn.Module:
     if comm.get_world_size() == 1:
         return model
     ids = [comm.get_local_rank()] if device.type == "cuda" else None
+    # Buffers are not broadcast in every step: `share_buffers` does it before the model is scored.
     return DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)

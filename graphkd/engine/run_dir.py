@@ -1,4 +1,4 @@
-"""A run's folder: which run it holds, what that run was made from, and its result."""
+"""The folder of a run: its config, the record of its inputs, and its result."""
 
 import contextlib
 import json
@@ -31,10 +31,10 @@ CONFIG, ABOUT, RESULT, WEIGHTS = "config.yaml", "about.json", "result.json", "mo
 # Comparisons of earlier versions wrote a second record beside about.json.
 _OLD_RECORD = "part.json"
 _ANEW = "train without --resume or with another OUTPUT_DIR"
-# Between the machines of a run that went on elsewhere.
+# Separator between machines, for a run that was resumed on another one.
 THEN = "; then "
-# Keys that do not change what comes out of a run: where it is, how fast it is, what is noted on the
-# way. The teacher's weights are compared by their content instead of their path.
+# Keys that may differ on a resume, because they do not change the result: paths, speed, logging.
+# The teacher's weights are compared by content instead of path.
 PLACES = (
     "OUTPUT_DIR",
     "MODEL.DEVICE",
@@ -52,13 +52,13 @@ _Inputs = Mapping[str, str | None]
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run left behind.
+    """The result of a finished run.
 
     Attributes:
-        weights: the plain student's checkpoint.
-        scores: the result dict of the last evaluation on the first set of DATASETS.TEST.
-        seconds: training steps only, without evaluation.
-        parameters: of the plain model.
+        weights: the student's checkpoint.
+        scores: the scores on the first set of DATASETS.TEST.
+        seconds: time spent in training steps, without evaluation.
+        parameters: number of parameters of the student.
     """
 
     weights: Path
@@ -68,10 +68,10 @@ class RunResult:
 
 
 class RunDir:
-    """The folder of one training (or scoring); decides whether a run may go on in it.
+    """The folder of one run; decides whether a run may be resumed in it.
 
     It holds config.yaml (the complete config), about.json (machine, date, versions, number format,
-    digests of what the run is made from), checkpoints, and result.json once the run has ended.
+    digests of the input files), the checkpoints, and result.json once the run has finished.
     """
 
     def __init__(self, folder: Path | str):
@@ -79,24 +79,25 @@ class RunDir:
 
     @property
     def weights(self) -> Path:
-        """Where the final weights are, or will be."""
+        """Path of the final weights, whether they exist yet or not."""
         return self.folder / WEIGHTS
 
     @property
     def has_checkpoints(self) -> bool:
-        """Whether a training left a checkpoint here."""
+        """Whether the folder holds a checkpoint."""
         return any(self.folder.glob("model_*.pth"))
 
     @property
     def finished(self) -> bool:
-        """Whether a run ended here and its weights are still there."""
+        """Whether a run finished here and its weights still exist."""
         return (self.folder / RESULT).is_file() and self.result().weights.is_file()
 
     def result(self) -> RunResult:
-        """The result of a finished run; its weights are those in the folder, if there are any.
+        """The result of a finished run. Weights in the folder come before the stored path, which is
+        wrong after the folder was moved.
 
         Raises:
-            FileNotFoundError: no run has ended here.
+            FileNotFoundError: no run has finished here.
         """
         values = json.loads((self.folder / RESULT).read_text())
         weights = self.weights if self.weights.is_file() else Path(values["weights"])
@@ -107,7 +108,7 @@ class RunDir:
         write_json(self.folder / RESULT, {**vars(result), "weights": str(result.weights)})
 
     def config(self) -> dict | None:
-        """The dict of config.yaml; None where there is none, or a damaged one."""
+        """The content of config.yaml; None if it is missing or damaged."""
         try:
             found = yaml.safe_load((self.folder / CONFIG).read_text())
         except (FileNotFoundError, yaml.YAMLError):
@@ -115,7 +116,7 @@ class RunDir:
         return found if isinstance(found, dict) else None
 
     def about(self) -> dict[str, str | None]:
-        """The record of the run; empty where it is missing or damaged."""
+        """The record of the run; empty if it is missing or damaged."""
         return {**self._read(ABOUT), **self._read(_OLD_RECORD)}
 
     def _read(self, name: str) -> dict:
@@ -126,11 +127,11 @@ class RunDir:
         return said if isinstance(said, dict) else {}
 
     def other_run(self, cfg: CfgNode, inputs: _Inputs) -> str | None:
-        """Why the run in the folder is another one; None if it is the same, or there is none.
+        """Why the folder holds a different run; None if it holds the same run or none.
 
         Args:
             cfg: a complete config.
-            inputs: what `inputs_of` says of the files that are there now.
+            inputs: the present input files, as `inputs_of` returns them.
 
         Returns:
             A clause such as "SEED was 1, now it is 2".
@@ -145,7 +146,7 @@ class RunDir:
         return changed_input(self.about(), inputs)
 
     def move_away(self, reason: str) -> None:
-        """Renames the folder to `<folder>.old1`, `.old2` ...; the caller holds its lock."""
+        """Renames the folder to `<folder>.old1`, `.old2` and so on; the caller holds its lock."""
         number = 1
         while (place := self.folder.with_name(f"{self.folder.name}.old{number}")).exists():
             number += 1
@@ -153,14 +154,15 @@ class RunDir:
         self.folder.rename(place)
 
     def keep_only(self, cfg: CfgNode, *, teacher: Path | None = None) -> None:
-        """Moves the folder away if the run in it is another one than that of `cfg`.
+        """Moves the folder away if it holds a different run than that of `cfg`.
 
         Raises:
-            UserError: as `inputs_of`, or another process works in the folder.
+            UserError: as `inputs_of`, or another process uses the folder.
         """
         inputs = inputs_of(cfg, teacher=teacher)
         if self.other_run(cfg, inputs):
             with held(self.folder):
+                # Checked again under the lock: another process may have moved the folder meanwhile.
                 if reason := self.other_run(cfg, inputs):
                     self.move_away(f"the run there is another one, {reason}")
 
@@ -168,20 +170,20 @@ class RunDir:
     def taken(
         self, cfg: CfgNode, *, source: Path, resume: bool, teacher: Path | None = None
     ) -> Iterator[None]:
-        """Keeps other processes out while the block lasts, and writes config and record.
+        """Locks the folder for the duration of the block, and writes the config and the record.
 
-        A run that was there before is moved away, or checked to be the same under `resume`. All
-        processes of a run call it; the main one does the work.
+        An earlier run is moved away. With `resume` it stays, and must be the same run. Every
+        process of a run must call this; the main process does the work.
 
         Args:
             cfg: the run's config.
             source: the yaml it came from.
-            resume: go on with a run that is there.
-            teacher: the weights that it learns from; None for none.
+            resume: continue the run in the folder.
+            teacher: the teacher's weights; None without a teacher.
 
         Raises:
-            UserError: another process works there, the folder is a file, or a run of another
-                config, teacher or data is to be resumed.
+            UserError: another process uses the folder, the folder is a file, or the run to resume
+                has another config, teacher or data set.
         """
         if not comm.is_main_process():
             comm.synchronize()
@@ -211,7 +213,7 @@ class RunDir:
                 earlier = before.get(key, today[key]).split(THEN)
                 today[key] = THEN.join(dict.fromkeys([*earlier, today[key]]))
         write_text(self.folder / CONFIG, cfg.dump())
-        # A file that is gone by now is still the one that the run began with.
+        # An input file that was deleted since keeps the digest from the start of the run.
         known = {name: digest or before.get(name) for name, digest in inputs.items()}
         known["validation"] = validation_digest(cfg)
         write_json(self.folder / ABOUT, {"source": str(source), **today, **known})
@@ -230,18 +232,17 @@ def provenance() -> dict[str, str]:
 
 
 def number_format(cfg: CfgNode) -> str:
-    """In which a run of this config computes on this machine, such as "float32"."""
+    """The number format that this machine uses for a run of this config, such as "float32"."""
     found = autocast_format(cfg, torch.device(cfg.MODEL.DEVICE))
     return str(found or torch.float32).removeprefix("torch.")
 
 
 def inputs_of(cfg: CfgNode, *, teacher: Path | None) -> dict[str, str | None]:
-    """SHA-256 of the files that a run's result depends on; None for none, or one that is missing.
-
-    These are the teacher's weights, MODEL.WEIGHTS, and the annotations of training and test.
+    """SHA-256 of the files that a run's result depends on: the teacher's weights, MODEL.WEIGHTS,
+    and the annotations for training and test. None for a file that is not set or missing.
 
     Raises:
-        UserError: the teacher's weights are gone.
+        UserError: the teacher's weights do not exist any more.
     """
     if teacher is not None and not teacher.is_file():
         raise UserError(f"the teacher's weights {teacher} are gone; train the teacher again")
@@ -252,14 +253,15 @@ def inputs_of(cfg: CfgNode, *, teacher: Path | None) -> dict[str, str | None]:
 
 
 def validation_digest(cfg: CfgNode) -> str | None:
-    """SHA-256 of the annotations that curves are measured on; no run depends on them."""
+    """SHA-256 of the validation annotations. A resume does not compare it: it does not change what
+    is trained.
+    """
     return _digest(source_json(cfg.DATASETS.VAL[0])) if cfg.DATASETS.VAL else None
 
 
 def changed_input(written: _Inputs, now: _Inputs) -> str | None:
-    """A clause about the first file that was another when `written` was; None if all agree.
-
-    A file that either side does not know does not count.
+    """A clause about the first input file that differs between a stored record and now; None if all
+    agree. Files that are missing on either side are not compared.
     """
     for name, digest in now.items():
         if digest is not None and written.get(name) not in (None, digest):
@@ -268,14 +270,15 @@ def changed_input(written: _Inputs, now: _Inputs) -> str | None:
 
 
 def changed_key(written: Mapping, cfg: CfgNode) -> tuple[str, Any, Any] | None:
-    """The first key in which another run than that of `cfg` is written; places do not count.
+    """The first key in which a stored config differs from `cfg`; the keys in `PLACES` may differ.
 
     Args:
-        written: the dict of a config.yaml. A key it lacks came later, and counts as its default.
+        written: the content of a config.yaml. A missing key was added to graphkd later, and gets
+            its default.
         cfg: a complete config.
 
     Returns:
-        As `difference_of`, the written value first.
+        As `difference_of`, the stored value first.
     """
     drop_removed(written)
     complete = {**flat(get_cfg(cfg.TASK)), **flat(written)}
@@ -285,15 +288,16 @@ def changed_key(written: Mapping, cfg: CfgNode) -> tuple[str, Any, Any] | None:
 def difference_of(
     one: Mapping, other: Mapping, *, ignore: tuple[str, ...] = ()
 ) -> tuple[str, Any, Any] | None:
-    """The first key, in alphabetical order, that two configs do not share.
+    """The first key, in alphabetical order, whose values differ between two configs.
 
     Args:
-        one: a config, the dict of its yaml, or either by dotted keys.
-        other: the second one.
+        one: a config, the dict of its yaml, or a dict with dotted keys.
+        other: the second config.
         ignore: dotted keys that may differ, with everything below them.
 
     Returns:
-        (dotted key, value in `one`, value in `other`), None for a missing value; None if all agree.
+        (dotted key, value in `one`, value in `other`), with None for a missing value; None if all
+        values agree.
     """
     first, second = flat(one), flat(other)
     for key in sorted({*first, *second}):
@@ -305,7 +309,7 @@ def difference_of(
 
 
 def flat(node: Mapping) -> dict[str, Any]:
-    """Dotted key -> value of a config, or of the dict of its yaml; empty nodes have no key."""
+    """A config, or the dict of its yaml, as one dict with dotted keys; empty nodes are left out."""
     if isinstance(node, CfgNode):
         node = yaml.safe_load(node.dump())  # tuples become lists, as in a yaml that was read
     found: dict[str, Any] = {}
@@ -326,5 +330,5 @@ def _digest(path: Path | str | None) -> str | None:
 
 @cache
 def _digest_of(path: Path, changed_ns: int, size: int) -> str:
-    """The digest of a file that may be large, read again only after a change."""
+    """Cached digest of a file: a large file is read again only after its time or size changed."""
     return file_digest(path)

@@ -1,4 +1,4 @@
-"""The optimizer of a run, its number format, and the checks of its schedule."""
+"""Optimizer and number format of a run, and checks of its schedule."""
 
 import itertools
 from collections.abc import Sequence
@@ -21,10 +21,10 @@ SCHEDULES = ("WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR"
 
 
 def check_settings(cfg: CfgNode) -> None:
-    """Refuses device, number format, optimizer and schedule that would stop a run at its start.
+    """Checks device, number format, optimizer and schedule before a run starts.
 
     Raises:
-        UserError: one of them does not exist here, or a count below 1.
+        UserError: one of them is unknown or not available on this machine, or a count is below 1.
     """
     require_device(cfg.MODEL.DEVICE)
     autocast_format(cfg, torch.device(cfg.MODEL.DEVICE))
@@ -42,7 +42,7 @@ def check_settings(cfg: CfgNode) -> None:
 
 
 def _check_steps(steps: Sequence[int], end: int) -> None:
-    """Steps beyond the end are allowed, Detectron2 leaves them out; one at the end it refuses."""
+    """Detectron2 ignores steps after the end of training, but fails on one exactly at the end."""
     if any(later <= earlier for earlier, later in itertools.pairwise(steps)):
         raise UserError(f"SOLVER.STEPS {tuple(steps)}: give them in increasing order, each once")
     if end in steps:
@@ -56,8 +56,8 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     """Detectron2's SGD, or AdamW with the same parameter groups, over every trainable parameter.
 
     Args:
-        cfg: checked by `check_settings`; reads SOLVER.
-        model: the student or a Distiller, whose adapters are trained too.
+        cfg: a config that `check_settings` accepted; reads SOLVER.
+        model: the student, or a Distiller with its adapters.
     """
     if cfg.SOLVER.OPTIMIZER == "SGD":
         return detectron2_optimizer(cfg, model)
@@ -77,12 +77,12 @@ def autocast_format(cfg: CfgNode, device: torch.device) -> torch.dtype | None:
     """The autocast format of a run; None for float32 throughout.
 
     Args:
-        cfg: reads SOLVER.AMP; DTYPE `native` means bfloat16 where the hardware computes in it, and
-            float32 elsewhere, since emulated bfloat16 is slower than float32.
-        device: where the run computes.
+        cfg: reads SOLVER.AMP. DTYPE `native` means bfloat16 if the hardware supports it, else
+            float32, since emulated bfloat16 is slower than float32.
+        device: the device of the run.
 
     Raises:
-        UserError: another name, or float16 on a CPU.
+        UserError: an unknown format, or float16 on a CPU.
     """
     if not cfg.SOLVER.AMP.ENABLED:
         return None

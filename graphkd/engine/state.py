@@ -1,5 +1,5 @@
-"""All that a step changes besides parameters: random state, buffers, what models and losses keep
-beside their state dict; saving and restoring it.
+"""Saves and restores the state that a training step changes besides parameters: random state,
+buffers, and values that models and losses keep outside their state dict.
 """
 
 import random
@@ -16,9 +16,9 @@ from torch import nn
 
 @contextmanager
 def preserved_rng() -> Iterator[None]:
-    """Runs a block whose draws leave Python's, numpy's and torch's random state as they were.
+    """Restores the random state of Python, numpy and torch after the block.
 
-    Building a teacher or an adapter inside it gives the distilled run the same data order, flips
+    Teacher and adapters are built inside it, so that a distilled run has the same data order, flips
     and region samples as the plain run of the same seed.
     """
     python, numpy = random.getstate(), np.random.get_state()
@@ -29,23 +29,24 @@ def preserved_rng() -> Iterator[None]:
 
 
 def rng_state() -> dict:
-    """Torch's random state of this process, on the CPU and on its GPU, as tensors."""
+    """Torch's random state of this process, on the CPU and the current GPU, as tensors."""
     cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
     return {"cpu": torch.get_rng_state(), "cuda": cuda}
 
 
 def set_rng_state(state: dict) -> None:
-    """Restores what `rng_state` gave."""
+    """Restores the result of `rng_state`."""
     torch.set_rng_state(state["cpu"])
     if state["cuda"] is not None and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"])
 
 
 def process_state(model: nn.Module) -> dict:
-    """What forward passes of this process changed outside of parameters and buffers, by module.
+    """Values outside of parameters and buffers that forward passes change, by module name.
 
-    Detectron2's one-stage detectors divide their losses by `loss_normalizer`, a running number of
-    foreground anchors that is in no state dict; other modules say it by `get_extra_state`.
+    Detectron2's one-stage detectors divide their losses by `loss_normalizer`, a running mean of the
+    number of foreground anchors that is in no state dict. Other modules return such values from
+    `get_extra_state`.
     """
     modules = dict(model.named_modules())
     return {
@@ -63,7 +64,7 @@ def process_state(model: nn.Module) -> dict:
 
 
 def set_process_state(model: nn.Module, state: Mapping[str, Mapping]) -> None:
-    """Restores what `process_state` gave; a model without a value begins anew."""
+    """Restores the result of `process_state`; a normaliser without a stored value is reset."""
     for name, module in model.named_modules():
         if name in state["normalizers"]:
             module.loss_normalizer = state["normalizers"][name]
@@ -74,10 +75,10 @@ def set_process_state(model: nn.Module, state: Mapping[str, Mapping]) -> None:
 
 
 class BeforeStep:
-    """What a model and the random state were before a step, so that the step can be undone.
+    """Keeps the state of a model from before a step, so that the step can be undone.
 
-    The memory is allocated once and filled by one fused copy per step (normalisation statistics
-    are many small tensors, and one copy each cost 0.5 % of a small step).
+    The memory is allocated once and filled by one fused copy per step. Normalisation statistics are
+    many small tensors; copying them one by one took 0.5 % of a small step.
 
     Attributes:
         rng: this process's random state.
@@ -85,7 +86,7 @@ class BeforeStep:
 
     def __init__(self, model: nn.Module):
         self.model, self.rng, self._state = model, {}, {}
-        # Frozen normalisation layers keep their values in buffers that nothing ever writes.
+        # The buffers of frozen normalisation layers never change, so they need no copy.
         self._buffers = [
             buffer
             for module in model.modules()
@@ -96,14 +97,14 @@ class BeforeStep:
 
     @torch.no_grad()
     def take(self) -> None:
-        """Copies the present state."""
+        """Stores the current state."""
         if self._buffers:
             torch._foreach_copy_(self._copies, self._buffers)
         self._state, self.rng = process_state(self.model), rng_state()
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Puts all but the random state back to where it was at the last `take`."""
+        """Restores the state of the last `take`, except the random state."""
         if self._buffers:
             torch._foreach_copy_(self._buffers, self._copies)
         set_process_state(self.model, self._state)
@@ -111,9 +112,10 @@ class BeforeStep:
 
 @torch.no_grad()
 def share_buffers(model: nn.Module) -> None:
-    """Gives every process the main one's buffers, the only ones that a checkpoint holds.
+    """Copies the main process's buffers to every process.
 
-    Each process's normalisation layers count the items of that process alone.
+    Normalisation statistics differ between processes, since each one sees only its own items. A
+    checkpoint holds those of the main process, so all processes must score with them.
     """
     if comm.get_world_size() == 1:
         return

@@ -1,5 +1,5 @@
-"""The training step on Detectron2's SimpleTrainer: mixed precision, finite checks, logging of every
-term.
+"""The training step, on top of Detectron2's SimpleTrainer: mixed precision, checks for values that
+are not finite, and a log of every loss term.
 """
 
 import logging
@@ -36,13 +36,14 @@ logger = logging.getLogger(__name__)
 
 
 class Trainer(SimpleTrainer):
-    """One optimizer step an iteration on a model that returns a loss dict (a student or a
-    Distiller).
+    """Trains a model that returns a loss dict (a student or a Distiller), with one optimizer step
+    per iteration.
 
     Attributes:
-        skipped: steps that were not finite and left out so far, in this run and before a resume.
-        signal: number of the signal that asks this process to stop; 0 for none.
-        save: writes a checkpoint of the step `iter`; every process calls it.
+        skipped: number of skipped steps so far (loss or gradient not finite), including those
+            before a resume.
+        signal: number of the signal that this process received; 0 for none.
+        save: writes a checkpoint of the step `iter`; every process must call it.
     """
 
     def __init__(
@@ -56,9 +57,17 @@ class Trainer(SimpleTrainer):
         output_dir: Path,
         skip_nonfinite: int = 0,
     ):
-        """`amp` is the autocast number format, None for float32; terms are logged every
-        `log_period` steps; `skip_nonfinite` steps that are not finite are left out before one
-        stops the run.
+        """Prepares the trainer; the data comes later, with `set_loader`.
+
+        Args:
+            model: returns a dict of scalar losses in training mode.
+            optimizer: of the model's parameters.
+            device: the device of the model.
+            amp: autocast number format; None for float32.
+            log_period: steps between two log entries.
+            output_dir: receives the batch of a step that stops the run.
+            skip_nonfinite: how many steps that are not finite are skipped; the next one stops the
+                run.
         """
         super().__init__(model, [], optimizer)
         self.device, self.amp, self.log_period = device, amp, log_period
@@ -70,8 +79,8 @@ class Trainer(SimpleTrainer):
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp is torch.float16)
 
     def set_loader(self, loader: Iterable[list[dict]]) -> None:
-        """Starts the endless stream of batches; after a resume, since the stream begins at the
-        next step.
+        """Sets the data and starts its endless stream of batches. Call it after a resume, because
+        the loader must start at the resumed step.
         """
         self.data_loader = loader
         self._stream = iter(loader)
@@ -83,14 +92,14 @@ class Trainer(SimpleTrainer):
 
     @property
     def stop(self) -> int:
-        """Number of the signal that all processes stop for after this step; 0 to go on."""
+        """Number of the signal for which all processes stop after this step; 0 to continue."""
         return self.signal if comm.get_world_size() == 1 else self._agreed_signal
 
     def train(self, start_iter: int, max_iter: int) -> None:
         """Trains from step `start_iter` up to `max_iter`.
 
         Raises:
-            UserError: a diverged loss, or a disk that takes no more.
+            UserError: the loss diverged, or the disk is full.
         """
         try:
             super().train(start_iter, max_iter)
@@ -103,7 +112,9 @@ class Trainer(SimpleTrainer):
             ) from error
 
     def after_train(self) -> None:
-        """Ends every hook; after a failure, one that fails too does not hide the reason."""
+        """Runs `after_train` of every hook. If training failed, errors of hooks are only logged, so
+        that they do not hide the first error.
+        """
         failed = sys.exc_info()[1] is not None
         self.storage.iter = self.iter
         for hook in self._hooks:
@@ -125,8 +136,8 @@ class Trainer(SimpleTrainer):
             return self._leave_out(problem, batch)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(sum(losses.values())).backward()
-        # The scaler of float16 leaves out gradients that its scale made infinite, and lowers it.
-        # Once the scale enlarges nothing any more, the gradient itself is not finite.
+        # The float16 scaler skips updates whose gradients overflowed because of its scale, and then
+        # lowers the scale. At a scale of 1 or less, the gradient itself is not finite.
         unscaled = self.scaler.is_enabled() and self.scaler.get_scale() <= 1
         if unscaled:
             self.scaler.unscale_(self.optimizer)
@@ -147,11 +158,13 @@ class Trainer(SimpleTrainer):
             with torch.autocast(self.device.type, dtype=self.amp, enabled=self.amp is not None):
                 return self.model(batch), None
         except FloatingPointError as error:
-            # Detectron2's RPN refuses boxes or scores that are not finite.
+            # Detectron2's RPN raises this for boxes or scores that are not finite.
             return {}, str(error)
 
     def _any_process(self, bad: bool) -> bool:
-        """Whether this step is bad on any process; they agree on a signal to stop, too."""
+        """Whether this step is bad on any process. The same reduction also shares stop signals, so
+        that all processes stop after the same step.
+        """
         if comm.get_world_size() == 1:
             return bad
         flags = torch.tensor([int(bad), self.signal], device=self.device)
@@ -160,7 +173,7 @@ class Trainer(SimpleTrainer):
         return bool(any_bad)
 
     def _leave_out(self, problem: str | None, batch: list[dict]) -> None:
-        """Undoes what a step that is not finite changed, then goes on without it or stops."""
+        """Undoes a step that is not finite, then skips it or stops the run."""
         self.optimizer.zero_grad(set_to_none=True)
         self._before.restore()
         said = comm.all_gather((problem, page_names(batch)))
@@ -179,7 +192,7 @@ class Trainer(SimpleTrainer):
         self.storage.put_scalar("skipped_steps", self.skipped, smoothing_hint=False)
 
     def _stop(self, places: str, batch: list[dict] | None) -> NoReturn:
-        """Leaves the batch and the weights that the step began with."""
+        """Stops the run, and writes the batch and the weights from before the step for a replay."""
         set_rng_state(self._before.rng)
         step, rank = self.iter, comm.get_rank()
         path = self.output_dir / f"diverged_batch_{step:07d}{f'_{rank}' if rank else ''}.pth"
@@ -192,8 +205,8 @@ class Trainer(SimpleTrainer):
         )
 
     def _save_before(self, step: int) -> str:
-        """Writes the checkpoint of the step before this one, from which the stop can be replayed,
-        unless its weights are broken already.
+        """Writes the checkpoint of the step before, from which the bad step can be replayed. Does
+        nothing if its weights are already not finite. Returns a clause for the message.
         """
         if self.save is None or step == 0:
             return ""
@@ -224,7 +237,7 @@ class Trainer(SimpleTrainer):
             self.storage.put_scalar("skipped_steps", self.skipped, smoothing_hint=False)
 
     def state_dict(self) -> dict:
-        """All processes take part; the result of the main one is complete."""
+        """Every process must call this; only the main process's result is complete."""
         states = comm.gather((rng_state(), process_state(self.distiller)))
         return {
             **super().state_dict(),
@@ -244,8 +257,8 @@ class Trainer(SimpleTrainer):
             set_process_state(self.distiller, own[comm.get_rank() if same else 0])
         if not same:
             logger.warning(
-                "the checkpoint is of %d processes, this run has %d: regions will be sampled "
-                "otherwise than without the interruption",
+                "the checkpoint is from %d processes, this run has %d: regions will be sampled "
+                "differently from a run without the interruption",
                 len(states),
                 comm.get_world_size(),
             )
@@ -254,8 +267,8 @@ class Trainer(SimpleTrainer):
 
 
 def _mean_by_key(rows: list[tuple[dict[str, float], int]]) -> dict[str, float]:
-    """Means over the processes that have a number, weighted by their items: a process whose pages
-    have no node lacks some.
+    """Mean of every key over the processes that have it, weighted by their number of items. A
+    process whose pages give no graph node lacks some keys.
     """
     keys = dict.fromkeys(key for row, _ in rows for key in row)
     found = {key: [(row[key], items) for row, items in rows if key in row] for key in keys}

@@ -42,7 +42,9 @@ def test_a_teacher_that_learns_other_pages_is_said(pair, home, own_data, caplog,
     Path("teacher.yaml").write_text(text.replace("MAX_ITER: 6", "MAX_ITER: 1"))
     train_teacher(cfg, source=source)
     said = [record.getMessage() for record in caplog.records]
-    assert any(f"the teacher learns {own_data['train']}, the student" in line for line in said)
+    assert any(
+        f"the teacher is trained on {own_data['train']}, the student" in line for line in said
+    )
 
 
 @pytest.mark.parametrize("command", ["train", "compare"])
@@ -124,7 +126,7 @@ def test_a_run_with_other_data_is_found_by_its_yaml_its_folder_and_its_data(
 
 def test_a_folder_without_a_run_is_one_line(tmp_path, capsys):
     assert main(["eval", str(tmp_path)]) == 2
-    assert "no config.yaml in it" in capsys.readouterr().err
+    assert "it has no config.yaml" in capsys.readouterr().err
 
 
 def test_no_run_is_a_clear_error(home):
