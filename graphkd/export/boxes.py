@@ -1,5 +1,6 @@
 """How box detectors are exported: signature, header, network, pages, limits of the comparison."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,6 +21,8 @@ from graphkd.modeling.network import is_untrained
 from graphkd.predict.detector import Detector, ExportedDetector
 from graphkd.predict.onnx_detector import load_onnx
 from graphkd.predict.torch_detector import TorchDetector
+
+logger = logging.getLogger(__name__)
 
 SIGNATURE = Signature(
     input="images",
@@ -57,6 +60,11 @@ class BoxExporter:
     signature = SIGNATURE
 
     def __init__(self, stored: ModelFile):
+        if stored.cfg.TEST.get("SCORE_VOTING", False):
+            logger.warning("TEST.SCORE_VOTING is not exported: the file suppresses boxes plainly")
+            stored = replace(stored, cfg=stored.cfg.clone())
+            stored.cfg.defrost()
+            stored.cfg.TEST.SCORE_VOTING = False
         self._stored = stored
         self._trained = TorchDetector(stored, device="cpu")
 

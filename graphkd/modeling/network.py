@@ -14,6 +14,7 @@ from detectron2.modeling.poolers import ROIPooler
 from torch import Tensor, nn
 
 from graphkd.errors import UserError
+from graphkd.modeling.voting import use_score_voting
 
 # Recent torch says both to every user of Detectron2's main branch, who can do nothing about them.
 warnings.filterwarnings("ignore", message="torch.meshgrid: in an upcoming release")
@@ -51,10 +52,12 @@ def build_network(cfg: CfgNode) -> nn.Module:
     1.4 times as fast on two CPU cores (none clear for MobileNetV4), and is what tensor cores want.
 
     Raises:
-        UserError: a device that is not there.
+        UserError: a device that is not there, or TEST.SCORE_VOTING for a two-stage detector.
     """
     require_device(cfg.MODEL.DEVICE)
     model = build_model(cfg).to(memory_format=torch.channels_last)
+    if cfg.TEST.get("SCORE_VOTING", False):
+        use_score_voting(model)
     for module in model.modules():
         if isinstance(module, ROIPooler):
             module.register_forward_pre_hook(_pool_in_float32)

@@ -33,6 +33,8 @@ class LayoutTask(Task):
 
     def add_config(self, cfg: CfgNode) -> None:
         add_gfl_config(cfg)
+        # Score-voting suppression in the place of plain one; one-stage detectors alone.
+        cfg.TEST.SCORE_VOTING = False
 
     def classes(self, cfg: CfgNode, *, source: Path) -> tuple[str, ...]:
         for key in ("TRAIN", "TEST"):

@@ -11,6 +11,7 @@ A one-stage detector samples no regions, so a graph needs a stand-in for them. A
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -97,6 +98,10 @@ class DenseView(PyramidView):
         """What the head gave, as `Dense`."""
         return Dense(*map(tuple, output))
 
+    def _named(self, dense: Dense) -> Dense:
+        decode = self.model.box2box_transform.apply_deltas
+        return replace(dense, levels=self.levels, decode=decode)
+
     def assignment(self, tape: Tape) -> Assignment | None:
         """Which object every anchor was trained on; None for a detector that does not say."""
         return None
@@ -106,7 +111,7 @@ class DenseView(PyramidView):
         with record({name: getattr(model, name) for name in self.tapped}) as tape:
             losses = model(batch)
         maps = tape["backbone"].output
-        dense = self.read_head(tape["head"].output)
+        dense = self._named(self.read_head(tape["head"].output))
         anchors = tuple(each.tensor for each in tape["anchor_generator"].output)
         instances = [item["instances"].to(model.device) for item in batch]
         truth = tuple(each.gt_boxes.tensor for each in instances)
@@ -145,7 +150,7 @@ class DenseView(PyramidView):
         predict = "region_predictions" in needs
         dense = regions = None
         if predict or "dense" in needs:
-            dense = self.read_head(model.head(list(features.values())))
+            dense = self._named(self.read_head(model.head(list(features.values()))))
         if predict:
             anchors = [each.tensor for each in model.anchor_generator(list(features.values()))]
             regions = self._regions(maps, boxes, dense.logits, anchors)

@@ -7,11 +7,10 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.layers import batched_nms
 from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
 from detectron2.modeling.anchor_generator import DefaultAnchorGenerator
 from detectron2.modeling.meta_arch.dense_detector import DenseDetector, permute_to_N_HWA_K
-from detectron2.structures import ImageList, Instances
+from detectron2.structures import Boxes, ImageList, Instances
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
@@ -19,6 +18,7 @@ from graphkd.errors import UserError
 from graphkd.modeling.dense.atss import ATSS
 from graphkd.modeling.dense.edges import ANCHOR_SIDE, EdgeTransform, by_edge, expected_distances
 from graphkd.modeling.dense.gfl_losses import CLAMP, IOU_LOSSES, Rows, gfl_losses
+from graphkd.modeling.voting import suppressed
 
 # Class scores start at this, so that the many empty cells do not swamp the first steps.
 PRIOR = 0.01
@@ -299,22 +299,22 @@ class GFL(DenseDetector):
             scores = [each * factor for each, factor in zip(scores, factors, strict=True)]
         width = 4 * (self.reg_max + 1)
         distances = [expected_distances(by_edge(permute_to_N_HWA_K(e, width))) for e in edges]
-        results = []
-        for index, size in enumerate(images.image_sizes):
-            found = self._decode_multi_level_predictions(
-                anchors,
-                [each[index] for each in scores],
-                [each[index] for each in distances],
-                self.test_score_thresh,
-                self.test_topk_candidates,
-                size,
+        return [
+            self.inference_single_image(
+                anchors, [e[index] for e in scores], [e[index] for e in distances], size
             )
-            found.pred_boxes.clip(size)
-            kept = batched_nms(
-                found.pred_boxes.tensor, found.scores, found.pred_classes, self.test_nms_thresh
-            )
-            results.append(found[kept[: self.max_detections_per_image]])
-        return results
+            for index, size in enumerate(images.image_sizes)
+        ]
+
+    def inference_single_image(
+        self,
+        anchors: list[Boxes],
+        scores: list[Tensor],
+        distances: list[Tensor],
+        image_size: tuple[int, int],
+    ) -> Instances:
+        """As RetinaNet's: per level scores (A, K) and distances (A, 4) to the boxes of one page."""
+        return suppressed(self, anchors, scores, distances, image_size, voting=False)
 
 
 def check_reach(cfg: CfgNode, stride: int) -> None:
