@@ -22,6 +22,8 @@ from graphkd.export.box_ops import (
     top,
 )
 from graphkd.export.preprocess import Preprocess
+from graphkd.modeling.dense import GFL, PicoGFL
+from graphkd.modeling.dense.edges import expected_distances
 
 
 class BoxNetwork(nn.Module):
@@ -42,7 +44,7 @@ class BoxNetwork(nn.Module):
             raise UserError(f"INPUT.FORMAT {cfg.INPUT.FORMAT}: export knows RGB and BGR")
         if type(model) not in HEADS:  # a subclass may compute something else
             raise UserError(
-                f"export knows {' and '.join(kind.__name__ for kind in HEADS)}, not "
+                f"export knows {', '.join(kind.__name__ for kind in HEADS)}, not "
                 f"{type(model).__name__}; --to safetensors keeps any detector"
             )
         self.head = HEADS[type(model)](model)
@@ -188,14 +190,14 @@ class RCNNHead(nn.Module):
         return _put_back(logits, place), _put_back(deltas, place)
 
 
-class RetinaNetHead(nn.Module):
+class DenseHead(nn.Module):
     """The dense head of a trained model with its own weights, for a whole batch at once.
 
     Args:
-        model: RetinaNet in eval mode; its submodules are used, not copied.
+        model: a one-stage detector in eval mode; its submodules are used, not copied.
     """
 
-    def __init__(self, model: RetinaNet):
+    def __init__(self, model: RetinaNet | GFL):
         super().__init__()
         self.head = model.head
         self.anchor_generator = model.anchor_generator
@@ -211,11 +213,8 @@ class RetinaNetHead(nn.Module):
         """Detections of the resized pages; see `RCNNHead.forward`."""
         maps = [features[name] for name in self.features]
         anchors = [each.tensor for each in self.anchor_generator(maps)]
-        logits, deltas = self.head(maps)
-        parts = [
-            self._level(permute_to_N_HWA_K(a, self.classes), permute_to_N_HWA_K(b, 4), own)
-            for a, b, own in zip(logits, deltas, anchors, strict=True)
-        ]
+        levels = zip(*self.read(maps), anchors, strict=True)
+        parts = [self._best(*level, size) for level in levels]
         boxes, scores, labels = (torch.cat(part, 1) for part in zip(*parts, strict=True))
         own_class = labels[:, None] == torch.arange(self.classes, device=labels.device)[:, None]
         return best_of_classes(
@@ -226,16 +225,57 @@ class RetinaNetHead(nn.Module):
             limit=self.limit,
         )
 
-    def _level(
-        self, logits: Tensor, deltas: Tensor, anchors: Tensor
+    def read(self, maps: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Per level scores (N, A, K) and what boxes are made from, (N, A, D)."""
+        raise NotImplementedError
+
+    def boxes(self, rows: Tensor, anchors: Tensor, size: Tensor) -> Tensor:
+        """Boxes (N, k, 4) from picked rows (N, k, D) and their anchors (N, k, 4)."""
+        raise NotImplementedError
+
+    def _best(
+        self, scores: Tensor, rows: Tensor, anchors: Tensor, size: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The best (N, k) of one level: boxes, scores, classes."""
-        scores, index = top(torch.sigmoid(logits).flatten(1), self.candidates)
+        scores, index = top(scores.flatten(1), self.candidates)
         place = torch.div(index, self.classes, rounding_mode="floor")
-        boxes = decode(self.transform, pick(deltas, place), anchors[place])
+        boxes = self.boxes(pick(rows, place), anchors[place], size)
         usable = finite(boxes)
         boxes = torch.where(usable[..., None], boxes, 0.0)
         return boxes, torch.where(usable, scores, NOTHING), index % self.classes
+
+
+class RetinaNetHead(DenseHead):
+    """RetinaNet's sigmoid scores and box deltas."""
+
+    def read(self, maps: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        logits, deltas = self.head(maps)
+        scores = [torch.sigmoid(permute_to_N_HWA_K(each, self.classes)) for each in logits]
+        return scores, [permute_to_N_HWA_K(each, 4) for each in deltas]
+
+    def boxes(self, rows: Tensor, anchors: Tensor, size: Tensor) -> Tensor:
+        return decode(self.transform, rows, anchors)
+
+
+class GFLDetections(DenseHead):
+    """GFL's scores, for v2 times the quality, and distributions of the box edges."""
+
+    def __init__(self, model: GFL):
+        super().__init__(model)
+        self.bins = model.reg_max + 1
+
+    def read(self, maps: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        logits, edges, quality = self.head(maps)
+        scores = [torch.sigmoid(permute_to_N_HWA_K(each, self.classes)) for each in logits]
+        if quality is not None:
+            factors = [permute_to_N_HWA_K(each, 1) for each in quality]
+            scores = [each * factor for each, factor in zip(scores, factors, strict=True)]
+        return scores, [permute_to_N_HWA_K(each, 4 * self.bins) for each in edges]
+
+    def boxes(self, rows: Tensor, anchors: Tensor, size: Tensor) -> Tensor:
+        # The distributions of the picked cells alone; those of all are 17 times as many numbers.
+        distances = expected_distances(rows.reshape(-1, 4, self.bins)).view(anchors.shape)
+        return clip(decode(self.transform, distances, anchors), size)
 
 
 def _put_back(rows: Tensor, place: Tensor) -> Tensor:
@@ -246,4 +286,6 @@ def _put_back(rows: Tensor, place: Tensor) -> Tensor:
 HEADS: dict[type[nn.Module], type[nn.Module]] = {
     GeneralizedRCNN: RCNNHead,
     RetinaNet: RetinaNetHead,
+    GFL: GFLDetections,
+    PicoGFL: GFLDetections,
 }

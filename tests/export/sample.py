@@ -13,19 +13,22 @@ RETINANET = (
     *("MODEL.RETINANET.NUM_CLASSES", "5", "MODEL.FPN.OUT_CHANNELS", "32"),
     *("MODEL.RETINANET.TOPK_CANDIDATES_TEST", "100", "MODEL.RETINANET.NUM_CONVS", "1"),
 )
+GFL = ("MODEL.GFL.NUM_CLASSES", "5", "MODEL.FPN.OUT_CHANNELS", "32", "MODEL.GFL.NUM_CONVS", "1")
+OWN = {"retinanet": RETINANET, "gfl": GFL}
 # Random heads say nearly the same everywhere: larger last layers make their scores differ.
 LOUDER = {
     "box_predictor.cls_score.weight": 30,
     "box_predictor.bbox_pred.weight": 100,
     "objectness_logits.weight": 20,
     "head.cls_score.weight": 20,
+    "head.bbox_pred.weight": 20,
 }
 
 
 @lru_cache
 def stored(name: str = "rcnn_tiny_R18", *overrides: str) -> ModelFile:
     """A detector as read from a file; for pages of 96 to 128 px."""
-    overrides = (*SIZE, *(RETINANET if name.startswith("retinanet") else ()), *overrides)
+    overrides = (*SIZE, *OWN.get(name.split("_")[0], ()), *overrides)
     state = small_model(name, *overrides).state_dict()
     for key in state:
         for part, factor in LOUDER.items():

@@ -94,9 +94,17 @@ def test_onnx_without_a_single_proposal(tmp_path, onnx_file):
     assert (found.boxes <= 1).all()
 
 
-def test_retinanet_as_onnx(tmp_path):
-    network = network_of(stored("retinanet_R18"))
-    path = tmp_path / "retinanet.onnx"
+DENSE = {
+    "retinanet": ("retinanet_R18",),
+    "gfl v2": ("gfl_R18", "MODEL.GFL.QUALITY", "True"),
+    "pico": ("gfl_pico_MNv4s",),
+}
+
+
+@pytest.mark.parametrize("kind", DENSE)
+def test_one_stage_detectors_as_onnx(tmp_path, kind):
+    network = network_of(stored(*DENSE[kind]))
+    path = tmp_path / "dense.onnx"
     write_onnx(path, network, SIGNATURE, header(network.score_floor))
     detector = load_onnx(path, device=None)
     for pages in (BATCHES["one"], BATCHES["three"]):

@@ -17,6 +17,9 @@ KINDS = {
     "as it is": ("rcnn_tiny_R18", "INPUT.MIN_SIZE_TEST", "0"),
     "few": ("rcnn_tiny_R18", "TEST.DETECTIONS_PER_IMAGE", "3"),
     "retinanet": ("retinanet_R18",),
+    "gfl": ("gfl_R18",),
+    "gfl v2": ("gfl_R18", "MODEL.GFL.QUALITY", "True", "MODEL.GFL.SCORE_THRESH_TEST", "0.01"),
+    "pico": ("gfl_pico_MNv4s",),
 }
 
 
@@ -41,7 +44,7 @@ def test_finds_what_detectron2_finds(kind):
     assert np.array_equal(scores, np.sort(scores)[::-1])
 
 
-@pytest.mark.parametrize("kind", ["rcnn", "retinanet"])
+@pytest.mark.parametrize("kind", ["rcnn", "retinanet", "gfl", "pico"])
 def test_a_page_in_a_batch_is_a_page_alone(kind):
     network = network_of(stored(*KINDS[kind]))
     pages = [page(140, 100, seed=seed) for seed in range(3)]

@@ -68,9 +68,12 @@ class QualityPredictor(nn.Module):
     def forward(self, edges: Tensor) -> Tensor:
         """Maps edge logits (N, 4 * (n + 1), H, W) to qualities (N, 1, H, W) in 0..1, float32."""
         with torch.autocast(edges.device.type, enabled=False):
-            bins = edges.float().unflatten(1, (4, edges.shape[1] // 4)).softmax(2)
+            images, _, height, width = edges.shape
+            bins = edges.float().reshape(images, 4, -1, height, width).softmax(2)
             best = bins.topk(self.largest, 2).values
-            numbers = torch.cat([best, best.mean(2, keepdim=True)], 2).flatten(1, 2)
+            numbers = torch.cat([best, best.mean(2, keepdim=True)], 2)
+            # Exported to ONNX, `flatten` here would fix the number of pages.
+            numbers = numbers.reshape(images, 4 * (self.largest + 1), height, width)
             return self.score(torch.relu(self.reduce(numbers))).sigmoid()
 
 
