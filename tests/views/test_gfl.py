@@ -56,6 +56,8 @@ def test_losses_are_bit_identical_with_and_without_taps(make):
 def test_head_maps_distributions_and_quality(seen):
     _, outputs, targets = seen
     dense = outputs.dense
+    assert dense.levels == ("p3", "p4", "p5", "p6", "p7")
+    assert dense.decode(torch.ones(1, 4), targets.anchors[0][:1]).tolist() == [[-8.0, -8, 8, 8]]
     assert list(outputs.features) == ["p3", "p4", "p5", "p6", "p7"]
     assert targets.strides == {"p3": 8, "p4": 16, "p5": 32, "p6": 64, "p7": 128}
     parts = zip(
@@ -157,12 +159,37 @@ def test_a_distilled_step_teaches_the_student(name):
     assert total >= 0
 
 
-@pytest.mark.parametrize(
-    "losses", [{"logits": {}}, {"rank_mimicking": {"OVERLAP": 0.1}}, {"pfi": {}}], ids=str
-)
-def test_heads_are_compared_cell_by_cell(losses):
-    total, gradient = distilled_step(losses, *pair(student=gfl("gfl_MNv4s"), teacher=gfl(seed=1)))
+HEADS = [
+    *({"logits": {}}, {"rank_mimicking": {"OVERLAP": 0.1}}, {"pfi": {}}),
+    *({"ld": {}}, {"bckd": {}}, {"ld": {"NORM": "legacy"}, "graphkd": {}, "pkd": {}}),
+]
+
+
+@pytest.mark.parametrize("losses", HEADS, ids=str)
+@pytest.mark.parametrize("levels", ["all", "fewer"])
+def test_heads_are_compared_cell_by_cell(losses, levels):
+    student = gfl("gfl_MNv4s") if levels == "all" else pico()
+    total, gradient = distilled_step(losses, *pair(student=student, teacher=gfl(seed=1)))
     assert total > 0 and gradient > 0
+
+
+@pytest.mark.parametrize("mask", ["gt", "fine_grained", "gi", "main", "vlr"])
+def test_masks_of_imitation(mask):
+    losses = {"imitation": {"MASK": mask}}
+    total, _ = distilled_step(losses, *pair(student=pico(), teacher=gfl(seed=1)))
+    assert total > 0 or mask == "gi"
+
+
+def test_bins_need_not_agree():
+    student, teacher = pico("MODEL.GFL.REG_MAX", "12"), gfl(seed=1)
+    total, gradient = distilled_step({"ld": {}}, *pair(student=student, teacher=teacher))
+    assert total > 0 and gradient > 0
+
+
+def test_a_teacher_without_distributions_is_refused():
+    with pytest.raises(UserError, match="ld") as caught:
+        distiller({"ld": {}}, *pair(student=gfl(), teacher=retinanet(seed=1)))
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["gid", "proposals"])
