@@ -3,15 +3,12 @@
 import contextlib
 import io
 import json
-import os
-import socket
-import subprocess
-import sys
-import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from detectron2.data import DatasetCatalog, build_detection_test_loader
 from detectron2.data.datasets import register_coco_instances
 from detectron2.structures import Boxes, BoxMode, Instances
@@ -495,67 +492,46 @@ def test_a_set_that_cannot_be_scored_stops_before_the_first_page(data_root, tmp_
     assert model.modes == []
 
 
-RANK_SCRIPT = """
-    import json
-    import sys
-    from pathlib import Path
-    import torch.distributed as dist
-    from detectron2.data import DatasetCatalog, build_detection_test_loader
-    import test_coco as t
-
-    dist.init_process_group("gloo")
-    if sys.argv[1]:
-        json_file, images, table = t.published_set(
-            Path(sys.argv[1]) / f"r{dist.get_rank()}", odd_for_detectron2=False
+def _rank(rank: int, folder: str, place: str) -> None:
+    """One of two processes: scores random pages, or a json in `folder`; writes what it got."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{place}/meet", rank=rank, world_size=2)
+    if folder:
+        json_file, images, table = published_set(
+            Path(folder) / f"r{rank}", odd_for_detectron2=False
         )
-        t.register_coco_instances("ranks", {}, str(json_file), str(images))
-        dicts = DatasetCatalog.get("ranks")
-        classes = t.dataset_classes(["ranks"])
+        register_coco_instances("ranks", {}, str(json_file), str(images))
+        dicts, classes = DatasetCatalog.get("ranks"), dataset_classes(["ranks"])
     else:
-        dicts, results = t.random_pages(5)
+        dicts, results = random_pages(5)
         DatasetCatalog.register("ranks", lambda: dicts)
-        table, classes = t.answers(results), t.CLASSES
+        table, classes = answers(results), CLASSES
     loader = build_detection_test_loader(dicts, mapper=lambda page: page, num_workers=0)
-    out = Path(sys.argv[1]) / "out" if sys.argv[1] else None
-    model = t.Oracle(table)
-    metrics = t.score(model, loader, "ranks", classes=classes, output_dir=out)
-    print("RESULT" + json.dumps(metrics))
+    out = Path(folder) / "out" if folder else None
+    metrics = score(Oracle(table), loader, "ranks", classes=classes, output_dir=out)
+    (Path(place) / f"{rank}.json").write_text(json.dumps(metrics))
     dist.barrier()
     dist.destroy_process_group()
-"""
 
 
-def two_ranks(folder: str = "") -> tuple[dict, dict]:
+def two_ranks(place: Path, folder: str = "") -> tuple[dict, dict]:
     """What `evaluate` returns on both of two processes, for random pages or a json in `folder`."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
-    path = os.pathsep.join([os.path.dirname(__file__), *sys.path])
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(RANK_SCRIPT), folder],
-            env={**os.environ, **shared, "RANK": rank, "PYTHONPATH": path},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for rank in ("0", "1")
-    ]
-    printed = [rank.communicate(timeout=240)[0] for rank in ranks]
-    assert [rank.returncode for rank in ranks] == [0, 0]
-    return tuple(json.loads(text.split("RESULT")[1]) for text in printed)
+    torch.multiprocessing.start_processes(
+        _rank, args=(folder, str(place)), nprocs=2, start_method="fork"
+    )
+    return tuple(json.loads((place / f"{rank}.json").read_text()) for rank in range(2))
 
 
-def test_two_ranks_measure_what_one_rank_measures(registered):
+def test_two_ranks_measure_what_one_rank_measures(registered, tmp_path):
     dicts, results = registered
-    main, other = two_ranks()
+    main, other = two_ranks(tmp_path)
     assert other == {} and main["items"] == len(dicts)
     assert_same(main, reference(ground_truth(dicts, CLASSES), results))
 
 
 def test_two_ranks_score_against_the_published_json(tmp_path):
     plain = published_set(tmp_path / "plain", odd_for_detectron2=False)
-    main, other = two_ranks(str(tmp_path))
+    main, other = two_ranks(tmp_path, str(tmp_path))
     results = json.loads((tmp_path / "out" / "coco_results.json").read_text())
     assert other == {} and main["items"] == 2
     assert {row["category_id"] for row in results} == {9, 4}

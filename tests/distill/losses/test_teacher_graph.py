@@ -87,7 +87,9 @@ def _worker(rank, folder):
 
 def test_processes_share_their_sums(tmp_path):
     """A class of which either process has one region counts as in one process."""
-    torch.multiprocessing.spawn(_worker, args=(str(tmp_path),), nprocs=2)
+    torch.multiprocessing.start_processes(
+        _worker, args=(str(tmp_path),), nprocs=2, start_method="fork"
+    )
     for rank in range(2):
         state = torch.load(tmp_path / f"{rank}.pth", weights_only=True)
         torch.testing.assert_close(state, {"scatter": SCATTER, "dof": torch.tensor(2.0)})
