@@ -59,9 +59,10 @@ def test_input_is_rgb_with_imagenet_statistics_and_no_weights(path):
 def test_the_model_builds_with_a_head_a_level(path):
     cfg = _cfg(path)
     model = build_model(_small(cfg))
-    kind = "pico" if "pico" in path.name else path.name.split("_")[0]
-    names = {"rcnn": cfg.MODEL.RPN, "retinanet": cfg.MODEL.RETINANET}.get(kind, cfg.MODEL.GFL)
-    first, last = {"rcnn": (4, 64), "pico": (8, 64)}.get(kind, (8, 128))
+    kind, size = path.stem.split("_")[0], "tiny" if "tiny" in path.stem else "full"
+    names = {"rcnn": cfg.MODEL.RPN, "retinanet": cfg.MODEL.RETINANET, "gfl": cfg.MODEL.GFL}[kind]
+    first = 4 if kind == "rcnn" or (kind, size) == ("gfl", "tiny") else 8
+    last = 64 if kind == "rcnn" or "pico" in path.stem else 128
     shapes = model.backbone.output_shape()
     strides = [shapes[level].stride for level in names.IN_FEATURES]
     assert strides == [s for s in (4, 8, 16, 32, 64, 128) if first <= s <= last]
