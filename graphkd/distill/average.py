@@ -9,15 +9,16 @@ from torch import nn
 
 
 class RunningAverage:
-    """Exponential moving average of parameters; buffers are the newest ones.
+    """Exponential moving average of a model's parameters; buffers are copied from the newest model.
 
-    The decay grows from 0.1 to its full value, `min(decay, (1 + t) / (10 + t))` at update t, so
-    that the first weights do not stay in the average for long.
+    The decay at update t is `min(decay, (1 + t) / (10 + t))`. It starts at 0.1, so that the random
+    first weights leave the average quickly.
 
     Attributes:
-        model: the averaged model, in eval mode and without gradient; no child of any module.
-        decay: share of the old average that stays after an update, in 0..1.
-        updates: updates so far.
+        model: the averaged model, in eval mode and without gradient. It is not a child of any
+            module, so no checkpoint of the student contains it.
+        decay: share of the old average that an update keeps, in 0..1.
+        updates: number of updates so far.
     """
 
     def __init__(self, model: nn.Module, *, decay: float):
@@ -26,7 +27,7 @@ class RunningAverage:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Takes the weights of `model` in; call it once after each optimizer step."""
+        """Adds the weights of `model` to the average; call it once after each optimizer step."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         averaged, newest = dict(self.model.named_parameters()), dict(model.named_parameters())
         torch._foreach_lerp_(list(averaged.values()), [newest[n] for n in averaged], 1 - decay)
@@ -36,7 +37,7 @@ class RunningAverage:
 
     @contextmanager
     def applied_to(self, model: nn.Module) -> Iterator[None]:
-        """Puts the average into `model` while the block runs, then its own weights back."""
+        """Loads the average into `model` for the block, then restores the model's weights."""
         kept = {name: value.clone() for name, value in model.state_dict().items()}
         model.load_state_dict(self.model.state_dict())
         try:

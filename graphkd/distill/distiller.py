@@ -1,4 +1,4 @@
-"""One distillation training step around unmodified students."""
+"""The distillation step: runs unmodified students and the teacher, and computes all losses."""
 
 from dataclasses import replace
 
@@ -16,9 +16,11 @@ _REGIONS = frozenset({"region_features", "region_predictions"})
 
 
 class Distiller(nn.Module):
-    """Student + teacher + losses: in training a loss dict, otherwise the student itself.
+    """Combines student, teacher and losses into one module. In training mode it returns a dict of
+    losses; otherwise it returns what the student returns.
 
-    Only the student, its peers and the losses' own parameters are children; the teacher is not.
+    Child modules are the student, its peers and the losses. The teacher is not one, so it is in no
+    state dict and no optimizer.
 
     Attributes:
         iteration: the training step, from 0; the trainer sets it.
@@ -39,11 +41,11 @@ class Distiller(nn.Module):
         """Wraps `student`, which `view` reads.
 
         Args:
-            student: the model that is kept.
+            student: the model to train and save.
             view: its view.
-            teacher: what answers for the student's batches; None for self-distillation.
+            teacher: the teacher; None for self-distillation.
             losses: key in the yaml -> built loss.
-            peers: views of the other students that step on the same batch.
+            peers: views of other students, which are trained on the same batches.
             length: number of training steps.
         """
         super().__init__()
@@ -60,7 +62,7 @@ class Distiller(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the student runs; Detectron2's evaluators ask for it."""
+        """The device of the student; Detectron2's evaluators read it."""
         return next(self.student.parameters()).device
 
     def after_step(self) -> None:
@@ -69,14 +71,16 @@ class Distiller(nn.Module):
             self.teacher.after_step(self.student)
 
     def forward(self, batch: list[dict]):
-        """In training: the student's own losses plus `loss_kd_<key>_<term>`; else the student's
-        answer.
+        """In training mode, returns the student's own losses plus `loss_kd_<key>_<term>`; otherwise
+        the student's predictions.
 
-        Every term is already multiplied by its WEIGHT and ramp at `self.iteration`. `self.log` then
-        holds, as detached scalars: `kd/<key>/...` the losses' own diagnostics,
-        `kd_raw/<key>_<term>` the terms as the loss gives them, which is with the weights among its
-        own terms but before WEIGHT and ramp, `kd_factor/<key>` the product of these two, and
-        `kd_share/<key>_<term>` the share of the total.
+        Every term is multiplied by its WEIGHT and by the ramp at `self.iteration`. `self.log` then
+        holds these detached scalars:
+
+        * `kd/<key>/...`: diagnostics of the loss.
+        * `kd_raw/<key>_<term>`: the term as the loss returns it, before WEIGHT and ramp.
+        * `kd_factor/<key>`: WEIGHT times ramp.
+        * `kd_share/<key>_<term>`: the term's share of the total loss.
         """
         if not self.training:
             return self.student(batch)
@@ -117,10 +121,10 @@ class Distiller(nn.Module):
         return self.teacher.observe(batch, boxes, self.needs)
 
     def _steps(self, batch: list[dict]) -> list[tuple[dict[str, Tensor], Outputs, Targets]]:
-        """The step of every student.
+        """Runs the training step of every student.
 
-        One process's diverged student is an error on all of them, before they wait for each other
-        in the losses' sums.
+        If a student diverges on one process, all processes raise an error here. Otherwise the
+        others would wait for it forever in the losses' sums.
         """
         problem, steps = None, []
         try:
@@ -135,8 +139,8 @@ class Distiller(nn.Module):
 
 
 def _pairwise(loss: nn.Module, steps: list) -> dict[str, Tensor]:
-    """The terms of a loss between peers, over all ordered pairs, the other side without gradient:
-    for every student the mean over its peers, summed over the students.
+    """The terms of a loss between peers. For every student the loss is averaged over its peers,
+    whose outputs have no gradient; these means are summed over the students.
     """
     sums: dict[str, Tensor] = {}
     pairs = [(one, other) for one in steps for other in steps if one is not other]

@@ -1,9 +1,9 @@
-"""A frozen foreign model in an ONNX file as a teacher, described by a yaml file beside it.
+"""A teacher from an ONNX file of any origin, described by a yaml file beside it.
 
-The file gives per-pixel maps, frame logits or dense head maps; boxes and texts of foreign models
-are labels, not `Outputs`.
+The model must output per-pixel maps, frame logits or dense head maps. Final boxes and texts cannot
+be used: they are labels, not `Outputs`.
 
-`teacher.onnx` needs `teacher.yaml`:
+`teacher.onnx` needs a `teacher.yaml`:
 
     input: x                        # name of its input, (N, C, H, W) float32
     format: RGB                     # or BGR, L
@@ -33,20 +33,21 @@ from graphkd.errors import UserError
 
 _KEYS = {"input", "format", "mean", "std", "multiple", "classes", "maps", "frames", "dense"}
 _KEYS |= {"probabilities"}
-# Probabilities of exactly 0 or 1 have no logit.
+# Probabilities of exactly 0 or 1 have no finite logit.
 _LEAST_PROBABILITY = 1e-6
-# Items of a batch that the mapper has answered already carry the answer under this key.
+# Key of the teacher's outputs in batch items for which the mapper has computed them already.
 ANSWER = "teacher_answer"
 
 
 class OnnxTeacher(Teacher):
-    """Runs an ONNX file on the CPU or, where onnxruntime has it, on the GPU."""
+    """Runs an ONNX file on the CPU, or on the GPU if onnxruntime supports it."""
 
     def __init__(self, path: Path, *, student_format: str = "BGR"):
         """Opens the file and its description.
 
         Raises:
-            UserError: one of the two is missing or damaged, or names an output that is not there.
+            UserError: one of the two is missing or damaged, or the description names an output
+                that the file does not have.
         """
         import onnxruntime
 
@@ -77,7 +78,7 @@ class OnnxTeacher(Teacher):
     def observe(
         self, batch: list[dict], boxes: Sequence[Tensor] | None, needs: frozenset[str]
     ) -> Outputs:
-        """Answers from the batch where the mapper put one there, else by running the file."""
+        """Returns the outputs that the mapper has put into the batch, or else runs the model."""
         device = batch[0]["image"].device
         if all(ANSWER in item for item in batch):
             maps = {
@@ -136,10 +137,10 @@ class OnnxTeacher(Teacher):
 
 
 def _read_description(path: Path) -> dict:
-    """The yaml beside an ONNX teacher; see the top of this file.
+    """Reads the yaml beside an ONNX teacher; see the top of this file.
 
     Raises:
-        UserError: it is missing, damaged, has an unknown key, or promises no output.
+        UserError: it is missing or damaged, has an unknown key, or names no output.
     """
     if not path.is_file():
         raise UserError(f"{path} is missing; an ONNX teacher needs a description of its outputs")

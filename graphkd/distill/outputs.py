@@ -1,5 +1,5 @@
-"""The data classes between models and losses: what a model said about a batch (`Outputs`) and what
-the annotations said (`Targets`).
+"""The data classes that losses receive: the outputs of a model for a batch (`Outputs`) and the
+ground truth of the batch (`Targets`).
 """
 
 from collections.abc import Callable
@@ -10,14 +10,15 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Dense:
-    """Head maps of a detector, one entry per FPN level, fine to coarse (an RPN or one-stage head).
+    """Head maps of an RPN or a one-stage detector, one entry per FPN level, fine to coarse.
 
     Attributes:
         logits: per level (N, A * C, H, W); C is 1 for an RPN and K for a one-stage head.
         deltas: per level (N, A * 4, H, W), box deltas in the detector's own code.
         distributions: per level (N, 4 * (n + 1), H, W) logits of the box edges' distributions,
             float32; None for a detector without them.
-        quality: per level (N, 1, H, W) estimated localization quality in 0..1; None without it.
+        quality: per level (N, 1, H, W) estimated localization quality in 0..1; None for a detector
+            without it.
         levels: names of the levels, so that two heads can be compared on those they share; empty
             where heads with other levels are not comparable.
         decode: turns deltas (R, 4) and their anchors (R, 4) into boxes (R, 4) x1 y1 x2 y2 in
@@ -34,13 +35,13 @@ class Dense:
 
 @dataclass(frozen=True)
 class Regions:
-    """One row per region, the images of the batch concatenated in order.
+    """The regions of a batch, one row per region; the images are concatenated in order.
 
     Attributes:
         boxes: per image (R_i, 4), x1 y1 x2 y2 in pixels of this detector's own input.
         features: (R, C, h, w) RoI-pooled features.
-        logits: (R, K + 1) class logits, background last; None where no loss asked for them.
-        deltas: (R, K * 4) or (R, 4) box deltas; None where no loss asked for them.
+        logits: (R, K + 1) class logits, background last; None if no loss needs them.
+        deltas: (R, K * 4) or (R, 4) box deltas; None if no loss needs them.
     """
 
     boxes: tuple[Tensor, ...]
@@ -56,11 +57,11 @@ class Regions:
 
 @dataclass(frozen=True)
 class Sequence:
-    """What a recogniser said about lines.
+    """The outputs of a text recogniser for a batch of lines.
 
     Attributes:
         logits: (N, T, C) logits of every frame (CTC) or step (attention), float32.
-        lengths: (N,) int64 valid frames per line; None where all T count.
+        lengths: (N,) int64 number of valid frames per line; None if all T are valid.
     """
 
     logits: Tensor
@@ -69,13 +70,13 @@ class Sequence:
 
 @dataclass(frozen=True)
 class Outputs:
-    """Everything one model said about one batch; parts that no loss needs are empty or None.
+    """All outputs of one model for one batch; parts that no loss needs are empty or None.
 
     Attributes:
-        features: level name -> (N, C, H, W) of the neck, fine to coarse.
-        stages: stage name -> (N, C, H, W) of the body below the neck.
+        features: level name -> (N, C, H, W) feature map of the neck, fine to coarse.
+        stages: stage name -> (N, C, H, W) feature map of the body below the neck.
         dense: per-level head maps.
-        regions: the sampled regions of the batch. Row r is the same region for student and teacher.
+        regions: the sampled regions of the batch; row r is the same region for student and teacher.
         maps: name -> (N, c, H, W) per-pixel logits.
         frames: frame logits of a recogniser.
         steps: step logits of an attention decoder.
@@ -96,13 +97,13 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Assignment:
-    """Which object every anchor was trained on, as the model's own assigner decided.
+    """The object that the model's own assigner gave to every anchor.
 
     Attributes:
-        owners: per image (A,) int64, the index of the anchor's object, -1 for none.
+        owners: per image (A,) int64, index of the anchor's object; -1 for none.
         valid: per image (A,) bool, whether the anchor lies on the unpadded page.
-        thresholds: per image (G,) IoU from which an anchor is positive for the object; empty where
-            the assigner has none.
+        thresholds: per image (G,) lowest IoU of a positive anchor of each object; empty if the
+            assigner uses no threshold.
     """
 
     owners: tuple[Tensor, ...]
@@ -112,26 +113,26 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Targets:
-    """What the annotations said about one batch; parts that a task has not stay empty or None.
+    """The ground truth of one batch; parts that a task does not have are empty or None.
 
     Attributes:
-        boxes: per image (G_i, 4) ground truth, x1 y1 x2 y2 in student input pixels.
+        boxes: per image (G_i, 4) ground truth, x1 y1 x2 y2 in pixels of the student's input.
         classes: per image (G_i,) int64 in 0..K-1.
         image_sizes: per image (height, width) before padding.
-        strides: student input pixels per cell, by name of the FPN level. Maps round up, so this
-            is not the padded size over the map's.
+        strides: FPN level name -> pixels of the student's input per cell. It is not the padded
+            image size over the map size, because map sizes are rounded up.
         num_classes: K.
         region_labels: (R,) int64 class of every student region, K for background.
-        region_boxes: (R, 4) the ground-truth box matched to every region (any value for
-            background).
+        region_boxes: (R, 4) the ground-truth box matched to every region; arbitrary for
+            background.
         region_levels: (R,) int64 index of the FPN level that a region was pooled from.
         anchors: per level (H * W * A, 4) anchor boxes.
-        assignment: which object every anchor was trained on.
-        polygons: per image the (P, 2) polygons of its objects in student input pixels.
-        ignored: per image (G_i,) bool, objects that are neither right nor wrong.
-        maps: name -> (N, 1, H, W) target maps; `mask` is 1 where a pixel is trained on.
-        texts: per line its text.
-        progress: share of the training that is over, 0..1.
+        assignment: the object of every anchor.
+        polygons: per image the (P, 2) polygons of its objects in pixels of the student's input.
+        ignored: per image (G_i,) bool, objects that are not scored.
+        maps: name -> (N, 1, H, W) target maps; `mask` is 1 for pixels that are trained on.
+        texts: the text of each line.
+        progress: share of the training that is finished, 0..1.
     """
 
     boxes: tuple[Tensor, ...] = ()
@@ -152,7 +153,7 @@ class Targets:
 
 
 def _map_tensors(value, change: Callable[[Tensor], Tensor]):
-    """`value` with every tensor in its data classes, dicts and tuples changed."""
+    """Applies `change` to every tensor in nested data classes, dicts and tuples."""
     if isinstance(value, Tensor):
         return change(value)
     if isinstance(value, dict):

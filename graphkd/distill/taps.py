@@ -1,4 +1,4 @@
-"""Scoped forward hooks that read what named modules took and gave; no knowledge of any detector."""
+"""Forward hooks that record the inputs and outputs of named modules for the length of a block."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,12 +17,12 @@ class Call:
 
 
 class TapError(RuntimeError):
-    """A tapped module was not called exactly once, so its tensors have no clear meaning."""
+    """A recorded module was not called exactly once, so it is unclear which call is meant."""
 
 
 @dataclass
 class Tape:
-    """The recorded calls by name; `tape[name]` is the one call of that module."""
+    """The recorded calls by name; `tape[name]` is the single call of that module."""
 
     calls: dict[str, list[Call]] = field(default_factory=dict)
 
@@ -30,7 +30,7 @@ class Tape:
         """Returns the single call of `name`.
 
         Raises:
-            TapError: the module ran more or less than once.
+            TapError: the module ran not at all or more than once.
         """
         calls = self.calls[name]
         if len(calls) != 1:
@@ -46,17 +46,17 @@ class Tape:
 def record(modules: Mapping[str, nn.Module]) -> Iterator[Tape]:
     """Records every call of `modules` while the block runs.
 
-    Hooks only look: arguments and outputs pass through untouched, so losses stay bit-identical. All
-    hooks are gone after the block, also when it raises.
+    The hooks do not change arguments or outputs, so losses stay bit-identical. They are removed
+    after the block, also if it raises.
 
     Args:
-        modules: name -> module; names appear in errors.
+        modules: name -> module; the names appear in errors.
 
     Yields:
-        A `Tape`; after the block every entry was checked to have exactly one call.
+        A `Tape`. The end of the block checks that every module was called exactly once.
 
     Raises:
-        TapError: at the end of the block, naming the first module that was not called exactly once.
+        TapError: at the end of the block, if a module was not called exactly once.
     """
     tape = Tape({name: [] for name in modules})
     handles = []

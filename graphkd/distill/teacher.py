@@ -1,7 +1,7 @@
 """Teachers: a frozen model, a foreign ONNX file, or a running average of the student.
 
-Whatever its kind, a teacher is a plain object: in no state_dict, optimizer or checkpoint of the
-student.
+A teacher is a plain object and not a module, so that it is in no state dict, optimizer or
+checkpoint of the student.
 """
 
 from abc import ABC, abstractmethod
@@ -23,12 +23,12 @@ from graphkd.views.view import View
 
 
 class Teacher(ABC):
-    """What answers for the student's batches.
+    """The base class of teachers, which compute their outputs on the student's batches.
 
     Attributes:
-        provides: parts of `Outputs` that it can give.
-        classes: what its outputs are about, as the student's task names them; None: the student's.
-        view: the view of its model; None for a foreign file.
+        provides: parts of `Outputs` that it can compute.
+        classes: its class names; None if they are those of the student.
+        view: the view of its model; None for an ONNX file.
     """
 
     provides: frozenset[str] = frozenset()
@@ -39,11 +39,12 @@ class Teacher(ABC):
     def observe(
         self, batch: list[dict], boxes: Sequence[Tensor] | None, needs: frozenset[str]
     ) -> Outputs:
-        """What the teacher says about the student's batch, at the student's boxes.
+        """Computes the teacher's outputs for the student's batch, at the student's boxes.
 
         Args:
             batch: the student's batch; images (C, H, W).
-            boxes: per image (R_i, 4) in student input pixels; None where no loss reads regions.
+            boxes: per image (R_i, 4) in pixels of the student's input; None if no loss reads
+                regions.
             needs: the parts that the configured losses read; nothing else is computed.
         """
 
@@ -52,18 +53,18 @@ class Teacher(ABC):
 
     @property
     def state(self) -> RunningAverage | None:
-        """What a checkpoint must hold so that the teacher goes on after a resume; None for a
-        teacher that never changes.
+        """The part of the teacher that a checkpoint must hold for a resume; None for a teacher that
+        never changes.
         """
         return None
 
 
 class FrozenTeacher(Teacher):
-    """A trained model that only answers: in eval mode, without gradient.
+    """A trained model in eval mode, without gradient.
 
     Attributes:
-        input_format: channel order its model expects, "BGR", "RGB" or "L".
-        student_format: channel order of the batches it is shown.
+        input_format: channel order that its model expects, "BGR", "RGB" or "L".
+        student_format: channel order of the student's batches.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class FrozenTeacher(Teacher):
         return self.view.observe([self._show(item) for item in batch], boxes, needs)
 
     def _show(self, item: dict) -> dict:
-        """The item as the teacher's model takes it, without what the annotations say."""
+        """The item as input for the teacher's model, without the ground truth."""
         image = item["image"]
         if self.input_format != self.student_format:
             image = image.flip(0)
@@ -126,10 +127,10 @@ def load_teacher_cfg(cfg: CfgNode, *, source: Path) -> CfgNode:
 
     Args:
         cfg: the run's config; reads DISTILL.TEACHER.CONFIG and MODEL.DEVICE.
-        source: the run's yaml file, near which the teacher's yaml is looked for.
+        source: the run's yaml file; the path of the teacher's yaml may be relative to it.
 
     Raises:
-        UserError: the run names no teacher, or its yaml is missing or wrong.
+        UserError: the run names no teacher, or the teacher's yaml is missing or wrong.
     """
     if not cfg.DISTILL.TEACHER.CONFIG:
         raise UserError(f"{source}: DISTILL.TEACHER.CONFIG names no teacher yaml")
@@ -139,15 +140,15 @@ def load_teacher_cfg(cfg: CfgNode, *, source: Path) -> CfgNode:
 
 
 def teacher_weights(cfg: CfgNode, teacher_cfg: CfgNode) -> Path:
-    """Where the teacher's weights are, or will be once it is trained."""
+    """Path of the teacher's weights, whether it is trained yet or not."""
     return Path(cfg.DISTILL.TEACHER.WEIGHTS or Path(teacher_cfg.OUTPUT_DIR) / "model_final.pth")
 
 
 def require_weights(cfg: CfgNode, teacher_cfg: CfgNode, *, source: Path) -> Path:
-    """The teacher's weights file.
+    """The path of the teacher's weights, which must exist.
 
     Raises:
-        UserError: it is not there; the message names the command that makes it.
+        UserError: the file is missing; the message names the command that makes it.
     """
     weights = teacher_weights(cfg, teacher_cfg)
     if not weights.is_file():
@@ -160,10 +161,10 @@ def require_weights(cfg: CfgNode, teacher_cfg: CfgNode, *, source: Path) -> Path
 
 
 def teacher_file(cfg: CfgNode, *, source: Path) -> Path | None:
-    """The file that a run's teacher is read from; None where it has none.
+    """The file with the weights of a run's teacher; None if there is no such file to read.
 
     Raises:
-        UserError: it is not there, or more than one kind of teacher is configured.
+        UserError: the file is missing, or more than one kind of teacher is configured.
     """
     kind = teacher_kind(cfg, source=source)
     if kind == "CONFIG":
@@ -177,7 +178,7 @@ def teacher_file(cfg: CfgNode, *, source: Path) -> Path | None:
 
 
 def teacher_kind(cfg: CfgNode, *, source: Path) -> str:
-    """Which kind of teacher a run has: "CONFIG", "ONNX", "EMA", or "" for none.
+    """The kind of a run's teacher: "CONFIG", "ONNX", "EMA", or "" without a teacher.
 
     Raises:
         UserError: more than one is configured.
@@ -192,17 +193,17 @@ def teacher_kind(cfg: CfgNode, *, source: Path) -> str:
 def build_teacher(
     cfg: CfgNode, student: nn.Module, *, source: Path, trained: bool = True
 ) -> Teacher | None:
-    """The teacher of a run; None where no kind of teacher is configured.
+    """Builds the teacher of a run; None if no teacher is configured.
 
     Args:
         cfg: the run's config.
         student: the built student.
         source: the run's yaml file, for paths and error messages.
-        trained: False leaves a frozen model's weights random, for checks before it is trained.
+        trained: False builds a frozen model with random weights, for checks before it is trained.
 
     Raises:
-        UserError: no weights yet, weights that do not fill the model, another class list in them,
-            or an unusable file.
+        UserError: the weights are missing, do not fit the model or have another class list, or the
+            ONNX file cannot be used.
     """
     kind = teacher_kind(cfg, source=source)
     if kind == "CONFIG":
@@ -221,7 +222,8 @@ def _frozen(cfg: CfgNode, *, source: Path, trained: bool) -> FrozenTeacher:
     teacher_cfg = load_teacher_cfg(cfg, source=source)
     task = task_of(teacher_cfg)
     teacher_source = find_config(cfg.DISTILL.TEACHER.CONFIG, near=source)
-    # The sets that the teacher was scored on may be gone, or be others by now.
+    # The teacher's classes are checked against its training data only. Its validation and test sets
+    # may have been deleted or changed since.
     trained_on = teacher_cfg.clone()
     trained_on.DATASETS.VAL, trained_on.DATASETS.TEST = (), trained_on.DATASETS.TRAIN
     classes = task.classes(trained_on, source=teacher_source)

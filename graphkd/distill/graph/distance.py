@@ -1,10 +1,10 @@
-"""How far the student's nodes and edge profiles are from the teacher's.
+"""Distances between the student's and the teacher's nodes and edge profiles.
 
-Evidence: node imitation plus edge imitation [2nd]; weighted edge distillation via Mahalanobis
-distance, edges told apart by the types of their ends [paper]; the distance between two edge
-profiles under the covariance of the teacher's own profiles, its shrinkage and the type weights
-[ours]. `Differs from the paper:` the authors give no formula and their release contains none of it,
-so no published number belongs to this one.
+Evidence: node imitation plus edge imitation [2nd]; edge distillation weighted by Mahalanobis
+distance, with edges distinguished by the types of their ends [paper]; the distance between two edge
+profiles under the covariance of the teacher's profiles, its shrinkage and the type weights [ours].
+`Differs from the paper:` the authors give no formula and their release does not contain this part,
+so no published number can be compared with it.
 """
 
 from typing import NamedTuple
@@ -18,9 +18,9 @@ class ProfileMetric(NamedTuple):
 
     Attributes:
         factor: (n, n) lower triangular L with L L^T = K.
-        scale: scalar that makes the metric the Euclidean one at full shrinkage.
+        scale: scalar factor with which the metric is Euclidean at full shrinkage.
         shrinkage: scalar rho.
-        condition: scalar, an upper bound of K's condition number.
+        condition: scalar, an upper bound of the condition number of K.
     """
 
     factor: Tensor
@@ -30,12 +30,12 @@ class ProfileMetric(NamedTuple):
 
 
 def oas_shrinkage(covariance: Tensor, *, count: Tensor, width: Tensor | int) -> Tensor:
-    """Oracle approximating shrinkage (Chen, Wiesel, Eldar, Hero 2010, equation 23).
+    """Oracle approximating shrinkage, OAS (Chen, Wiesel, Eldar, Hero 2010, equation 23).
 
     Args:
         covariance: (p, p) maximum likelihood estimate of `count` samples.
         count: scalar.
-        width: p, without the rows and columns that are 0 as they hold no data.
+        width: p, not counting rows and columns without data, which are 0.
 
     Returns:
         Scalar rho in 0..1; 1 for a zero matrix and for two samples of width two.
@@ -46,6 +46,7 @@ def oas_shrinkage(covariance: Tensor, *, count: Tensor, width: Tensor | int) -> 
     spread = squares - trace.square() / width
     numerator = (1 - 2 / width) * squares + trace.square()
     denominator = (count + 1 - 2 / width) * spread
+    # A multiple of the identity has no spread but rounding; shrinkage does not change it.
     usable = denominator > 1e-6 * trace.square()
     rho = numerator / torch.where(usable, denominator, 1.0)
     return torch.where(usable, rho, torch.ones_like(rho)).clamp(0, 1)
@@ -56,14 +57,14 @@ def profile_metric(
 ) -> ProfileMetric:
     """Mahalanobis metric of the teacher's edge profiles: `K = (1 - rho) S + (rho mu + eps) I`.
 
-    S is the covariance of the profiles, mu its mean variance and rho = max(rho_min, OAS). K's
-    eigenvalues lie between rho mu + eps and (1 + M) mu + eps, so its condition number is at most
-    about M / rho, which float32 bears without a ridge, and no direction is amplified more than
-    1 / rho_min times. Equal profiles and a single node give the Euclidean metric.
+    S is the covariance of the profiles, mu its mean variance and rho = max(rho_min, OAS). The
+    eigenvalues of K lie between rho mu + eps and (1 + M) mu + eps. So its condition number is at
+    most about M / rho, which is safe in float32 without a ridge, and no direction is amplified more
+    than 1 / rho_min times. The metric is Euclidean for equal profiles and for a single node.
 
     Args:
         teacher_edges: (n, n), rows and columns of absent nodes 0.
-        present: (n,) bool, which rows are nodes; M of them.
+        present: (n,) bool, rows that are nodes; M is their number.
         rho_min: least shrinkage, 0..1.
         eps: least variance.
     """
@@ -77,7 +78,8 @@ def profile_metric(
     level = covariance.diagonal().sum() / count
     rho = oas_shrinkage(covariance, count=count, width=count).clamp(min=rho_min)
     floor = rho * level + eps
-    # cholesky_ex does not wait for the device, and this matrix is positive definite by construction
+    # Unlike cholesky, cholesky_ex does not wait for the GPU to check the matrix, which is positive
+    # definite by construction.
     factor = torch.linalg.cholesky_ex((1 - rho) * covariance + floor * identity).L
     scale = level + eps
     condition = 1 + (1 - rho) * covariance.square().sum().sqrt() / floor
@@ -85,7 +87,9 @@ def profile_metric(
 
 
 def profile_squares(difference: Tensor, metric: ProfileMetric | None) -> Tensor:
-    """Squared length `scale * ||L^-1 d||^2` of every row d of (n, n), Euclidean for None; (n,)."""
+    """Squared length `scale * ||L^-1 d||^2` of every row d of (n, n), as (n,); a metric of None is
+    Euclidean.
+    """
     if metric is None or not len(difference):
         return difference.square().sum(1)
     white = torch.linalg.solve_triangular(metric.factor, difference.T, upper=False)
@@ -102,21 +106,21 @@ def edge_distance(
     edge_weights: Tensor | None = None,
     type_weights: tuple[float, float, float] = (0.5, 1.0, 1.0),
 ) -> Tensor:
-    """Half the mean squared difference of edges, averaged within every edge type, then over the
-    types present; a scalar >= 0, 0 for no nodes.
+    """Half the mean squared difference of edges, a scalar >= 0; 0 without nodes. It is averaged
+    within every edge type, then over the types that occur.
 
-    Every type is measured alone: the difference of the other types is set to 0 before the metric
-    sees it, so each term is >= 0 and, at full shrinkage, exactly the mean squared error of its
+    Every type is measured alone: differences of other types are set to 0 before the metric is
+    applied. So each term is >= 0 and, at full shrinkage, exactly half the mean squared error of its
     edges.
 
     Args:
         student_edges: (n, n).
         teacher_edges: (n, n).
-        present: (n,) bool, which rows are nodes; the others do not count.
-        is_text: (n,) bool; all others count as non-text, background too.
-        metric: teacher's metric; None for Euclidean.
+        present: (n,) bool, rows that are nodes; the others are ignored.
+        is_text: (n,) bool; other nodes are non-text, including background.
+        metric: the teacher's metric; None for Euclidean.
         edge_weights: (n, n) factor of every squared difference; None for 1.
-        type_weights: of text-text, text-nontext and nontext-nontext edges.
+        type_weights: weights of text-text, text-nontext and nontext-nontext edges.
     """
     text = (is_text & present).to(teacher_edges)
     other = (~is_text & present).to(teacher_edges)
@@ -136,13 +140,13 @@ def edge_distance(
 
 
 def node_squares(difference: Tensor, slots: Tensor, sizes: Tensor) -> Tensor:
-    """Mean squared difference of every node: the squared length of its members' mean difference
-    over D.
+    """Mean squared difference of every node, (n,): the squared length of its members' mean
+    difference, divided by D.
 
     Args:
         difference: (n, D) student minus teacher of every member region.
         slots: (n,) int64 node of every region.
-        sizes: (n,) members of every node; an unused slot has none and gets 0.
+        sizes: (n,) number of members of every node; 0 for an unused slot, whose result is 0.
     """
     sums = torch.zeros_like(difference).index_add_(0, slots, difference)
     lengths = torch.linalg.vector_norm(sums, dim=1)
@@ -150,5 +154,5 @@ def node_squares(difference: Tensor, slots: Tensor, sizes: Tensor) -> Tensor:
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of `values` (n,) where `mask` (n,) holds; 0 where it never does."""
+    """Mean of `values` (n,) where `mask` (n,) is True; 0 if it is True nowhere."""
     return torch.where(mask, values, 0).sum() / mask.sum().clamp(min=1)

@@ -1,8 +1,8 @@
-"""What an edge between two nodes is: cosine or Mahalanobis affinity, and its weight.
+"""Edges between nodes: cosine or Mahalanobis affinities, and edge weights.
 
-Evidence: edges are cosine similarities of a complete graph [2nd, code of the parent DSIG]; the word
-Mahalanobis distance [paper]; Mahalanobis affinities and edge weights with a running within-class
-covariance are two readings of it [ours].
+Evidence: edges are cosine similarities of a complete graph [2nd, code of the parent DSIG]; the
+paper mentions a Mahalanobis distance [paper]; Mahalanobis affinities and edge weights with a
+running within-class covariance are two ways to read that [ours].
 """
 
 import torch
@@ -29,8 +29,9 @@ class _Gram(torch.autograd.Function):
 def cosine_affinity(rows: Tensor, *, eps: float = 1e-12) -> Tensor:
     """Cosines of all pairs of rows (n, D), (n, n) in -1..1.
 
-    The width cancels, so two networks of different width have comparable edges. A row whose squared
-    length is below `eps` has cosine 0 with all and no gradient from its length.
+    A cosine does not depend on the width D, so edges of networks of different width are comparable.
+    The length of a row is clamped: its square counts as `eps` or more, and a row of zeros has
+    cosine 0 with every other row.
     """
     gram = _Gram.apply(rows)
     scale = gram.diagonal().clamp(min=eps).rsqrt()
@@ -38,25 +39,26 @@ def cosine_affinity(rows: Tensor, *, eps: float = 1e-12) -> Tensor:
 
 
 def class_sums(rows: Tensor, labels: Tensor, *, num_labels: int) -> Tensor:
-    """Sums of the rows (n, C) of every label and, in the last column, their number; zeros for a
-    label without rows. Labels are (n,) int64 in 0..num_labels - 1; returns (num_labels, C + 1).
+    """Sums of the rows (n, C) by label, and the number of rows in the last column; zeros for a
+    label without rows. Labels are (n,) int64 in 0..num_labels - 1. Returns (num_labels, C + 1).
     """
     member = (labels[:, None] == torch.arange(num_labels, device=labels.device)).to(rows)
     return member.T @ torch.cat([rows, rows.new_ones(len(rows), 1)], 1)
 
 
 def within_class_scatter(rows: Tensor, labels: Tensor, *, sums: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum of squares of (n, C) rows with (n,) int64 labels around the means of their classes.
+    """Scatter matrix of (n, C) rows around the means of their classes.
 
     Args:
-        rows: descriptors.
-        labels: in 0..num_labels - 1.
-        sums: `class_sums` of these rows, or of a larger batch that they are a part of, whose means
-            and degrees of freedom then count.
+        rows: (n, C) descriptors.
+        labels: (n,) int64 in 0..num_labels - 1.
+        sums: `class_sums` of these rows, or of a larger batch that contains them; the class means
+            are taken from it.
 
     Returns:
-        The (C, C) scatter and its degrees of freedom, n - classes present (scalar, 0 for no rows);
-        of a part its share of them by rows, so that both add up over the parts.
+        The (C, C) scatter and its degrees of freedom (scalar, 0 without rows): the number of rows
+        minus the number of classes. A part of a batch gets its share of the batch's degrees of
+        freedom by rows, so that scatter and degrees of freedom can be summed over the parts.
     """
     counts = sums[:, -1]
     means = sums[:, :-1] / counts.clamp(min=1)[:, None]
@@ -68,9 +70,8 @@ def within_class_scatter(rows: Tensor, labels: Tensor, *, sums: Tensor) -> tuple
 def covariance_factor(scatter: Tensor, dof: Tensor, *, min_shrinkage: float) -> Tensor:
     """Cholesky factor (C, C) of the shrunk covariance `scatter / dof`.
 
-    The share of the scaled identity is `min_shrinkage` or the OAS estimate, where that is larger.
-    The factor is the identity for no degrees of freedom, and diagonal where the factorisation
-    fails.
+    The shrinkage towards the scaled identity is the OAS estimate, but at least `min_shrinkage`. The
+    factor is the identity without degrees of freedom, and diagonal if the factorisation fails.
     """
     width = len(scatter)
     identity = torch.eye(width, dtype=scatter.dtype, device=scatter.device)
@@ -87,11 +88,12 @@ def covariance_factor(scatter: Tensor, dof: Tensor, *, min_shrinkage: float) -> 
 def squared_mahalanobis(rows: Tensor, factor: Tensor) -> Tensor:
     """D2 of all pairs of rows (n, C) under the covariance `factor @ factor.T`, (n, n) >= 0.
 
-    `factor` is (C, C) lower triangular with a positive diagonal. Two samples of one class have 2 C
-    on average.
+    `factor` is (C, C) lower triangular with a positive diagonal. The mean D2 of two samples of one
+    class is 2 C.
     """
     if not len(rows):
         return rows.new_zeros(0, 0)
+    # Centring does not change differences of rows, but keeps the Gram matrix small and exact.
     centred = rows - rows.detach().mean(0)
     white = torch.linalg.solve_triangular(factor, centred.T, upper=False).T
     gram = white @ white.T
@@ -102,18 +104,18 @@ def squared_mahalanobis(rows: Tensor, factor: Tensor) -> Tensor:
 def mahalanobis_affinity(rows: Tensor, factor: Tensor) -> Tensor:
     """`exp(-D2 / (2 C))` of all pairs, in 0..1; see `squared_mahalanobis`.
 
-    The scale 2 C is what two samples of the same class have on average, so it is the same for every
-    page and comparable between networks of different width.
+    The scale 2 C is the mean D2 of two samples of one class. So affinities are comparable between
+    pages and between networks of different width.
     """
     return torch.exp(squared_mahalanobis(rows, factor) / (-2.0 * rows.shape[1]))
 
 
 def variation(distances: Tensor, present: Tensor) -> Tensor:
-    """Coefficient of variation of `distances` (n, n) over the pairs of different present nodes; 0
-    for no pair.
+    """Coefficient of variation of `distances` (n, n) over the pairs of different nodes that are
+    present; 0 without a pair.
 
-    With the covariance of the same n <= C + 1 rows, D2 is 2 (n - 1) for every pair and this is 0:
-    such edges teach nothing.
+    It is logged because it can be 0: with the covariance of the same n <= C + 1 rows, D2 is
+    2 (n - 1) for every pair, and nothing can be learned from such edges.
     """
     pairs = _pairs(present)
     count = pairs.sum().clamp(min=1)
@@ -123,8 +125,9 @@ def variation(distances: Tensor, present: Tensor) -> Tensor:
 
 
 def mahalanobis_weights(distances: Tensor, present: Tensor) -> Tensor:
-    """Edge weights (n, n): the teacher's D2 over its median among the nodes `present` (n,), within
-    0.1..10; 1 everywhere where there is no pair.
+    """Edge weights (n, n): the teacher's D2 divided by its median over the nodes `present` (n,);
+    all 1 if there is no pair. They are limited to 0.1..10, so that no edge counts more than ten
+    times the median one.
     """
     pairs = _pairs(present)
     median = torch.where(pairs, distances, torch.nan).flatten().nanmedian()

@@ -1,5 +1,5 @@
-"""Merging of regions into nodes: near copies of any region, then alike text regions that are
-neighbours.
+"""Merging of regions into nodes: first near copies of any region, then similar text regions that
+are neighbours.
 
 Evidence: text nodes are merged iteratively with adaptive sample mining to reduce text bias [paper];
 two cliques of text stay apart although two of their members are adjacent, so the rule is not
@@ -14,15 +14,16 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import cdist
 from torch import Tensor
 
-# An RPN gives many boxes around one object. Boxes a pixel or two apart have features of a cosine
-# of about 0.99; other lines of the same text overlap less than this, however alike they are.
+# An RPN gives many boxes around one object. The features of boxes a pixel or two apart have a
+# cosine of about 0.99. Different lines of one text may look as similar, but they overlap less than
+# this.
 COPY_IOU, COPY_COSINE = 0.8, 0.97
-# Groups that cover each other by this much are neighbours, whatever lies between their centres.
+# Groups that overlap by this IoU are neighbours, even if other groups are nearer.
 NEIGHBOUR_IOU = 0.5
 THRESHOLD_RANGE = 0.7, 0.98
-# Links this close are equal: float32 cosines of equal features differ by less.
+# Links that differ by less than this count as equal: float32 cosines of equal features do.
 TIE = 1e-5
-# Distance of groups that are no neighbours: above every cosine distance.
+# Distance of groups that are not neighbours. It is above every cosine distance (at most 2).
 FAR = 4.0
 
 
@@ -36,27 +37,28 @@ def merge_regions(
     nontext: int,
     neighbours: int = 8,
 ) -> Tensor:
-    """Which regions form one node.
+    """Groups the regions of a page into nodes.
 
-    First near copies of one region (`copy_groups`) are joined, text or not. Of what is left, text
-    groups merge by `merge_text`. The order of the regions does not matter: equal choices are made
-    by the place of a box on the page.
+    First, near copies of a region are merged (`copy_groups`), whatever its type. Then text groups
+    are merged by `merge_text`. The result does not depend on the order of the regions: ties are
+    broken by the position of a box on the page.
 
     Args:
         similarity: (n, n) the teacher's cosines.
         boxes: (n, 4) x1 y1 x2 y2.
-        types: (n,) int64; near copies are of one type.
-        text: the type of the regions that merge.
+        types: (n,) int64; only regions of one type are merged.
+        text: the type of the regions that `merge_text` merges.
         nontext: the type of the other foreground regions.
-        neighbours: nearest boxes that count as neighbours, see `nearest`.
+        neighbours: number of nearest boxes that count as neighbours, see `nearest`.
 
     Returns:
-        (n,) int64 group of every region, named by its first member, on the device of `types`.
+        (n,) int64 group of every region, given as the index of its first member, on the device of
+        `types`.
     """
     place = torch.arange(len(types), device=types.device)
     if len(types) < 2:
         return place
-    # NaN of a diverged network ends in the loss, not in SciPy
+    # SciPy raises on NaN. A diverged network must be reported by the check of the losses instead.
     edges = np.nan_to_num(boxes.double().cpu().numpy())
     order = np.lexsort(edges.T[[2, 3, 0, 1]])
     edges = edges[order]
@@ -79,21 +81,22 @@ def merge_regions(
 
 
 def copy_groups(similarity: np.ndarray, boxes: np.ndarray, types: np.ndarray) -> np.ndarray:
-    """Groups of regions of one type that overlap by 0.8 and look alike by 0.97, directly or through
-    others; (n,) numbers from 0 in the order of their first members.
+    """Groups regions of one type that have an IoU of 0.8 and a cosine of 0.97 or more, directly or
+    through other regions. Returns (n,) group numbers from 0, in the order of their first members.
     """
     alike = (overlaps(boxes) >= COPY_IOU) & (similarity >= COPY_COSINE)
     return connected_components(alike & (types[:, None] == types), directed=False)[1]
 
 
 def nearest(boxes: np.ndarray, counted: np.ndarray, *, neighbours: int) -> np.ndarray:
-    """Which boxes are among each other's nearest by their centres, in either direction.
+    """Finds neighbours: two boxes are neighbours if one is among the k nearest of the other, by
+    the distance of their centres.
 
     Args:
         boxes: (n, 4).
-        counted: (n,) bool; the others have no neighbour and are none.
-        neighbours: k, but no more than a third of the boxes, so that on a page of few boxes not all
-            of them are neighbours; all boxes as near as the k-th count.
+        counted: (n,) bool; the other boxes are nobody's neighbours.
+        neighbours: k, limited to a third of the counted boxes, because otherwise all boxes of a
+            page with few boxes would be neighbours. Boxes as near as the k-th also count.
 
     Returns:
         (n, n) bool, symmetric, the diagonal False.
@@ -112,20 +115,20 @@ def merge_text(
 ) -> np.ndarray:
     """Merges text groups until nothing changes.
 
-    Complete linkage: two groups are linked by the smallest similarity of their cross pairs, and
-    only where all their cross pairs are neighbours or their boxes cover each other by half. The
-    best link comes first, down to `merge_threshold`; of equal links those come first whose members
-    have more neighbours in common. Boxes of merged groups are computed anew, and so what they
-    cover, until no two groups merge any more.
+    This is complete linkage: the similarity of two groups is the smallest one of their cross pairs.
+    Two groups can merge only if all their cross pairs are neighbours, or if the boxes of the groups
+    overlap by an IoU of 0.5. The most similar groups merge first, down to `merge_threshold`; ties
+    go to the groups whose members have more common neighbours. Boxes of merged groups and their
+    overlaps are then recomputed, and merging is repeated until no two groups merge any more.
 
     Args:
         similarity: (m, m).
         boxes: (m, 4).
-        near: (m, m) bool, which are neighbours.
-        least: it stops where this many groups are left.
+        near: (m, m) bool, True for neighbours.
+        least: merging stops at this number of groups.
 
     Returns:
-        (m,) the first member of everyone's group.
+        (m,) index of the first member of each one's group.
     """
     near = near | (overlaps(boxes) >= NEIGHBOUR_IOU)
     np.fill_diagonal(near, True)
@@ -149,12 +152,12 @@ def merge_text(
 
 
 def complete_linkage(distance: np.ndarray, *, limit: float, least: int) -> np.ndarray:
-    """(m,) group of every row under complete linkage of an (m, m) distance, numbers from 0.
+    """Complete linkage of an (m, m) distance: the (m,) group number of every row, from 0.
 
     Args:
-        distance: symmetric; the diagonal does not count.
+        distance: symmetric; the diagonal is ignored.
         limit: largest distance within a group.
-        least: no further merge where this many groups are left (equal distances merge together).
+        least: merging stops at this number of groups, or below it if equal distances merge at once.
     """
     size = len(distance)
     if size <= max(least, 1):
@@ -164,8 +167,8 @@ def complete_linkage(distance: np.ndarray, *, limit: float, least: int) -> np.nd
 
 
 def merge_threshold(similarity: np.ndarray, near: np.ndarray) -> float:
-    """Mean + 0.5 standard deviation of `similarity` (m, m) over the pairs of different neighbours
-    in `near` (m, m), within 0.7..0.98.
+    """Mean + 0.5 standard deviations of `similarity` (m, m) over the pairs of neighbours in `near`
+    (m, m), limited to 0.7..0.98.
     """
     values = similarity[near & ~np.eye(len(near), dtype=bool)]
     return float(
@@ -174,7 +177,7 @@ def merge_threshold(similarity: np.ndarray, near: np.ndarray) -> float:
 
 
 def overlaps(boxes: np.ndarray) -> np.ndarray:
-    """IoU of all pairs of boxes (n, 4), (n, n); 0 for boxes without area."""
+    """(n, n) IoU of all pairs of boxes (n, 4); 0 for boxes without area."""
     low = np.maximum(boxes[:, None, :2], boxes[:, :2])
     high = np.minimum(boxes[:, None, 2:], boxes[:, 2:])
     common = (high - low).clip(min=0).prod(2)

@@ -1,9 +1,9 @@
-"""The nodes of one image's graph: which regions become nodes, and which of them form one.
+"""The nodes of one image's graph: selects the regions and groups them into nodes.
 
 Evidence: nodes are RoI-pooled proposal features [paper]; foreground plus background that the
 teacher finds hard, cross entropy at least 0.6 [code, of the parent DSIG]; the limit on the number
-of background nodes [ours]. The teacher decides once and its plan is applied to both networks, so
-node i means the same in both [ours].
+of background nodes [ours]. The teacher's features decide, and the plan is applied to both networks,
+so node i consists of the same regions in both [ours].
 """
 
 from dataclasses import dataclass
@@ -20,17 +20,17 @@ TYPE_NAMES = ("text", "nontext", "background")
 
 @dataclass(frozen=True)
 class NodePlan:
-    """Which regions of one image form which node.
+    """Assigns the regions of one image to nodes.
 
-    Nodes sit in n slots, one a member region, so that no size depends on values on the device: a
-    node sits in the slot of its first member, and the slots of its other members are unused.
+    There is one slot per member region. A node uses the slot of its first member; the slots of its
+    other members stay unused. So no tensor size depends on how many regions merge.
 
     Attributes:
         regions: (n,) int64 rows among the image's regions, ascending.
-        types: (n,) int64 `TEXT`, `NONTEXT` or `BACKGROUND` of every member region, and so of the
-            node in this slot.
+        types: (n,) int64 `TEXT`, `NONTEXT` or `BACKGROUND` of every member region, which is also
+            the type of the node in this slot.
         slots: (n,) int64 slot of the node that a member region belongs to.
-        sizes: (n,) float members of the node in a slot; 0 for an unused slot.
+        sizes: (n,) float number of members of the node in a slot; 0 for an unused slot.
     """
 
     regions: Tensor
@@ -40,11 +40,11 @@ class NodePlan:
 
     @property
     def present(self) -> Tensor:
-        """(n,) bool, which slots hold a node."""
+        """(n,) bool, True for slots that hold a node."""
         return self.sizes > 0
 
     def of_type(self, kind: int) -> Tensor:
-        """(n,) bool, which slots hold a node of type `TEXT`, `NONTEXT` or `BACKGROUND`."""
+        """(n,) bool, True for slots that hold a node of type `TEXT`, `NONTEXT` or `BACKGROUND`."""
         return (self.types == kind) & self.present
 
     @property
@@ -57,8 +57,7 @@ class NodePlan:
 
 @dataclass(frozen=True)
 class InstanceGraph:
-    """One image's graph as the teacher sees it, with unused slots removed; for drawing and
-    inspection.
+    """The teacher's graph of one image without unused slots, for drawing and inspection.
 
     Attributes:
         regions: (n,) int64 rows of the member regions among the image's regions.
@@ -81,10 +80,10 @@ class InstanceGraph:
 
 
 def background_cross_entropy(teacher_logits: Tensor) -> Tensor:
-    """How surprised the teacher would be if a region were background, (R,) nats >= 0.
+    """The teacher's cross entropy of the label background for every region, (R,) >= 0.
 
-    `teacher_logits` are (R, K + 1) in the teacher's own class list, background last. A loss of 0.6
-    is a background probability of 0.549.
+    `teacher_logits` are (R, K + 1) in the teacher's own class list, background last. A cross
+    entropy of 0.6 is a background probability of 0.549.
     """
     return -F.log_softmax(teacher_logits.float(), dim=1)[:, -1]
 
@@ -97,14 +96,15 @@ def select_regions(
     min_loss: float,
     max_background: int,
 ) -> Tensor:
-    """All foreground and the hardest background regions of one image, (n,) int64 ascending rows.
+    """Selects all foreground and the hardest background regions of one image: (n,) int64 rows,
+    ascending.
 
     Args:
         labels: (R,) class of every region, `background` for background.
         background: the label of background.
-        background_losses: (R,) output of `background_cross_entropy`; None for no background nodes.
-        min_loss: background below this loss stays out.
-        max_background: at most this many background regions, the largest losses first.
+        background_losses: (R,) output of `background_cross_entropy`; None selects no background.
+        min_loss: lowest loss of a selected background region.
+        max_background: largest number of background regions; those of largest loss are selected.
     """
     chosen = labels != background
     if background_losses is not None and max_background > 0 and len(labels):
@@ -140,8 +140,8 @@ def plan_nodes(
         regions: (n,) int64 rows among the image's regions.
         types: (n,) int64 types.
         boxes: (n, 4) boxes of these regions.
-        similarity: (n, n) the teacher's cosines, which decide what merges; None to merge nothing.
-        neighbours: nearest boxes that count as neighbours, see `merge.nearest`.
+        similarity: (n, n) the teacher's cosines, which decide what merges; None merges nothing.
+        neighbours: number of nearest boxes that count as neighbours, see `merge.nearest`.
     """
     if similarity is None:
         slots = torch.arange(len(regions), device=regions.device)
@@ -153,17 +153,20 @@ def plan_nodes(
 
 
 def pool_edges(edges: Tensor, plan: NodePlan) -> Tensor:
-    """`A E A^T`: from edges of regions to edges of nodes, (n, n) both; unused slots get 0.
+    """Converts edges of regions to edges of nodes by `A E A^T`, (n, n) both; unused slots get 0.
 
-    Cross edges are mean member affinities, and so is the self-loop of a merged node.
+    An edge between two nodes is the mean affinity of their members, and so is the self-loop of a
+    merged node.
     """
     assignment = plan.assignment.to(edges)
     return assignment @ edges @ assignment.T
 
 
 def describe(plan: NodePlan, boxes: Tensor, edges: Tensor) -> InstanceGraph:
-    """The graph of a plan without its unused slots, with the (n, 4) boxes of the plan's regions and
-    the teacher's (n, n) edges of nodes, as `pool_edges` gives them.
+    """The graph of a plan without its unused slots.
+
+    `boxes` are the (n, 4) boxes of the plan's regions, `edges` the teacher's (n, n) edges of nodes
+    from `pool_edges`.
     """
     used = plan.present.nonzero().flatten()
     place = torch.zeros_like(plan.slots)

@@ -1,4 +1,6 @@
-"""The base class of distillation losses, and the facts about a pair of models that they get."""
+"""The base class of distillation losses, and the facts about student and teacher that they
+receive.
+"""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -7,7 +9,7 @@ from torch import Tensor, nn
 
 from graphkd.distill.outputs import Outputs, Targets
 
-# Parts of `Outputs` a loss may need; the two about regions are parts of `Outputs.regions`.
+# Parts of `Outputs` that a loss may need; region_* are parts of `Outputs.regions`.
 NEEDS = (
     "features",
     "stages",
@@ -18,7 +20,7 @@ NEEDS = (
     "frames",
     "steps",
 )
-# Parts of `Targets` a loss may read.
+# Parts of `Targets` that a loss may read.
 READS = ("boxes", "anchors", "assignment", "maps", "texts")
 
 
@@ -26,23 +28,23 @@ READS = ("boxes", "anchors", "assignment", "maps", "texts")
 class LossContext:
     """Facts about student and teacher that a loss may need when it is built.
 
-    Facts that a task has not are None; without a teacher, or with one that is a foreign file, the
-    student's own stand in its place.
+    Facts that do not apply to a task are None. Without a teacher, or with an ONNX teacher, the
+    student's facts are used for both.
 
     Attributes:
         channels: name of a level or stage (`fused` for a fused map) -> (student, teacher) width,
-            for all that both have.
+            for all names that both have.
         strides: the same names -> (student, teacher) input pixels per cell.
         levels: FPN level names that both have, fine to coarse; empty for a task without a pyramid.
         num_classes: K of the student.
         same_classes: whether teacher and student have the same class list in the same order.
-        text_classes: ids of the classes that are text; None where the data set does not say.
-        two_stage: whether both have a box head on RoI features; None for no detector.
+        text_classes: ids of the text classes; None if the data set does not name them.
+        two_stage: whether both have a box head on RoI features; None unless both are detectors.
         shared_regions: whether both pool region features of the same height and width.
         same_anchors: whether both place the same anchors on the levels they share.
         same_box_codes: whether box deltas mean the same in both heads.
-        bins: (student, teacher) largest bin of the box edges' distributions; None where one of them
-            has none.
+        bins: (student, teacher) largest bin of the box edges' distributions; None unless both have
+            such distributions.
     """
 
     channels: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -61,7 +63,7 @@ class LossContext:
         """(student, teacher) channels of the shared levels.
 
         Raises:
-            ValueError: there are no levels, or a network's levels differ in width.
+            ValueError: there are no levels, or the levels of a network differ in width.
         """
         widths = {self.channels[level] for level in self.levels}
         if len(widths) != 1:
@@ -71,21 +73,21 @@ class LossContext:
 
 
 class DistillLoss(nn.Module, ABC):
-    """One distillation method: outputs of both networks in, named loss terms out.
+    """One distillation method: takes the outputs of both networks and returns named loss terms.
 
-    A subclass is registered with `LOSSES`, takes `context` and then keyword-only options without
-    `**kwargs` (its yaml keys in lower case), and may own trainable adapters or auxiliary heads,
-    which are saved beside the student, never in it.
+    A subclass is registered with `LOSSES`. Its constructor takes `context` and then keyword-only
+    options, without `**kwargs`; their names in upper case are its yaml keys. It may have trainable
+    adapters or auxiliary heads, which are saved beside the student and never in it.
 
     Attributes:
-        needs: which parts of `Outputs` it reads, out of `NEEDS`; nothing else is computed for it.
-            An instance may narrow its class' needs to those of its options.
-        reads: which parts of `Targets` it reads, out of `READS`.
+        needs: the parts of `Outputs` that it reads, out of `NEEDS`; only these are computed. An
+            instance may need fewer parts than its class, depending on its options.
+        reads: the parts of `Targets` that it reads, out of `READS`.
         needs_teacher: False for self-distillation, which is called with `teacher=None`.
-        needs_peers: True for a loss that is called once for every ordered pair of peers; the other
-            student's detached outputs take the teacher's place.
-        needs_same_classes: whether class lists must agree; checked when the loss is built.
-        log: detached scalars of the last step for the run's log; a method without any has none.
+        needs_peers: True for a loss between peers. It is called once for every ordered pair, with
+            the detached outputs of the other student as `teacher`.
+        needs_same_classes: whether the class lists must agree; checked when the loss is built.
+        log: detached scalars of the last step for the run's log; optional.
     """
 
     needs: frozenset[str] = frozenset()
@@ -98,9 +100,9 @@ class DistillLoss(nn.Module, ABC):
     def forward(
         self, student: Outputs, teacher: Outputs | None, targets: Targets
     ) -> dict[str, Tensor]:
-        """Returns named scalar terms, float32 and finite; 0 with a gradient path where nothing
-        applies.
+        """Returns named scalar terms, float32 and finite. A term without any item is 0 and keeps
+        its gradient path.
 
-        Terms are averaged over the items of the batch of all processes, so they do not depend on
+        Terms are means over the items of the batch of all processes, so they do not depend on the
         batch size. Detached scalars for the log go into `self.log`, a dict of plain tensors.
         """

@@ -1,4 +1,4 @@
-"""The registry of distillation losses, and how the keys of a yaml become losses."""
+"""The registry of distillation losses, and building them from a yaml."""
 
 import importlib
 import inspect
@@ -22,12 +22,12 @@ DEFAULT_WEIGHT = 1.0
 
 @dataclass(frozen=True)
 class ScheduledLoss:
-    """A built loss with its place in the total.
+    """A built loss with its weight in the total loss.
 
     Attributes:
         module: the loss.
         weight: factor of all its terms at the end of the ramp.
-        ramp: iterations over which the factor grows linearly from 0; 0 for none.
+        ramp: number of iterations over which the factor grows linearly from 0; 0 for no ramp.
     """
 
     module: DistillLoss
@@ -40,14 +40,14 @@ class ScheduledLoss:
 
 
 def register(name: str) -> Callable[[type[DistillLoss]], type[DistillLoss]]:
-    """Class decorator that files a loss under `name`, its key below `DISTILL.LOSSES`.
+    """Class decorator that registers a loss as `name`, its key below `DISTILL.LOSSES`.
 
     Raises:
-        AssertionError: the name is taken.
+        AssertionError: the name is already registered.
     """
 
     def decorate(cls: type[DistillLoss]) -> type[DistillLoss]:
-        # Registry.register would take the class name, and yaml names are not CamelCase
+        # Registry.register would use the class name, but yaml keys are not CamelCase.
         LOSSES._do_register(name, cls)
         return cls
 
@@ -72,11 +72,11 @@ def build_losses(
             belongs to every method.
         context: facts about the pair.
         source: name of the config file, for error messages.
-        ramp: iterations over which all weights grow from 0; 0 for none.
+        ramp: number of iterations over which all weights grow from 0; 0 for no ramp.
 
     Raises:
-        UserError: unknown method or key, an option of a wrong value, or a pair of models that lacks
-        what the method needs.
+        UserError: a method or key is unknown, an option has a wrong value, or the pair of models
+            lacks something that the method needs.
     """
     import_methods()
     if ramp < 0:
