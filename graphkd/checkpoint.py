@@ -1,4 +1,4 @@
-"""Writing checkpoints so that nothing is lost, and loading weights so that nothing is skipped."""
+"""Writes checkpoints safely, resumes from them, and loads weights with strict checks."""
 
 import logging
 import re
@@ -16,12 +16,13 @@ from graphkd.modelfile import PICKLES, read_weights, require_trust
 
 logger = logging.getLogger(__name__)
 
-# Of a checkpoint to resume from; no option reads it, since graphkd writes tensors alone.
+# Advice for a checkpoint to resume from that holds other objects than tensors. There is no option
+# to read it anyway, because graphkd writes only tensors.
 _NOT_OURS = "graphkd did not write this file, so find out where it comes from"
 
 
 class _SafeCheckpointer(DetectionCheckpointer):
-    """Detectron2's checkpointer, reading files without running code from them."""
+    """Detectron2's checkpointer, but it reads files without running code from them."""
 
     trust = False
 
@@ -37,7 +38,7 @@ class _SafeCheckpointer(DetectionCheckpointer):
 
 
 class RunCheckpointer(_SafeCheckpointer):
-    """Detectron2's checkpointer, writing to a temporary name that is synced and renamed.
+    """Detectron2's checkpointer, but it writes to a temporary file, syncs it and then renames it.
 
     A checkpoint holds `model` (the plain student), `about` (`classes`, `config`, `task`), and
     beside it, where they exist, `distill` (adapters and running statistics of losses), `peers`,
@@ -53,32 +54,32 @@ class RunCheckpointer(_SafeCheckpointer):
         about: Mapping[str, Any],
         **checkpointables,
     ):
-        """`about` holds `classes` (names), `config` (yaml of what inference needs) and `task`."""
+        """`about` holds `classes` (names), `config` (the yaml that inference needs) and `task`."""
         super().__init__(model, folder, **checkpointables)
         self.about = {**about, "classes": list(about["classes"])}
 
     def save(self, name: str, **extra) -> None:
-        """Writes `<folder>/<name>.pth`; a killed process or full disk leaves the older files
-        whole.
+        """Writes `<folder>/<name>.pth`. Older files stay intact if the process is killed or the
+        disk is full.
 
         Raises:
-            UserError: the disk is full or does not take the file.
+            UserError: the file cannot be written, for example because the disk is full.
         """
         data = {"model": self.model.state_dict(), **self.about, **extra}
-        # Every process takes part: the trainer's state gathers the random state of all.
+        # Every process must do this: the trainer's state gathers the random state of all processes.
         data.update({key: item.state_dict() for key, item in self.checkpointables.items()})
         if self._put(name, data):
             self.tag_last_checkpoint(f"{name}.pth")
 
     def save_other(self, name: str, model: nn.Module) -> None:
-        """Writes a model that was trained beside the student, without anything for a resume."""
+        """Writes a model that was trained beside the student, without the state for a resume."""
         self._put(name, {"model": model.state_dict(), **self.about})
 
     def _put(self, name: str, data: dict) -> bool:
-        """Writes a file on the main process; whether it did.
+        """Writes a file on the main process; returns whether this process wrote it.
 
         Raises:
-            UserError: the disk is full or does not take the file.
+            UserError: the file cannot be written, for example because the disk is full.
         """
         if not self.save_dir or not self.save_to_disk:
             return False
@@ -93,20 +94,20 @@ class RunCheckpointer(_SafeCheckpointer):
         return True
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        """Points `last_checkpoint` at a file, in one step; Detectron2's own tools read it."""
+        """Writes the file `last_checkpoint`, which Detectron2's own tools read, in one step."""
         write_text(Path(self.save_dir) / "last_checkpoint", last_filename_basename)
 
     def resume(self) -> bool:
-        """Loads the newest readable checkpoint of the folder with everything in it.
+        """Loads the newest readable checkpoint of the folder completely.
 
-        A damaged newest file (cut off, or a flipped bit) is skipped with a warning in favour of
-        the one before.
+        If the newest file is damaged (cut off, or with a flipped bit), a warning is logged and the
+        one before is loaded.
 
         Returns:
-            Whether there was one.
+            Whether a checkpoint was loaded.
 
         Raises:
-            UserError: there are checkpoints, but none is readable, or they are of another run.
+            UserError: there are checkpoints, but none can be read, or they belong to another run.
         """
         problems: list[UserError] = []
         for path in checkpoints_of(Path(self.save_dir))[::-1]:
@@ -129,7 +130,7 @@ class RunCheckpointer(_SafeCheckpointer):
         return False
 
     def _check_parts(self, path: Path, stored: dict) -> None:
-        """Refuses a checkpoint of another kind of run, for example a plain one for a distilled."""
+        """Refuses a checkpoint of another kind of run, such as a plain one for a distilled run."""
         parts = {"model": self.model, **self.checkpointables}
         missing = [key for key in parts if key not in stored]
         if "distill" in stored and "distill" not in parts:
@@ -154,12 +155,12 @@ class RunCheckpointer(_SafeCheckpointer):
 
 
 def stored_calibration(path: Path) -> dict:
-    """The numbers fitted on validation data that a checkpoint holds; {} for none."""
+    """The calibration in a checkpoint (numbers fitted on validation data); {} without one."""
     return dict(read_weights(path).get("calibration") or {})
 
 
 def checkpoints_of(folder: Path) -> list[Path]:
-    """Checkpoint files of a run, oldest step first, the final one last."""
+    """Checkpoint files of a run: the oldest step first, model_final.pth last."""
     steps = {path: re.fullmatch(r"model_(\d+)\.pth", path.name) for path in folder.glob("*.pth")}
     numbered = sorted((int(match[1]), path) for path, match in steps.items() if match)
     final = folder / "model_final.pth"
@@ -170,13 +171,13 @@ def _write(path: Path, data: dict) -> None:
     """Writes a checkpoint in one step.
 
     Raises:
-        OSError: the disk did not take it; an older file of the name is as it was.
+        OSError: it could not be written; an older file of this name is unchanged.
     """
     try:
         with replacing(path, sync=True) as file:
             torch.save(data, file)
     except RuntimeError as error:
-        # Torch's writer reports a failed write as an error of its own.
+        # torch.save turns a failed write into a RuntimeError; callers need the error of the disk.
         failed = error.__context__
         if isinstance(failed, OSError):
             raise failed from error
@@ -218,15 +219,15 @@ def _refuse(incompatible) -> None:
 
 
 def load_state(model: nn.Module, state: Mapping[str, torch.Tensor], *, source: str) -> None:
-    """Fills `model` completely from tensors by name.
+    """Loads all parameters and buffers of `model` from tensors by name.
 
     Args:
         model: a plain Detectron2 model.
         state: parameter and buffer name -> tensor.
-        source: file they come from, for messages.
+        source: the file they come from, for messages.
 
     Raises:
-        UserError: missing, unexpected or misshapen keys.
+        UserError: keys are missing, unexpected or of another shape.
     """
     try:
         _refuse(_StrictCheckpointer(model)._load_model({"model": dict(state)}))
@@ -241,20 +242,20 @@ def load_weights(
     classes: Sequence[str] | None = None,
     trust: bool = False,
 ) -> dict:
-    """Fills `model` from a file completely: no missing, unexpected or shape-skipped key.
+    """Loads weights into `model` strictly: missing or unexpected keys and other shapes are errors.
 
     Args:
         model: a plain Detectron2 model.
         path: `.safetensors`, or a checkpoint in any format that Detectron2 reads.
-        classes: class names the model is used for; compared with those stored by this project.
+        classes: class names that the model is used for; they must equal the stored ones, if any.
         trust: also unpickle objects other than tensors, which can run any code.
 
     Returns:
-        What the file holds beside the model.
+        The content of the file, with everything that it holds beside the model.
 
     Raises:
-        UserError: no such file, an unreadable or untrusted one, keys that do not fit, another
-            class list.
+        UserError: the file is missing, cannot be read or is not trusted, its keys do not fit, or
+            its class list is a different one.
     """
     path = Path(path)
     if not path.is_file():
@@ -270,15 +271,16 @@ def load_weights(
 
 
 def load_initial(model: nn.Module, path: str, *, trust: bool = False) -> None:
-    """Starts `model` from weights that need not fit completely, such as those of a backbone.
+    """Loads initial weights into `model`, which need not fit completely: those of a backbone, say.
 
     Args:
         model: a plain Detectron2 model.
-        path: a file, or an address that Detectron2 knows; what is skipped is logged.
+        path: a file, or an address that Detectron2 knows. Keys that are skipped are logged.
         trust: also unpickle objects other than tensors, which can run any code.
 
     Raises:
-        UserError: no such file, an unreadable or untrusted one, or not one tensor fits.
+        UserError: the file is missing, cannot be read or is not trusted, or none of its tensors
+            fits.
     """
     if "://" not in path and not Path(path).is_file():
         raise UserError(f"{path}: no such weights file")

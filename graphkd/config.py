@@ -1,5 +1,5 @@
-"""The configuration: Detectron2's own keys and this project's, finding and reading of yaml files,
-and `--data`, which puts another data set under a run.
+"""The configuration: Detectron2's keys and those of this project, reading yaml files, and `--data`,
+which replaces the data set of a run.
 """
 
 import difflib
@@ -19,74 +19,76 @@ from graphkd.errors import UserError
 from graphkd.modeling import add_timm_config
 from graphkd.tasks.base import DEFAULT, task_named
 
-# What yaml, yacs and fvcore raise on a wrong key, value or file.
+# The errors that yaml, yacs and fvcore raise for a wrong key, value or file.
 YAML_MISTAKES = (KeyError, ValueError, TypeError, AttributeError, AssertionError, yaml.YAMLError)
-# The yamls that come with the package; in a clone a link to its folder configs/.
+# The yamls that come with the package. In a clone, the folder configs/ of the clone is the same
+# one.
 CONFIGS = Path(__file__).resolve().parent / "configs"
-# Folders of configs/ whose files are parts of runs.
+# Folders of configs/ whose files are parts of a run's config, not complete ones.
 _PARTS = ("datasets", "methods", "schedules", "students")
-# It repeats for every yaml of a user that it has no VERSION, which is no problem.
+# This logger warns about every yaml without VERSION, which is harmless.
 logging.getLogger("detectron2.config.compat").setLevel(logging.ERROR)
-# Keys of earlier versions and the value at which they changed nothing.
+# Keys that were removed, with the value that had no effect.
 _REMOVED = {"DISTILL.TEACHER.SCALE": 1.0}
 
 
 def add_graphkd_config(cfg: CfgNode) -> None:
     """Adds this project's keys to a Detectron2 config."""
-    # What is trained: layout, or `module:name` of a task of your own (graphkd/tasks/base.py).
+    # The task: layout, or `module:name` of your own task (graphkd/tasks/base.py).
     cfg.TASK = DEFAULT
     cfg.DISTILL = CfgNode()
-    # At most one of CONFIG, ONNX and EMA names a teacher; losses of self-distillation need none.
+    # Set at most one of CONFIG, ONNX and EMA; losses of self-distillation need no teacher.
     cfg.DISTILL.TEACHER = CfgNode()
-    # A frozen model, described by its own complete yaml, the same file that trains it.
+    # A frozen model: the complete yaml with which the teacher is trained.
     cfg.DISTILL.TEACHER.CONFIG = ""
-    # Its weights; empty: model_final.pth in the OUTPUT_DIR of the teacher's yaml.
+    # The teacher's weights; empty means model_final.pth in the OUTPUT_DIR of its yaml.
     cfg.DISTILL.TEACHER.WEIGHTS = ""
-    # A foreign ONNX file with a yaml beside it that says what its outputs are
+    # An ONNX file of any origin, with a yaml beside it that describes its outputs
     # (graphkd/distill/onnx_teacher.py).
     cfg.DISTILL.TEACHER.ONNX = ""
-    # The running average of the student itself, and its decay.
+    # Use the running average of the student as the teacher, with this decay.
     cfg.DISTILL.TEACHER.EMA = False
     cfg.DISTILL.TEACHER.EMA_DECAY = 0.9998
     # torch.compile for the teacher's backbone; needs a C++ compiler on a CPU.
     cfg.DISTILL.TEACHER.COMPILE = False
-    # Students that step on the same batch and teach each other (losses with `needs_peers`);
-    # the first one is kept as model_final.pth.
-    # PEER_CONFIG: yaml of the others; empty: the student's own.
+    # Number of students that are trained on the same batches and teach each other (losses with
+    # `needs_peers`); the first one is saved as model_final.pth. PEER_CONFIG is the yaml of the
+    # others; empty means the student's own.
     cfg.DISTILL.PEERS = 1
     cfg.DISTILL.PEER_CONFIG = ""
-    # Iterations over which the weights of all methods grow from 0, the same for every method that
-    # is compared; 0 for none.
+    # Iterations over which the weights of all methods grow from 0; 0 for no ramp. It belongs to no
+    # single method, so that all methods of a comparison have the same ramp.
     cfg.DISTILL.RAMP = 500
-    # Method name -> its options; WEIGHT belongs to every method. Empty: plain training.
+    # Method name -> its options; every method has WEIGHT. Empty means plain training.
     cfg.DISTILL.LOSSES = CfgNode(new_allowed=True)
-    # Set by `--data NAME`: the data set that stands in the place of the yaml's own, here and in the
-    # teacher's yaml. In the config.yaml of a run it is a record, all other keys say the same.
+    # Set by `--data NAME`: the data set that replaces the one of this yaml and of the teacher's
+    # yaml. In the config.yaml of a run it is only a record; the other keys already have the new
+    # values.
     cfg.DATASETS.NAME = ""
-    # Data sets for the AP curve while training (TEST.EVAL_PERIOD); DATASETS.TEST is scored at the
-    # end.
+    # Data sets for the AP curve during training (TEST.EVAL_PERIOD) and for the calibration.
+    # DATASETS.TEST is scored only at the end.
     cfg.DATASETS.VAL = ()
-    # Number format under SOLVER.AMP.ENABLED: bfloat16, float16 (GPU alone), or native: bfloat16
-    # where the hardware computes in it, else float32.
+    # Number format with SOLVER.AMP.ENABLED: bfloat16, float16 (GPU only), or native, which is
+    # bfloat16 if the hardware supports it and float32 otherwise.
     cfg.SOLVER.AMP.DTYPE = "bfloat16"
-    # Terms, rates and times are written to the log, metrics.json and TensorBoard every so many
-    # steps.
+    # Steps between two entries in the log, metrics.json and TensorBoard.
     cfg.LOG_PERIOD = 20
-    # SGD as in Detectron2, or AdamW, which gets further in short schedules from scratch.
+    # SGD as in Detectron2, or AdamW, which does better in short schedules from scratch
+    # (docs/experiments.md).
     cfg.SOLVER.OPTIMIZER = "SGD"
-    # Decay of a running average of the student's weights, which is then evaluated and saved as
-    # model_final.pth; 0 for none.
+    # Decay of a running average of the student's weights, which is evaluated and saved as
+    # model_final.pth in place of the last weights; 0 for no average.
     cfg.SOLVER.EMA = 0.0
-    # Steps whose loss or gradient is NaN or infinite that are left out, weights and optimizer as
-    # they were, before one stops the run; 0: the first one stops it.
+    # Number of steps with a NaN or infinite loss or gradient that are skipped, without a change of
+    # weights and optimizer; the next one stops the run. With 0 the first one stops it.
     cfg.SOLVER.SKIP_NONFINITE = 0
-    # Weights files that hold more than tensors (Detectron2's .pkl) are read only if this is True:
-    # reading them can run any code that is in them.
+    # Read weights files that hold more than tensors (Detectron2's .pkl), although reading them can
+    # run any code that they contain.
     cfg.TRUST_PICKLES = False
 
 
 def as_plain(cfg: CfgNode, output_dir: str) -> CfgNode:
-    """The frozen config of the same run without its teacher: same student, seed, data order and
+    """The frozen config of the same run without distillation: same student, seed, data order and
     schedule.
     """
     cfg = cfg.clone()
@@ -113,22 +115,22 @@ def get_cfg(task: str = DEFAULT) -> CfgNode:
 
 
 def project_folder() -> Path:
-    """Where output/ is: the clone that `start_train.sh` belongs to, else the current folder."""
+    """The folder that holds output/: the clone of `start_train.sh`, else the current folder."""
     return Path(os.environ.get("GRAPHKD_HOME") or ".")
 
 
 def project_path(path: str | Path) -> Path:
-    """A path from a yaml, or a default: relative ones start at the project's folder.
+    """Resolves a path from a yaml, or a default path, relative to the project's folder.
 
-    In that folder itself they stay relative, so that the text of messages and files stays short.
+    If that is the current folder, the path stays relative, which keeps messages and files short.
     """
     home = project_folder()
     return Path(path) if home.resolve() == Path.cwd() else home / path
 
 
 def find_file(path: str | Path) -> Path:
-    """A file or folder that the user named: as seen from where they stand, else in the project's
-    folder; as given where it is in neither.
+    """Finds a file or folder that the user named: first relative to the current folder, then to the
+    project's folder. Returns the path unchanged if neither exists.
     """
     given, other = Path(path), project_folder() / path
     return other if not given.exists() and other.exists() else given
@@ -139,17 +141,17 @@ def find_config(path: str | Path, *, near: Path | None = None) -> Path:
 
     Args:
         path: a path, or the name of a config that comes with the package, such as R50-R18.
-        near: a run's own yaml; paths may be relative to its parent folders.
+        near: the yaml of a run; `path` may be relative to one of its parent folders.
 
     Returns:
-        The path as given if it is there, else relative to a parent folder of `near` or to the
-        clone, else the package's config of this name.
+        The path as given if it exists, else relative to a parent folder of `near` or to the clone,
+        else the package's config of this name.
 
     Raises:
-        UserError: no such file; the message offers similar names.
+        UserError: there is no such file; the message suggests similar names.
     """
     given = Path(path)
-    # A wheel lies in site-packages, whose other folders are none of ours.
+    # An installed wheel lies in site-packages, where the parent folder is not a clone.
     clone = [CONFIGS.parents[1]] if (CONFIGS.parents[1] / "pyproject.toml").is_file() else []
     parents = near.resolve().parents if near is not None else ()
     name = str(given).removeprefix("configs/")
@@ -177,14 +179,14 @@ def _run_names() -> list[str]:
 
 @dataclass(frozen=True)
 class DataSet:
-    """What `--data NAME` puts under a run.
+    """The data set that `--data NAME` selects for a run.
 
     Attributes:
         name: NAME.
         splits: TRAIN, VAL and TEST -> names in Detectron2's catalog; VAL may be empty.
-        file: its yaml, which is read in the place of a run's own `datasets/*.yaml`; None for a data
-            set without one.
-        schedules: name of a file in schedules/ -> the one that is read in its place.
+        file: its yaml, which replaces the `datasets/*.yaml` of a run; None for a data set without
+            one.
+        schedules: name of a file in schedules/ -> name of the file that replaces it.
     """
 
     name: str
@@ -193,7 +195,7 @@ class DataSet:
     schedules: dict[str, str] = field(default_factory=dict)
 
     def put_under(self, cfg: CfgNode) -> None:
-        """Sets data, number of classes and OUTPUT_DIR; the rest came with the yaml."""
+        """Sets data, number of classes and OUTPUT_DIR; the yaml has already set the rest."""
         cfg.DATASETS.NAME = self.name
         for key, names in self.splits.items():
             cfg.DATASETS[key] = names
@@ -205,13 +207,13 @@ class DataSet:
 
 
 def find_data(name: str, *, near: Path | None = None) -> DataSet:
-    """The data set of a name: that of `datasets/NAME.yaml`, beside `near` or among the package's
-    configs, else NAME_train (or NAME), NAME_val and NAME_test of the catalog.
+    """Finds the data set of a name. This is `datasets/NAME.yaml` beside `near` or among the
+    package's configs, else NAME_train (or NAME), NAME_val and NAME_test in the catalog.
 
-    Where there is no NAME_test, NAME_val is scored; without either, what is trained on.
+    Without NAME_test, NAME_val is scored; without both, the training set is.
 
     Raises:
-        UserError: there is none of these, or the yaml is damaged.
+        UserError: none of these exists, or the yaml is damaged.
     """
     folders = (*list(near.resolve().parents)[:2], CONFIGS) if near is not None else (CONFIGS,)
     for folder in folders:
@@ -242,11 +244,12 @@ def _registered_data(name: str) -> DataSet:
         for names in ((f"{name}_train", name), (f"{name}_val",), (f"{name}_test",))
     )
     if train:
-        # Nothing else to score: a first try with a single set is not stopped, but said.
+        # With a single set, the training data is scored: allowed for a first try, with a warning
+        # when the run starts.
         return DataSet(name, {"TRAIN": train, "VAL": val, "TEST": test or val or train})
     known = sorted(path.stem for path in (CONFIGS / "datasets").glob("*.yaml"))
     trained = [each for each in there if each.endswith("_train")]
-    # Detectron2 enters many names of its own.
+    # Only our own sets: Detectron2 registers many others.
     known += [each.removesuffix("_train") for each in trained if entry_of(each)]
     known = list(dict.fromkeys(known))
     every = [*known, *there, *(each.removesuffix("_train") for each in trained)]
@@ -258,12 +261,12 @@ def _registered_data(name: str) -> DataSet:
 def load_cfg(path: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
     """Reads a yaml file and KEY VALUE overrides into a full config.
 
-    The pair `DATASETS.NAME prima` puts another data set under the run, before the other pairs: its
-    yaml is read in the place of the run's own `datasets/*.yaml`, with the schedule that it names.
+    The pair `DATASETS.NAME prima` replaces the data set of the run before the other pairs are
+    applied: the yaml of prima replaces the run's `datasets/*.yaml`, and may replace its schedule.
 
     Raises:
-        UserError: the file is missing or no yaml, a key does not exist, or a value has the wrong
-        type.
+        UserError: the file is missing or not a yaml, a key does not exist, or a value has the wrong
+            type.
     """
     path = find_config(path)
     pairs = dict(zip(overrides[::2], overrides[1::2], strict=False))
@@ -271,7 +274,7 @@ def load_cfg(path: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
     data = find_data(name, near=path) if name else None
     try:
         node = _read_yaml(path, data)
-        # A task brings keys of its own, so it must be known before the yaml is merged.
+        # A task adds its own keys, so it must be known before the yaml is merged.
         cfg = get_cfg(str(pairs.get("TASK", node.get("TASK", DEFAULT))))
         if node.get("VERSION") == cfg.VERSION or guess_version(node, str(path)) == cfg.VERSION:
             cfg.merge_from_other_cfg(CfgNode(node))
@@ -292,10 +295,10 @@ def load_cfg(path: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
 
 
 def _read_yaml(path: Path, data: DataSet | None) -> dict:
-    """The dict of a yaml with its `_BASE_` files, and with `data` in the place of its own."""
+    """Reads a yaml with its `_BASE_` files into a dict; `data` replaces the data set in it."""
 
     class Reader(CfgNode):
-        """Reads other files in the place of a run's data set and schedule."""
+        """Replaces the files of a run's data set and schedule while reading."""
 
         @classmethod
         def load_yaml_with_base(cls, filename: str, allow_unsafe: bool = False) -> dict:
@@ -315,7 +318,7 @@ def _read_yaml(path: Path, data: DataSet | None) -> dict:
 
 
 def _package_file(base: Path) -> Path:
-    """A `_BASE_` as given; the package's file where a path with configs/ leads nowhere."""
+    """A `_BASE_` path as given; the package's file if a path with configs/ does not exist."""
     if not base.is_file() and "configs" in base.parts:
         end = len(base.parts) - base.parts[::-1].index("configs")
         own = CONFIGS.joinpath(*base.parts[end:])
@@ -324,7 +327,7 @@ def _package_file(base: Path) -> Path:
 
 
 def drop_removed(node: dict) -> None:
-    """Takes keys of earlier versions out of the dict of a yaml, where they changed nothing."""
+    """Deletes removed keys from the dict of a yaml if they have the value without effect."""
     for key, harmless in _REMOVED.items():
         *parents, last = key.split(".")
         place = node

@@ -1,26 +1,26 @@
-"""The exception type for a user's mistake, and what messages share."""
+"""The exception for mistakes of the user, and text that messages share."""
 
 import os
 
-# What the user types: start_train.sh says its own name here.
+# The command that the user typed; start_train.sh sets it to its own name.
 COMMAND = os.environ.get("GRAPHKD_COMMAND", "graphkd")
-# The way on from a checkpoint; what trains does not know which command it serves.
+# How to resume. The training code does not know which command has called it, so both are named.
 GO_ON = "train goes on with --resume, demo and compare with the same command"
 
 
 class UserError(Exception):
-    """A mistake the user can correct; the message is one line that says what is wrong and what to
-    do.
+    """A mistake that the user can correct. The message is one line: what is wrong, and what to do.
 
-    The command line prints it without a stack trace and exits with code 2.
+    The command line prints it without a traceback and exits with code 2.
     """
 
 
 def one_line(error: BaseException) -> str:
-    """The message of `error` on one line; of the system's errors, file and reason in words.
+    """The message of `error` on one line. For errors of the system, this is the file and the
+    reason.
 
-    A loader's worker process hands an error on with its whole trace as text; the message is at its
-    end.
+    An error from a worker process of a data loader contains the whole traceback as text, with the
+    message at its end.
     """
     text = str(error)
     if isinstance(error, OSError) and error.strerror and error.filename is not None:

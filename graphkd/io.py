@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, locks on folders, and checksums."""
+"""Writes files completely or not at all; locks folders; computes checksums."""
 
 import contextlib
 import errno
@@ -18,30 +18,31 @@ from graphkd.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-# Errors of a disk that is full or broken, as opposed to errors of the program.
+# Errors of a full, read-only or broken disk, which are not errors of the program.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 # Names of unfinished files match this; a killed process leaves them behind.
 UNFINISHED = ".*.tmp"
-# Errors of a file system without locks, or of a place where no lock file may be made.
+# Errors of a file system without locks, or of a folder in which no lock file can be made.
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EACCES, errno.EPERM, errno.EROFS)
-# Seconds. Processes that a killed run had started may need some to end and free its lock.
+# Seconds to wait for a lock. After a run is killed, its worker processes may hold it a little
+# longer.
 _PATIENCE = 8.0
 
 
 @contextlib.contextmanager
 def replacing(path: Path, *, sync: bool = False) -> Iterator[IO[bytes]]:
-    """A file to write bytes into, which takes the place of `path` when the block ends well.
+    """Opens a temporary file for bytes, which replaces `path` when the block ends without an error.
 
-    After an error nothing is left of it and an older file is as it was.
+    After an error the temporary file is removed, and an older file at `path` is unchanged.
 
     Args:
-        path: the file.
-        sync: wait until the disk has the content, so that a power failure right after the block
+        path: the file to write.
+        sync: wait until the content is on the disk, so that a power failure right after the block
             cannot leave an empty file.
     """
     path = Path(path)
-    # A name of its own, since two processes may write the same file; it is short because `path`
-    # may use up the length that the file system allows.
+    # The name is random because two processes may write the same file. It does not contain the name
+    # of `path`, which may already have the greatest length that the file system allows.
     temporary = path.with_name(f".{secrets.token_hex(6)}.tmp")
     try:
         with open(temporary, "xb") as stream:
@@ -56,7 +57,7 @@ def replacing(path: Path, *, sync: bool = False) -> Iterator[IO[bytes]]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes UTF-8 text in one step; parent folders are made."""
+    """Writes a UTF-8 text file in one step, and makes its parent folders."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as stream:
@@ -75,9 +76,9 @@ def write_json(path: Path, value: Any) -> None:
 class NewFolder:
     """A folder that appears only when the block ends without an error.
 
-    The block writes into `OUT.partial`. An empty folder that exists may be a link, a mounted disk
-    or the current folder, so it is not replaced: there the block writes into `OUT/.partial`, and
-    the content is moved up at the end.
+    The block writes into `OUT.partial`, which is renamed at the end. If an empty folder OUT exists,
+    it may be a link, a mounted disk or the current folder and is not replaced. Then the block
+    writes into `OUT/.partial`, and the files are moved up at the end.
     """
 
     def __init__(self, out: str | Path):
@@ -89,10 +90,10 @@ class NewFolder:
             self.draft = self._place.with_name(f"{self._place.name}.partial")
 
     def check(self) -> None:
-        """Refuse a folder that cannot be a new one.
+        """Checks that the folder can be written.
 
         Raises:
-            UserError: it is not empty, is a file, or an earlier run left its draft.
+            UserError: it is a file or not empty, or an earlier run left an unfinished folder.
         """
         if self.draft.exists():
             raise UserError(f"{self.draft} is left from an earlier run; delete it")
@@ -101,7 +102,7 @@ class NewFolder:
 
     def __enter__(self) -> Path:
         self.check()
-        self.draft.mkdir(parents=True)  # an error where another run makes it at this moment
+        self.draft.mkdir(parents=True)  # fails if another run has just made it
         return self.draft
 
     def __exit__(self, kind: Any, *_: Any) -> None:
@@ -120,7 +121,8 @@ class NewFolder:
         if self.draft.parent != self._place:
             self.draft.rename(self._place)
             return
-        for path in sorted(self.draft.iterdir(), key=Path.is_file):  # what lists the images, last
+        # Folders first: the files list the images in them.
+        for path in sorted(self.draft.iterdir(), key=Path.is_file):
             path.rename(self._place / path.name)
         self.draft.rmdir()
 
@@ -135,9 +137,8 @@ def file_digest(path: Path) -> str:
 
 
 def lock_file(folder: Path) -> Path:
-    """Where the lock of a folder is: beside it, so that the folder can be moved while it is held.
-
-    Links are followed, so that a folder has one lock under all its names.
+    """The lock file of a folder. It lies beside the folder, so that the folder can be moved while
+    it is locked. Links are resolved, so that a folder has one lock under all its names.
     """
     real = Path(folder).resolve()
     return real.with_name(f"{real.name}.lock") if real.name else real / ".lock"
@@ -145,16 +146,16 @@ def lock_file(folder: Path) -> Path:
 
 @contextlib.contextmanager
 def held(folder: Path, *, wait: bool = False) -> Iterator[None]:
-    """Keeps other processes out of a folder; the system frees it when the process is killed.
+    """Locks a folder for the duration of the block. The lock is freed if the process is killed.
 
-    Where the file system has no locks, a warning is logged and the block runs without one.
+    If the file system has no locks, a warning is logged and the block runs without one.
 
     Args:
-        folder: need not exist, and is not made.
-        wait: for the end of another holder, however long it takes.
+        folder: it need not exist and is not made.
+        wait: wait for another process to free the lock, without a time limit.
 
     Raises:
-        UserError: another process holds the folder, and goes on holding it for some seconds.
+        UserError: another process has locked the folder and does not free it within seconds.
     """
     path = lock_file(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -174,8 +175,8 @@ def held(folder: Path, *, wait: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        # Removed before it is freed, while nobody else can hold it. Who waits for the removed file
-        # notices that it is gone and makes a new one.
+        # Removed before the release, while no other process can hold it. A process that waits for
+        # the removed file notices this and makes a new one.
         with contextlib.suppress(OSError):
             path.unlink()
         lock.release()

@@ -1,4 +1,4 @@
-"""Lists of names as people type them: A,B."""
+"""Reads lists of names separated by commas, such as A,B."""
 
 import csv
 
@@ -6,13 +6,13 @@ from graphkd.errors import UserError
 
 
 def names_in(text: str) -> list[str]:
-    """The names of a list with commas; a name with a comma of its own stands in double quotes.
+    """Splits a list at its commas. A name that contains a comma must be in double quotes.
 
     Args:
-        text: such as `text, title` or `"Text, running",title`. Empty places are left out.
+        text: such as `text, title` or `"Text, running",title`. Empty names are ignored.
 
     Raises:
-        UserError: a line break in the list.
+        UserError: the list contains a line break.
     """
     try:
         places = next(csv.reader([text], skipinitialspace=True), [])

@@ -1,1 +1,1 @@
-"""Measuring detectors: COCO AP, comparison over seeds, size and speed; no training here."""
+"""Evaluation: COCO AP, matching of boxes, statistics over seeds, and timing."""

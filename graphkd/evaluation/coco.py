@@ -1,7 +1,7 @@
 """COCO average precision of a Detectron2 model on a registered data set, as published.
 
-The numbers come from faster-coco-eval, whose rules are those of pycocotools. Every AP and AR is in
-0..100; `None` stands where nothing could be measured because the ground truth has no such object.
+The numbers are computed by faster-coco-eval, which follows the rules of pycocotools. Every AP and
+AR is in 0..100, or `None` if the ground truth has no object of that kind.
 """
 
 import math
@@ -29,7 +29,8 @@ from graphkd.evaluation.matching import DEFAULT_THRESHOLD, count_pairs
 from graphkd.evaluation.timing import waiter
 from graphkd.io import write_json
 
-# Where the twelve COCO numbers lie: (IoU threshold or None for all, area range, detections a page).
+# The twelve COCO numbers. Precisions: (IoU threshold, None for the mean over all; area range).
+# Recalls: (area range, largest number of detections per page).
 _PRECISIONS = {
     "AP": (None, "all"),
     "AP50": (0.5, "all"),
@@ -49,19 +50,19 @@ _RECALLS = {
 
 
 def ground_truth(dicts: Iterable[dict], classes: Sequence[str]) -> dict:
-    """Turn Detectron2 data set dicts into a COCO json dict.
+    """Converts Detectron2 data set dicts to a COCO json dict.
 
     Args:
-        dicts: one a page, with image_id, height, width and `annotations` (bbox, bbox_mode,
+        dicts: one per page, with image_id, height, width and `annotations` (bbox, bbox_mode,
             category_id in 0..K-1, optional iscrowd, area and id). No pages: an empty COCO dict.
         classes: K class names; category ids in the result are 0..K-1, as in `dicts`.
 
     Returns:
         {"images", "annotations", "categories"}; boxes are (x, y, width, height) in pixels. The
-        area is the annotation's own if it states one, else the area of its box.
+        area of an annotation is its own if given, else the area of its box.
 
     Raises:
-        UserError: two pages share an image_id, or a category_id is outside 0..K-1.
+        UserError: two pages have the same image_id, or a category_id is outside 0..K-1.
     """
     images: list[dict] = []
     annotations: list[dict] = []
@@ -117,13 +118,14 @@ def result_rows(
 
 
 def coco_ap(ground_truth: dict, results: Sequence[dict]) -> dict:
-    """COCO box AP and AR of results against a ground truth; neither is changed.
+    """Computes COCO box AP and AR of results against a ground truth; both stay unchanged.
 
     Args:
         ground_truth: a COCO json dict; ids may be numbers or strings. Annotations of images or
-            categories that are not listed do not count, as in pycocotools; a missing `area` is
-            that of the box, a missing `iscrowd` is 0 and a missing `id` a new one.
-        results: dicts with image_id, category_id, bbox (x, y, w, h), score. No results give 0.0.
+            categories that are not listed are ignored, as in pycocotools. A missing `area` is
+            that of the box, a missing `iscrowd` is 0, and a missing `id` is a new one.
+        results: dicts with image_id, category_id, bbox (x, y, w, h), score. Without results, AP is
+            0.0.
 
     Returns:
         AP, AP50, AP75, APs, APm, APl (COCO's small, medium, large), AR1, AR10, AR100, ARs, ARm,
@@ -133,8 +135,8 @@ def coco_ap(ground_truth: dict, results: Sequence[dict]) -> dict:
     Raises:
         ValueError: a result names an unknown image or class, or holds a number that isn't finite.
     """
-    # faster-coco-eval takes whole-number ids only and writes into what it is given, hence numbered
-    # copies. Their order decides between equal scores, so it is that of pycocotools: sorted.
+    # faster-coco-eval accepts only integer ids and changes its input, so it gets numbered copies.
+    # The order of ids decides between equal scores. It is sorted, as in pycocotools.
     images = _numbers(image["id"] for image in ground_truth["images"])
     categories = _numbers(category["id"] for category in ground_truth["categories"])
     names = {categories[c["id"]]: c["name"] for c in ground_truth["categories"]}
@@ -169,8 +171,10 @@ def _numbers(ids: Iterable) -> dict:
 
 
 def _countable(annotations: Sequence[dict], images: dict, categories: dict) -> list[dict]:
-    """Numbered copies of the annotations that count, with the fields that COCO evaluation reads."""
-    # 0 keeps its meaning: an object of this id can never be found. Equal ids stay equal.
+    """Numbered copies of the annotations of known images and categories, with the fields that COCO
+    evaluation reads.
+    """
+    # COCO evaluation never matches an object with id 0, so 0 stays 0. Equal ids stay equal.
     numbers = {}
     for annotation in annotations:
         if annotation.get("id", 0) != 0:
@@ -196,9 +200,9 @@ def _countable(annotations: Sequence[dict], images: dict, categories: dict) -> l
 
 
 def mean_ap(per_class: dict[str, float | None], names: Iterable[str]) -> float | None:
-    """Mean AP over some classes; those without ground truth (None) are left out.
+    """Mean AP over some classes, without those that have no ground truth (None).
 
-    Returns None if no class of `names` could be measured.
+    Returns None if none of the classes in `names` has ground truth.
 
     Raises:
         UserError: a name is not in `per_class`.
@@ -216,14 +220,14 @@ def mean_ap(per_class: dict[str, float | None], names: Iterable[str]) -> float |
 
 @dataclass(frozen=True)
 class Found:
-    """What a detector found in a data set.
+    """The detections of a detector on a data set.
 
     Attributes:
         truth: the ground truth as a COCO json dict.
         results: COCO results with the category ids of `truth`.
         ids: class name -> category id, in the order of the classes.
         pages: number of pages.
-        seconds: inside the model, without data loading; the slowest process's.
+        seconds: time inside the model, without data loading, of the slowest process.
     """
 
     truth: dict
@@ -243,24 +247,24 @@ def find_boxes(
 ) -> Found | None:
     """Runs a Detectron2 detector over a test loader.
 
-    The ground truth is the data set's json as published, or what its loader gives where it has no
+    The ground truth is the data set's json as published, or the output of its loader if it has no
     json.
 
     Args:
-        model: returns a list of {"instances": Instances} in eval mode; its mode is given back.
-        loader: batches of dicts with image, image_id, height, width; covers the data set once
-            (each process of a distributed run its own part).
+        model: returns a list of {"instances": Instances} in eval mode; its mode is restored.
+        loader: batches of dicts with image, image_id, height, width. It covers the data set once;
+            in a distributed run, each process covers its own part.
         dataset_name: a registered name.
         classes: the K class names in the order of the contiguous category ids.
         progress: show a bar with pages per second on the main process.
 
     Returns:
-        What was found; None on processes other than the main one.
+        The detections; None on processes other than the main one.
 
     Raises:
-        UserError: a data set that cannot be scored as published, or a model that predicts a class
-            that the class list has no name for.
-        ValueError: the loader left out or repeated pages of the data set.
+        UserError: the data set cannot be scored as published, or the model predicts a class that is
+            not in the class list.
+        ValueError: the loader skipped or repeated pages of the data set.
     """
     truth = published_truth(dataset_name, classes)  # on all processes: an error stops them all
     results, seen, seconds = _predict(model, loader, progress=progress)
@@ -288,18 +292,18 @@ def evaluate(
     thresholds: Mapping[str, float] | None = None,
     output_dir: Path | None = None,
 ) -> dict:
-    """The COCO numbers of what a detector found.
+    """Computes the COCO numbers of a detector's detections.
 
     Args:
         found: from `find_boxes`.
-        thresholds: class name -> lowest shown score, for the counts of single pages; 0.5 for the
-            others.
-        output_dir: receives `coco_results.json`, with the category ids of the json, `metrics.json`,
-            which also has `category_ids` {class name: id}, and `items.json`, the counts of every
-            page; None writes nothing.
+        thresholds: class name -> lowest shown score, for the counts of single pages; 0.5 for
+            classes that are missing.
+        output_dir: receives `coco_results.json` (with the category ids of the json), `metrics.json`
+            (which also has `category_ids` {class name: id}) and `items.json` (the counts of every
+            page); None writes nothing.
 
     Returns:
-        `coco_ap()`'s numbers plus `items` (pages) and `seconds`.
+        The numbers of `coco_ap`, and also `items` (number of pages) and `seconds`.
     """
     metrics = coco_ap(found.truth, found.results)
     metrics.update(items=found.pages, seconds=found.seconds)
@@ -312,17 +316,17 @@ def evaluate(
 
 
 def page_counts(found: Found, thresholds: Mapping[str, float]) -> list[dict]:
-    """Objects, predictions and right predictions of every page.
+    """Counts objects, predictions and correct predictions on every page.
 
     Args:
         found: from `find_boxes`.
         thresholds: class name -> lowest shown score; 0.5 for a class that is missing.
 
     Returns:
-        One dict a page with `id`, `document` (the file name without its page number), `objects`,
+        One dict per page with `id`, `document` (the file name without its page number), `objects`,
         `found` (predictions at or above the thresholds), `right` (pairs of one class with an IoU of
-        0.5 or more) and `F1` in 0..1, None where there is neither an object nor a prediction.
-        Crowd regions and predictions in them do not count.
+        0.5 or more) and `F1` in 0..1, None if there is neither an object nor a prediction. Crowd
+        regions and predictions in them are not counted.
     """
     limits = {ids: thresholds.get(name, DEFAULT_THRESHOLD) for name, ids in found.ids.items()}
     objects: dict = defaultdict(list)
@@ -344,8 +348,8 @@ def page_counts(found: Found, thresholds: Mapping[str, float]) -> list[dict]:
 
 
 def document_of(page: Mapping) -> str:
-    """Which document a page belongs to: its own word for it, else its file name without the page
-    number at the end.
+    """The document that a page belongs to: its key `document` if it has one, else its file name
+    without the page number at the end.
     """
     if "document" in page:
         return str(page["document"])
@@ -357,21 +361,21 @@ def published_truth(dataset_name: str, classes: Sequence[str]) -> dict:
     """The ground truth of a registered data set as a COCO json dict.
 
     Returns:
-        Its json as published; for a set without a json, what its loader gives, with category ids
-        0..K-1.
+        Its json as published. For a set without a json it is made from the output of the set's
+        loader, with category ids 0..K-1.
 
     Raises:
-        UserError: a data set that cannot be scored as published.
+        UserError: the data set cannot be scored as published.
     """
     truth = published(dataset_name)
     return ground_truth(DatasetCatalog.get(dataset_name), classes) if truth is None else truth
 
 
 def category_ids(truth: dict, classes: Sequence[str]) -> list:
-    """The ids that a COCO json dict gives to the classes, in the order of `classes`.
+    """The category ids of the classes in a COCO json dict, in the order of `classes`.
 
     Raises:
-        UserError: its categories are not these classes.
+        UserError: its categories are different classes.
     """
     ids = {category["name"]: category["id"] for category in truth["categories"]}
     if set(ids) != set(classes):
@@ -385,7 +389,7 @@ def category_ids(truth: dict, classes: Sequence[str]) -> list:
 def _predict(
     model: nn.Module, loader: Iterable[list[dict]], *, progress: bool
 ) -> tuple[list[dict], list, float]:
-    """Return one rank's COCO results, the image ids it saw, and the seconds inside the model."""
+    """Returns COCO results, image ids and seconds inside the model for this process's pages."""
     results: list[dict] = []
     seen: list = []
     seconds = 0.0
@@ -428,7 +432,7 @@ def _check_results(results: Sequence[dict], images: dict, categories: dict) -> N
 
 
 def _twelve_numbers(evaluator: COCOeval_faster, names: dict) -> dict:
-    """Average an accumulated evaluation the way COCO does: over every cell that isn't -1."""
+    """Averages an accumulated evaluation like COCO: over all cells but -1 (no ground truth)."""
     parameters = evaluator.params
     precision = np.asarray(evaluator.eval["precision"])  # threshold, recall, class, area, count
     recall = np.asarray(evaluator.eval["recall"])  # threshold, class, area, count

@@ -1,5 +1,5 @@
-"""Which prediction is which object, and what follows: confusion matrix, precision, recall, F1 and
-the score thresholds of best F1. Arrays in, arrays out.
+"""Matching of predictions with objects, and what is computed from it: confusion matrix, precision,
+recall, F1 and the score thresholds of the best F1. All functions work on arrays.
 """
 
 from collections import defaultdict
@@ -15,7 +15,7 @@ DEFAULT_THRESHOLD = 0.5
 def box_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Intersection over union of boxes (m, 4) and (n, 4), x1 y1 x2 y2: (m, n) in 0..1.
 
-    It is 0 where both boxes have no area.
+    It is 0 if both boxes have no area.
     """
     first = np.asarray(first, dtype=np.float64).reshape(-1, 1, 4)
     second = np.asarray(second, dtype=np.float64).reshape(1, -1, 4)
@@ -36,17 +36,17 @@ def pair_boxes(
 ) -> np.ndarray:
     """Pairs the objects and predictions of one page, each at most once; see `pair`.
 
-    Pairs of one class come before pairs of two classes, so a prediction counts as confused only
-    where it has no object of its own class left.
+    Pairs of the same class are formed first, so a prediction counts as confused only if no object
+    of its own class is left for it.
 
     Args:
         truth: (m, 4) objects, x1 y1 x2 y2.
         truth_classes: (m,) class numbers.
-        boxes: (n, 4) predictions, those below the score threshold left out.
+        boxes: (n, 4) predictions, without those below the score threshold.
         classes: (n,) class numbers.
         min_iou: in 0..1.
-        same_class: pairs of two classes are no pairs at all.
-        scores: (n,) lets predictions of higher score choose first.
+        same_class: form only pairs of the same class.
+        scores: (n,) scores; predictions of higher score are paired first.
 
     Returns:
         (p, 2) int64 rows (object, prediction), in the order of choice; (0, 2) where m or n is 0.
@@ -67,9 +67,9 @@ def pair(
 ) -> np.ndarray:
     """Pairs rows and columns greedily, each at most once.
 
-    Candidates are all pairs with an overlap of `min_iou` or more, and above 0. Preferred ones come
-    first. Then, with scores, the prediction of higher score; then the larger overlap, and of exact
-    ties the earlier object and prediction.
+    Candidates are all pairs with an overlap of at least `min_iou` and above 0. They are taken in
+    this order: preferred pairs, then (if scores are given) higher scores, then larger overlaps;
+    ties go to the earlier object and prediction.
 
     Args:
         overlap: (m, n), objects by predictions, of boxes or polygons.
@@ -83,7 +83,7 @@ def pair(
     rows, columns = np.nonzero((overlap >= min_iou) & (overlap > 0))
     keys = [columns, rows, -overlap[rows, columns]]
     if scores is not None:
-        # Equal scores: the earlier prediction chooses, as if the list were walked in order.
+        # Of equal scores, the earlier prediction is paired first, as in a loop over the list.
         keys += [columns, -np.asarray(scores)[columns]]
     if preferred is not None:
         keys.append(~preferred[rows, columns])
@@ -98,9 +98,9 @@ def pair(
 
 
 def inside(boxes: np.ndarray, regions: np.ndarray, *, share: float = 0.5) -> np.ndarray:
-    """(n,) bool, which of (n, 4) boxes lie to `share` of their area or more in one of the regions.
+    """(n,) bool, True for boxes (n, 4) of whose area at least `share` lies in one of the regions.
 
-    COCO neither rewards nor punishes predictions in a crowd region: these are the ones.
+    It finds the predictions in crowd regions, which COCO counts neither as correct nor as wrong.
     """
     boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 1, 4)
     both = _common_area(boxes, np.asarray(regions, dtype=np.float64).reshape(1, -1, 4))
@@ -116,13 +116,13 @@ def confusion(
     Args:
         truth_classes: (m,) class numbers of the objects, 0..K - 1.
         classes: (n,) class numbers of the predictions.
-        pairs: (p, 2) as `pair_boxes` gives them.
+        pairs: (p, 2) result of `pair_boxes`.
         num_classes: K.
 
     Returns:
-        (K + 1, K + 1) int64: row = true class, column = predicted class, the last of both is
-        background: column K holds missed objects, row K predictions without an object, and the
-        corner is always 0.
+        (K + 1, K + 1) int64: rows are true classes, columns predicted classes, the last of both is
+        background. Column K holds missed objects, row K predictions without an object; the corner
+        is always 0.
     """
     truth_classes, classes = np.asarray(truth_classes, int), np.asarray(classes, int)
     counts = np.zeros((num_classes + 1, num_classes + 1), dtype=np.int64)
@@ -135,9 +135,8 @@ def confusion(
 
 
 def f1(counts: np.ndarray) -> float | None:
-    """2 * right / (objects + predictions) of a confusion matrix, in 0..1; None without either.
-
-    Right is the diagonal: place and class agree.
+    """F1 of a confusion matrix in 0..1: 2 * correct / (objects + predictions), where the diagonal
+    is correct (place and class agree). None without objects and predictions.
     """
     objects, predictions = counts[:-1].sum(), counts[:, :-1].sum()
     if objects + predictions == 0:
@@ -146,23 +145,24 @@ def f1(counts: np.ndarray) -> float | None:
 
 
 def recall(counts: np.ndarray) -> list[float | None]:
-    """Share of each class' objects that were found as such, (K,) in 0..1; None without objects."""
+    """Recall of each class, (K,) in 0..1; None for a class without objects."""
     return _shares(counts, counts[:-1].sum(1))
 
 
 def precision(counts: np.ndarray) -> list[float | None]:
-    """Share of each class' predictions that are right, (K,) in 0..1; None without predictions."""
+    """Precision of each class, (K,) in 0..1; None for a class without predictions."""
     return _shares(counts, counts[:, :-1].sum(0))
 
 
 def best_thresholds(
     ground_truth: Mapping, results: Sequence[Mapping], *, min_iou: float = MIN_IOU
 ) -> dict[str, float]:
-    """The score threshold of best F1 for every class of a data set.
+    """The score threshold with the best F1 for every class of a data set.
 
-    Predictions choose objects of their class in order of falling score, so that the pairs above a
-    threshold do not depend on the predictions below it. Among equal F1 the highest threshold is
-    taken. Predictions without an object inside a crowd region of their class do not count.
+    Predictions are paired with objects of their class in the order of falling scores, so that the
+    pairs above a threshold do not depend on predictions below it. Of equal F1, the highest
+    threshold is used. Predictions in a crowd region of their class that have no object are not
+    counted.
 
     Args:
         ground_truth: COCO dict with `categories` and `annotations` (bbox x y w h).
@@ -170,8 +170,8 @@ def best_thresholds(
         min_iou: in 0..1.
 
     Returns:
-        class name -> threshold in 0..1, rounded down to two digits; 0.5 for a class without any
-        object or right prediction.
+        class name -> threshold in 0..1; 0.5 for a class without an object or without a correct
+        prediction. It is rounded down to two digits, so that the prediction that sets it is shown.
     """
     # [objects, crowds, predictions] of each page, by class.
     pages: dict = defaultdict(lambda: defaultdict(lambda: ([], [], [])))
@@ -188,15 +188,15 @@ def best_thresholds(
 
 
 def count_pairs(objects: Sequence[Mapping], predictions: Sequence[Mapping]) -> dict[str, Any]:
-    """Counts of one page: pairs are of one class and have an IoU of 0.5 or more.
+    """Counts objects and predictions of one page; a pair has one class and an IoU of at least 0.5.
 
     Args:
         objects: COCO annotations of the page.
         predictions: its COCO results that are shown.
 
     Returns:
-        {"objects", "found", "right", "F1"}; crowd regions and predictions in them do not count, and
-        F1 is None where nothing counts.
+        {"objects", "found", "right", "F1"}, without crowd regions and predictions in them. F1 is
+        None if nothing is counted.
     """
     plain = [item for item in objects if not item.get("iscrowd")]
     crowds = [item for item in objects if item.get("iscrowd")]
@@ -221,7 +221,7 @@ def count_pairs(objects: Sequence[Mapping], predictions: Sequence[Mapping]) -> d
 
 
 def _best_threshold(pages: Sequence[tuple[list, list, list]], min_iou: float) -> float:
-    """The threshold of one class from its objects, crowds and predictions on every page."""
+    """The threshold of one class, from its objects, crowds and predictions on every page."""
     objects, scores, right = 0, [np.zeros(0)], [np.zeros(0, bool)]
     for truth, crowd, predictions in pages:
         found = np.array(predictions, dtype=np.float64).reshape(-1, 5)

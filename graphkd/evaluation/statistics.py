@@ -1,4 +1,4 @@
-"""Comparing runs over seeds: mean, spread and a paired interval; numbers in, numbers out."""
+"""Statistics of runs over seeds: mean, spread, and bootstrap intervals of paired differences."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from scipy.stats import bootstrap
 
 from graphkd.errors import UserError
 
+# With two pairs, a bootstrap interval would simply be the two differences.
 _FEWEST_PAIRS = 3
 
 
@@ -30,10 +31,10 @@ class Difference:
 
 
 def summarise(values: Sequence[float]) -> Summary:
-    """Return mean, standard deviation (n - 1 in the denominator) and count of some values.
+    """Returns mean, standard deviation (with n - 1 in the denominator) and number of some values.
 
     Raises:
-        UserError: no values, or one that is missing or not finite.
+        UserError: there are no values, or one is missing or not finite.
     """
     array = _finite(values, "values")
     std = float(array.std(ddof=1)) if array.size > 1 else None
@@ -43,19 +44,19 @@ def summarise(values: Sequence[float]) -> Summary:
 def paired_difference(
     a: Sequence[float], b: Sequence[float], *, confidence: float = 0.95, seed: int = 0
 ) -> Difference:
-    """Return the mean of a_i - b_i and its percentile bootstrap interval over the pairs.
+    """Returns the mean of a_i - b_i and its percentile bootstrap interval over the pairs.
 
-    Pair i must be two runs that share seed, data order and budget. Fewer than three pairs say
-    nothing about spread, so they get no interval. Few pairs give an interval that is too narrow:
-    of normally distributed differences, the 95 % interval holds the true mean in 75 % of cases
-    with 3 pairs (where it is the smallest and the largest difference), 84 % with 5, 90 % with 10
-    and 93 % with 20 (simulated 4,000 times).
+    Pair i must be two runs with the same seed, data order and budget. Fewer than three pairs get no
+    interval. With few pairs the interval is too narrow: for normally distributed differences, the
+    95 % interval contains the true mean in 75 % of cases with 3 pairs (where it reaches from the
+    smallest to the largest difference), 84 % with 5, 90 % with 10 and 93 % with 20 (4,000
+    simulations).
 
     Args:
-        a: one number a seed, for example a distilled student's AP.
-        b: the other run's number at the same seeds, same length.
-        confidence: share of repetitions that the interval aims to cover, in (0, 1).
-        seed: of the resampling, so that a report can be made twice.
+        a: one number per seed, for example the AP of a distilled student.
+        b: the numbers of the other run for the same seeds.
+        confidence: nominal coverage of the interval, in (0, 1).
+        seed: seed of the resampling, so that a report can be reproduced.
 
     Raises:
         UserError: lengths differ, no pairs, or a value that is missing or not finite.
@@ -91,17 +92,17 @@ def clustered_interval(
 ) -> Difference:
     """Mean of values that come in groups, with a percentile bootstrap interval over the groups.
 
-    Lines of one document are alike, so whole documents are drawn, not lines.
+    Lines of one document are similar and not independent, so whole documents are resampled.
 
     Args:
-        values: one number a line or page.
-        groups: its document, same length. Fewer than three groups get no interval.
-        confidence: share of repetitions that the interval aims to cover, in (0, 1).
-        repeats: how often the groups are drawn.
-        seed: of the resampling.
+        values: one number per line or page.
+        groups: the document of each value. Fewer than three groups get no interval.
+        confidence: nominal coverage of the interval, in (0, 1).
+        repeats: number of bootstrap samples.
+        seed: seed of the resampling.
 
     Raises:
-        UserError: no values, or one that is missing or not finite.
+        UserError: there are no values, or one is missing or not finite.
     """
     array = _finite(values, "values")
     places = {group: place for place, group in enumerate(dict.fromkeys(groups))}

@@ -1,4 +1,4 @@
-"""Timing of parts in alternating rounds, and the spread of their times."""
+"""Times several functions in alternating rounds, with median and quartiles."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -33,7 +33,7 @@ class Times:
 
     @property
     def p95(self) -> float:
-        """Seconds that 95 of 100 calls stay below, interpolated where there are fewer calls."""
+        """The 95th percentile in seconds, interpolated."""
         return float(np.percentile(self.seconds, 95))
 
 
@@ -46,16 +46,17 @@ def alternate(
     clock: str = "wall",
     title: str = "timing",
 ) -> dict[str, Times]:
-    """Times every part once a round, so that a slow minute of the machine affects all parts alike.
+    """Times every part once per round, so that a slow minute of the machine affects all parts.
 
     Args:
         parts: name -> what to call.
         rounds: timed rounds, 1 or more.
         warm_ups: untimed rounds before them.
-        wait: called before either reading of the clock; a GPU returns before its work is done.
-        clock: `wall` seconds, or `cpu` seconds of all threads of this process, which other
-            processes on the machine move less.
-        title: of the progress bar.
+        wait: called before each reading of the clock, because GPU calls return before the work is
+            done.
+        clock: `wall` for wall time, or `cpu` for the processor time of all threads of this process,
+            which other processes on the machine influence less.
+        title: title of the progress bar.
 
     Raises:
         UserError: fewer than one round.
@@ -79,7 +80,7 @@ def alternate(
 
 
 def waiter(model: nn.Module) -> Callable[[], None]:
-    """What to call before a clock is read: CUDA returns before its work is done."""
+    """Returns a function to call before a clock is read, because CUDA calls return early."""
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     if device.type == "cuda":
         return lambda: torch.cuda.synchronize(device)

@@ -36,9 +36,9 @@ def covariance_spread(features: Tensor, *, shrink: float = 0.1, eps: float = 1e-
     directions.
 
     `c = log det(K / (tr K / m) + shrink * I)`, where K is the (m, m) Gram matrix of the region's
-    m = h * w centred cells. K has the non-zero eigenvalues of their covariance, up to a factor. Dividing by
-    the mean eigenvalue removes the scale of the features. The shrinkage keeps the log determinant
-    finite, since the rank of K is at most m - 1.
+    m = h * w centred cells. K has the non-zero eigenvalues of their covariance, up to a factor.
+    Dividing by the mean eigenvalue removes the scale of the features. The shrinkage keeps the log
+    determinant finite, since the rank of K is at most m - 1.
 
     Args:
         features: (n, C, h, w) with h * w >= 2.
