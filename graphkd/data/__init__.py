@@ -1,1 +1,1 @@
-"""The pages themselves: catalog, loading, checks, converters and generated pages; no model."""
+"""Data: catalog of data sets, loading, checks and converters."""

@@ -1,8 +1,7 @@
-"""Names of data sets in Detectron2's catalogs: the known ones and the user's own.
+"""Registers the known data sets and the user's own in Detectron2's catalogs.
 
-`DatasetCatalog.get(name)` gives every page and box as published, which is what scoring needs;
-`training_dicts` gives the cleaned pages for training. Loaders that users register themselves stay
-as they are.
+`DatasetCatalog.get(name)` returns every page and box as published, for scoring; `training_dicts`
+returns cleaned pages for training. Loaders that users register themselves are not changed.
 """
 
 import difflib
@@ -28,10 +27,10 @@ _registered: dict[str, Entry] = {}
 
 
 def register_all(root: Path | None = None) -> None:
-    """Enter all known and all of the user's own data sets into Detectron2's catalogs.
+    """Registers all known data sets and the user's own in Detectron2's catalogs.
 
-    Touches no data: a set is read (or, for generated pages, made) when it is loaded. Calling it
-    again is harmless.
+    No data is read: a set is read (or made, if it is generated) when it is loaded. The function can
+    be called again.
 
     Args:
         root: data folder; None means `datasets_root()`.
@@ -45,7 +44,7 @@ def register_all(root: Path | None = None) -> None:
 
 
 def unregister_all() -> None:
-    """Take out everything that `register_all` put in; names registered elsewhere stay."""
+    """Removes everything that `register_all` registered; names registered elsewhere stay."""
     for name in list(_registered):
         _forget(name)
 
@@ -58,20 +57,20 @@ def add_own(
     text_classes: Sequence[str] | None = None,
     root: Path | None = None,
 ) -> Entry:
-    """Enter a data set of the user's into registered.yaml and into Detectron2's catalogs.
+    """Adds a data set of the user to registered.yaml and to Detectron2's catalogs.
 
-    Class count, names and their order (by category id) follow from the json.
+    The classes and their order (by category id) are taken from the json.
 
     Args:
         name: the name for DATASETS.TRAIN and DATASETS.TEST; an earlier entry is replaced.
         json_file: COCO json.
         image_root: the folder that its file names are relative to.
-        text_classes: names of the classes that hold running text; None leaves it unknown.
+        text_classes: names of the classes of running text; None if it is unknown.
         root: data folder; None means `datasets_root()`.
 
     Raises:
-        UserError: unusable json, missing folder, unknown text class, a name that is taken or a
-            damaged registered.yaml.
+        UserError: the json cannot be used, the folder is missing, a text class is unknown, the name
+            is already used, or registered.yaml is damaged.
     """
     folder = datasets_root() if root is None else Path(root).expanduser().absolute()
     entry, item = new_entry(folder, name, json_file, image_root, text_classes=text_classes)
@@ -91,10 +90,10 @@ def _forget(name: str) -> None:
 
 
 def register(entry: Entry) -> None:
-    """Enter one data set into DatasetCatalog and MetadataCatalog.
+    """Registers one data set in DatasetCatalog and MetadataCatalog.
 
     Raises:
-        UserError: the name is taken by other data.
+        UserError: the name is already used for other data.
     """
     from detectron2.data import DatasetCatalog, MetadataCatalog
 
@@ -104,7 +103,7 @@ def register(entry: Entry) -> None:
     if entry.name in DatasetCatalog:
         taken = MetadataCatalog.get(entry.name).get("json_file")
         if known is None and taken == entry.json_file:
-            return  # the user registered the same file himself: his loader stays
+            return  # the user registered the same file himself; keep his loader
         raise UserError(
             f"data set name {entry.name} is already taken by {taken or 'other data'}, "
             f"not {entry.json_file}; rename one of the two"
@@ -126,16 +125,16 @@ def register(entry: Entry) -> None:
 def training_dicts(names: Sequence[str], *, filter_empty: bool) -> list[dict[str, Any]]:
     """The pages of some data sets for training, as Detectron2 dataset dicts.
 
-    Pages and boxes that cannot be trained on are left out with a warning. The pages of a loader
-    that the user registered himself are taken as they are, and checked.
+    Pages and boxes that cannot be used for training are skipped with a warning. Pages from a loader
+    of the user are checked, but not changed.
 
     Args:
         names: data set names.
-        filter_empty: leave out pages without boxes other than crowd boxes.
+        filter_empty: skip pages without boxes or with crowd boxes only.
 
     Raises:
-        UserError: data that is missing or unusable, or a box of a user's own loader that would
-            make the loss NaN.
+        UserError: data is missing or cannot be used, or the user's own loader returns a box that
+            would make the loss NaN.
     """
     from detectron2.data.build import filter_images_with_only_crowd_annotations
 
@@ -160,10 +159,10 @@ def _training_dicts(name: str) -> list[dict[str, Any]]:
 
 
 def _own_loader(name: str) -> list[dict[str, Any]]:
-    """What a loader that the user registered gives.
+    """The pages from a loader that the user registered.
 
     Raises:
-        UserError: it fails on a json, as Detectron2's does where a key is missing.
+        UserError: the loader fails on its json, as Detectron2's does if a key is missing.
     """
     from detectron2.data import DatasetCatalog
 
@@ -198,10 +197,10 @@ def published(name: str) -> dict[str, Any] | None:
 
 
 def check_scorable(names: Sequence[str]) -> None:
-    """Look at the sets that a run will be scored on, so that it does not fail after its last step.
+    """Checks the sets that a run will be scored on, so that it does not fail after its last step.
 
     Raises:
-        UserError: a set that is missing or cannot be scored as published.
+        UserError: a set is missing or cannot be scored as published.
     """
     from detectron2.data import MetadataCatalog
 
@@ -221,7 +220,7 @@ def entry_of(name: str) -> Entry | None:
 
 
 def source_json(name: str) -> Path | None:
-    """The COCO json that a data set was registered with, there or not; None for another source.
+    """The COCO json of a data set, whether it exists or not; None for another kind of source.
 
     Raises:
         UserError: unknown name.
@@ -236,7 +235,7 @@ def source_json(name: str) -> Path | None:
 def locate(name: str) -> tuple[Path, Path, tuple[str, ...] | None]:
     """Json file, image folder and expected classes of a registered data set.
 
-    Generated pages are made where they are missing.
+    Generated pages are made if they are missing.
 
     Raises:
         UserError: unknown name, or its json is not there.
@@ -256,16 +255,16 @@ def locate(name: str) -> tuple[Path, Path, tuple[str, ...] | None]:
 
 
 def ensure_registered() -> None:
-    """Call `register_all()` once, unless it was called (perhaps with another root)."""
+    """Calls `register_all()`, unless it was called before (perhaps with another root)."""
     if not _registered:
         register_all()
 
 
 def require(name: str) -> None:
-    """Check that a data set of this name is registered.
+    """Checks that a data set of this name is registered.
 
     Raises:
-        UserError: it is not; the message offers the closest names.
+        UserError: it is not; the message suggests similar names.
     """
     from detectron2.data import DatasetCatalog
 
@@ -281,7 +280,7 @@ def require(name: str) -> None:
 
 
 def classes_of(name: str) -> tuple[str, ...]:
-    """The class names of one data set; names registered elsewhere may have to be loaded for it.
+    """The class names of one data set. A set registered elsewhere may be loaded to find them.
 
     Raises:
         UserError: unknown name, an unusable json, or no class names even after loading.
@@ -294,7 +293,7 @@ def classes_of(name: str) -> tuple[str, ...]:
         if metadata.get("json_file") is None:
             DatasetCatalog.get(name)
         else:
-            # What Detectron2's loader would set, without loading the pages.
+            # Detectron2's loader would set the same classes, but it would also load the pages.
             categories = read_categories(metadata.json_file)
             metadata.thing_classes = list(categories.values())
     classes = metadata.get("thing_classes")
@@ -330,7 +329,7 @@ def dataset_classes(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def text_classes(name: str) -> tuple[str, ...] | None:
-    """Names of the classes of running text; None where it is not known for this data set.
+    """Names of the classes of running text; None if they are not known for this data set.
 
     Raises:
         UserError: unknown name.

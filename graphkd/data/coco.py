@@ -1,4 +1,4 @@
-"""Reading a COCO json for training: usable pages and boxes, with a warning for everything else."""
+"""Reads a COCO json for training: all usable pages and boxes, with warnings about the others."""
 
 import contextlib
 import gc
@@ -30,10 +30,10 @@ def load_coco(
     category_ids: Sequence[int] | None = None,
     inspect: bool | None = None,
 ) -> list[dict[str, Any]]:
-    """Load a COCO json as Detectron2 dataset dicts for training.
+    """Loads a COCO json as Detectron2 dataset dicts for training.
 
-    What `graphkd data check` would drop or skip is left out here by the same rules, with a
-    warning that names file and annotation; what makes a file unusable stops the loading.
+    The rules are those of `graphkd data check`: what it drops or skips is skipped here, with a
+    warning that names the file and the annotation, and what makes a file unusable is an error.
 
     Args:
         json_file: COCO instances json; category ids of any kind.
@@ -115,9 +115,9 @@ def check_classes(
 
 
 def untrainable(dicts: list[dict[str, Any]]) -> str | None:
-    """The first box that would make a loss NaN or end in a stack trace; None where there is none.
+    """Describes the first box that would make the loss NaN or crash the run; None if there is none.
 
-    For Detectron2 dataset dicts of other loaders: Detectron2's own passes such boxes on.
+    It is for the dataset dicts of other loaders; Detectron2's own loader does not check boxes.
     """
     for page in dicts:
         for annotation in page.get("annotations", ()):
@@ -133,15 +133,15 @@ def untrainable(dicts: list[dict[str, Any]]) -> str | None:
 
 
 def wants_inspection(inspect: bool | None) -> bool:
-    """Whether images are opened; None leaves it to the environment variable."""
+    """Whether images are opened; None means that the environment variable decides."""
     return os.environ.get(TRUST_VARIABLE) != "1" if inspect is None else inspect
 
 
 def level_of(path: str | Path) -> int:
     """The level at which findings about a file are logged: a warning the first time.
 
-    Every run's log file gets them. The terminal, which shows warnings, gets them once and from one
-    process, however often the file is loaded.
+    All findings go to the log file of every run. The terminal shows only warnings, so it gets them
+    once and from one process, even if the file is loaded several times.
     """
     from detectron2.utils import comm
 
@@ -152,14 +152,14 @@ def level_of(path: str | Path) -> int:
 
 
 def version_of(path: str | Path) -> tuple:
-    """Something that changes whenever a file does."""
+    """A key that changes when the file changes: path, time and size."""
     about = Path(path).stat()
     return str(path), about.st_mtime_ns, about.st_size
 
 
 @contextlib.contextmanager
 def no_collector() -> Iterator[None]:
-    """Pause the garbage collector: it walks over millions of new dicts again and again."""
+    """Pauses the garbage collector, which would repeatedly scan millions of new dicts."""
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""What is known about each data set name: files, classes, and the user's own registered.yaml."""
+"""The known data sets (files and classes), and those of the user in registered.yaml."""
 
 import os
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _LARGEST = 100_000_000  # bytes; a larger json is not read just to count its pag
 
 @dataclass(frozen=True)
 class Entry:
-    """One data set name; paths are absolute, `source` is set for generated pages only."""
+    """One data set; paths are absolute, and `source` is set only for generated pages."""
 
     name: str
     json_file: str
@@ -37,7 +37,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Listed:
-    """One row of `graphkd data list`; `pages` is None where they are not counted."""
+    """One row of `graphkd data list`; `pages` is None if they were not counted."""
 
     name: str
     data: str  # found, missing, images missing, unreadable json, or made on first use
@@ -74,7 +74,7 @@ def _state(entry: Entry) -> tuple[str, int | None]:
 
 
 def require_data(entry: Entry) -> None:
-    """Make generated pages where they are missing; other data has to exist.
+    """Makes generated pages if they are missing; checks that other data exists.
 
     Raises:
         UserError: its json is missing; the message says how to get it.
@@ -106,7 +106,7 @@ def known_entries(root: Path) -> list[Entry]:
 
 
 def own_entries(root: Path) -> list[Entry]:
-    """The data sets of registered.yaml below `root`; empty where there is no such file.
+    """The data sets of registered.yaml below `root`; empty if there is no such file.
 
     Raises:
         UserError: the file cannot be read as a list of data sets.
@@ -122,11 +122,11 @@ def new_entry(
     *,
     text_classes: Sequence[str] | None = None,
 ) -> tuple[Entry, dict[str, Any]]:
-    """A data set of the user's own: its entry, and its item for `store`; writes nothing.
+    """Makes the entry of a user's data set and its item for `store`, without writing anything.
 
     Raises:
-        UserError: unusable json, missing folder, unknown text class, a name of a built-in data
-            set, or a damaged registered.yaml.
+        UserError: the json cannot be used, the folder is missing, a text class is unknown, the name
+            is that of a built-in data set, or registered.yaml is damaged.
     """
     if not name or not all(c.isalnum() or c in "_-." for c in name):
         raise UserError(f"{name!r} is no name: use letters, digits, '_', '-' and '.' only")
@@ -155,7 +155,7 @@ def new_entry(
 
 
 def store(root: Path, name: str, item: dict[str, Any]) -> None:
-    """Write a data set into registered.yaml; an earlier item of that name is replaced."""
+    """Writes a data set to registered.yaml; an earlier item with this name is replaced."""
     import yaml
 
     content = {**_registered_yaml(root), name: item}
@@ -198,5 +198,5 @@ def _own_entry(root: Path, name: str, item: dict[str, Any]) -> Entry:
 
 
 def _below(path: Path, root: Path) -> str:
-    """Relative where possible, so that the data folder can be moved."""
+    """The path relative to `root` if possible, so that the data folder can be moved."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)

@@ -24,21 +24,21 @@ _TRANSPOSE = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# A quarter turn is undone by the other one; every other orientation undoes itself.
+# The inverse transposes: 90 and 270 degrees undo each other, all others undo themselves.
 _BACK = {
     **_TRANSPOSE,
     6: Image.Transpose.ROTATE_90,
     8: Image.Transpose.ROTATE_270,
 }
 _WIDTH, _HEIGHT = 0x0100, 0x0101  # TIFF tags
-# What pages are kept in. Pillow knows more formats, and for PostScript it starts Ghostscript.
+# Allowed formats. Pillow knows more, but for PostScript it would start Ghostscript.
 _FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "DIB", "GIF", "WEBP", "JPEG2000", "PPM")
 
-_DIM = 1 << 13  # a 16-bit page that is nowhere brighter has 12 bits or fewer
-_STRIP = 1 << 22  # values converted at a time, so that a big page needs no copy as floats
-_warned: list[str] = []  # dim pages; one is enough, since the others of a set look the same
+_DIM = 1 << 13  # below this maximum, a 16-bit page probably holds 12 bits or fewer
+_STRIP = 1 << 22  # values converted at a time, so that a large page needs no full float copy
+_warned: list[str] = []  # only the first dim page is reported; others of a set look the same
 
-# Pillow warns at half its hard limit; open_page has one clear limit of its own. Set once here,
+# Pillow warns at half its hard limit, but open_page has its own limit. The filter is set once here,
 # because warnings.catch_warnings is not safe in the threads that read pages.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
@@ -53,10 +53,10 @@ class ImageProblem(ValueError):
 
 @dataclass(frozen=True)
 class PageHeader:
-    """What the first bytes of an image file say; sizes are (width, height) in pixels."""
+    """The header of an image file; sizes are (width, height) in pixels."""
 
     stored: tuple[int, int]
-    orientation: int  # EXIF orientation 1..8; 1 where there is none
+    orientation: int  # EXIF orientation 1..8; 1 if the file has none
     format: str
     mode: str
     frames: int
@@ -75,10 +75,10 @@ class PageHeader:
 
 @contextlib.contextmanager
 def open_page(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
-    """Open an image by its content, not its extension; no pixel is decoded yet.
+    """Opens an image by its content, not its extension, without decoding it.
 
     Raises:
-        ImageProblem: kind image_unreadable, image_truncated or image_too_large.
+        ImageProblem: of kind image_unreadable, image_truncated or image_too_large.
     """
     path = Path(path)
     try:
@@ -107,10 +107,10 @@ def open_page(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Iterator[Ima
 
 
 def read_header(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> PageHeader:
-    """Size, orientation and kind of an image without decoding it.
+    """Reads size, orientation and format of an image without decoding it.
 
     Raises:
-        ImageProblem: it cannot be opened or holds more than `max_pixels` pixels.
+        ImageProblem: it cannot be opened, or has more than `max_pixels` pixels.
     """
     with open_page(path, max_pixels=max_pixels) as image:
         return PageHeader(
@@ -124,16 +124,16 @@ def read_header(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> PageHeader
 
 
 def wrong_extension(path: str | Path, header: PageHeader) -> bool:
-    """Whether the extension promises another format than the content has."""
+    """Whether the extension stands for another format than the content has."""
     expected = Image.registered_extensions().get(Path(path).suffix.lower())
     return expected is not None and header.format not in (expected, "MPO")
 
 
 def ends_properly(path: str | Path, header: PageHeader) -> bool:
-    """Whether the file has its format's end mark near the end; a cheap test for cut-off files.
+    """Whether the file ends with the end mark of its format: a cheap test for truncated files.
 
-    False means "decode it to be sure": bytes after the end mark are legal. Formats without an
-    end mark give False.
+    If it returns False, the file must be decoded to be sure, because bytes after the end mark are
+    legal. Formats without an end mark give False.
     """
     marks = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
     mark = marks.get(header.format)
@@ -141,12 +141,13 @@ def ends_properly(path: str | Path, header: PageHeader) -> bool:
         return False
     with open(path, "rb") as stream:
         stream.seek(0, 2)
+        # The last chunk of a PNG has 12 bytes, the end mark of a JPEG 2.
         stream.seek(max(stream.tell() - 16, 0))
         return mark in stream.read()
 
 
 def decode_test(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> None:
-    """Decode the first page of a file and throw the pixels away.
+    """Decodes the first page of a file, to check that this works.
 
     Raises:
         ImageProblem: the file cannot be decoded or is cut off.
@@ -164,28 +165,28 @@ def read_page(
     format: str = "RGB",
     max_pixels: int = MAX_PIXELS,
 ) -> np.ndarray:
-    """Read a page as an 8-bit array, whatever it is stored as.
+    """Reads a page of any pixel format as an 8-bit array.
 
-    Transparency is put on white, 16-bit gray is scaled (not cut), CMYK and palettes become RGB,
-    of several frames the first is read, and the EXIF orientation is applied unless `size` says
-    that the annotations were made on the stored, unturned pixels.
+    Transparent pages are put on white, 16-bit gray is scaled (not clipped), CMYK and palettes
+    become RGB, and only the first frame is read. The EXIF orientation is applied, unless `size`
+    shows that the annotations were made on the stored, unrotated pixels.
 
     Args:
         path: image file; its content decides the format, not its extension.
-        size: (width, height) that the annotations are for; None means the upright page.
+        size: (width, height) of the annotated page; None means the upright page.
         format: "RGB", "BGR" or "L".
-        max_pixels: more pixels than this are refused before anything is decoded.
+        max_pixels: images with more pixels are refused before they are decoded.
 
     Returns:
         uint8 array of shape (H, W, 3), or (H, W, 1) for "L".
 
     Raises:
-        ImageProblem: it cannot be read, is cut off or too large.
+        ImageProblem: the file cannot be read, is truncated or too large.
     """
     with open_page(path, max_pixels=max_pixels) as image:
         stored, orientation = _stored(image), _orientation(image)
         _load(image)
-        # Pillow turns a TIFF by itself while decoding, and takes the orientation out then.
+        # Pillow rotates a TIFF itself while decoding, and then removes the orientation.
         turned = orientation != 1 and _orientation(image) == 1
         try:
             rgb = to_rgb(_turn(image, stored, orientation, turned=turned, size=size))
@@ -202,7 +203,7 @@ def read_page(
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """An 8-bit RGB picture of any Pillow image: white paper below transparency, 16 bit scaled."""
+    """Converts any Pillow image to 8-bit RGB: transparency on white, 16 bits scaled to 8."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I") or image.mode == "F":
@@ -215,7 +216,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def to_8_bit(image: Image.Image) -> Image.Image:
-    """A gray page of 16 or 32 bits or floats in 8 bits: scaled by its kind, never stretched."""
+    """Converts a gray page of 16 bits, 32 bits or floats to 8 bits. The scale depends on the format
+    and never on the contrast of the page.
+    """
     values = np.asarray(image)
     rows = max(1, _STRIP // max(values.shape[1], 1))
     strips = [slice(top, top + rows) for top in range(0, values.shape[0], rows)]
@@ -225,7 +228,7 @@ def to_8_bit(image: Image.Image) -> Image.Image:
     elif image.mode == "I" and highest > 65535:
         scale = 255.0 / (2**31 - 1)
     else:
-        scale = 1.0 / 257.0
+        scale = 1.0 / 257.0  # 65535 / 257 = 255
         if 0 < highest < _DIM and not _warned:
             name = getattr(image, "filename", "") or "a page"
             _warned.append(name)
@@ -246,7 +249,7 @@ def _finite(values: np.ndarray) -> np.ndarray:
 
 
 def _stored(image: Image.Image) -> tuple[int, int]:
-    """Size of the pixels in the file; for a turned TIFF, Pillow's own size is the upright one."""
+    """The size stored in the file. For a rotated TIFF, Pillow reports the upright size instead."""
     if image.format != "TIFF":
         return image.size
     try:
@@ -263,7 +266,7 @@ def _turn(
     turned: bool,
     size: tuple[int, int] | None,
 ) -> Image.Image:
-    """The decoded image upright, or as it is stored where `size` asks for that."""
+    """The decoded image, upright, or as it is stored if `size` is the stored size."""
     upright = stored[::-1] if orientation in _TURNED else stored
     if size is not None and size == stored and size != upright:
         return image.transpose(_BACK[orientation]) if turned else image
@@ -285,7 +288,7 @@ def _load(image: Image.Image) -> None:
 
 
 def _orientation(image: Image.Image) -> int:
-    # Asking Pillow for the EXIF of a PNG that has none before its pixels decodes the whole file.
+    # For a PNG without EXIF before its pixels, getexif() would decode the whole file.
     if image.format == "PNG" and "exif" not in image.info:
         return 1
     try:

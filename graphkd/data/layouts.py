@@ -30,8 +30,8 @@ SEGMONTO_TEXT = _without(
     SEGMONTO_CLASSES, "GraphicZone", "DropCapitalZone", "StampZone", "OtherZone"
 )
 
-# For class lists of other data sets: the last of these words in a name decides, as "Section-header"
-# is a header and "TableCaption" a caption.
+# For other class lists: the last known word of a name decides, since "Section-header" is a header
+# and "TableCaption" a caption.
 _TEXT_WORDS = frozenset(
     "abstract address author authors body caption catchword code colophon comment date entry "
     "footer footnote footnotes foreword header heading headline index item line lines list "
@@ -137,17 +137,17 @@ KNOWN: tuple[Layout, ...] = (
 
 
 def text_names(classes: Sequence[str]) -> tuple[tuple[str, ...], str]:
-    """The text classes of a class list, for models whose data set is not on this machine.
+    """Finds the text classes in a class list, for models whose data set is not on this machine.
 
-    A class list of a known data set has the text classes of that set. In other lists the last
-    word of a name that is in one of the two word lists above decides; a name without such a word
-    is no text.
+    A class list that equals that of a known data set has its text classes. In other lists, the last
+    word of a name that is in one of the two word lists above decides; a name without such a word is
+    not text.
 
     Args:
         classes: class names.
 
     Returns:
-        Those that are text, in their order, and where that comes from, as the end of a sentence.
+        The text classes in their order, and the source of this decision as the end of a sentence.
     """
     for layout in KNOWN:
         if tuple(classes) == layout.classes and layout.source is None:

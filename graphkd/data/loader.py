@@ -1,5 +1,5 @@
-"""The training data stream: items, their order and augmentation follow from the seed and the
-position alone.
+"""The training data stream. Its items, their order and augmentation depend only on the seed and the
+position in the stream, so a resumed run continues with the same data.
 """
 
 import os
@@ -13,15 +13,15 @@ from graphkd.errors import UserError
 
 # (position in the endless stream, index into the items); the position seeds the augmentation.
 Draw = tuple[int, int]
-# The same with the share of the training that is over.
+# The same, preceded by the share of the training that is finished.
 Timed = tuple[float, int, int]
 
 
 class Permutations:
-    """Batches of one size out of an endless row of permutations of the items.
+    """Batches of a fixed size, cut from an endless sequence of permutations of the items.
 
-    `batches(step)` depends on seed and step alone, whatever the number of workers or processes, so
-    a resumed run enters the stream at any step.
+    A batch depends only on seed and step, not on the number of workers or processes. So a resumed
+    run can start at any step.
     """
 
     def __init__(self, items: int, *, batch: int, seed: int):
@@ -35,15 +35,17 @@ class Permutations:
     def _index(self, position: int) -> int:
         epoch, place = divmod(position, self.items)
         if epoch != self._epoch:
+            # A large prime: seeds and epochs of two runs do not combine to the same number.
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
             self._epoch, self._order = epoch, torch.randperm(self.items, generator=generator)
         return int(self._order[place])
 
 
 class StreamSampler(Sampler):
-    """The endless stream of one process's batches, from any step on.
+    """The endless stream of batches of one process, starting at any step.
 
-    Every step's items are cut into one stretch per process; stretches differ by one item at most.
+    The items of a step are split into one part per process; the sizes of the parts differ by one at
+    most.
     """
 
     def __init__(
@@ -56,7 +58,7 @@ class StreamSampler(Sampler):
         world: int = 1,
     ):
         """`batches` gives the items of a step for all `world` processes; `length` is the number
-        of training steps, of which `start_step` are over.
+        of training steps, of which `start_step` are finished.
         """
         self.batches, self.length = batches, length
         self.start_step, self.rank, self.world = start_step, rank, world
@@ -74,7 +76,7 @@ class StreamSampler(Sampler):
 
 
 class MappedItems(Dataset):
-    """Items through a mapper whose random draws follow from the position in the stream."""
+    """Applies a mapper to items; its random draws depend only on the position in the stream."""
 
     def __init__(self, items: Sequence[dict], mapper: Callable[..., dict], *, seed: int):
         self.items, self.mapper, self.seed = items, mapper, seed
@@ -84,7 +86,7 @@ class MappedItems(Dataset):
 
     def __getitem__(self, draw: Timed) -> dict:
         progress, position, index = draw
-        # Detectron2's augmentations draw from numpy's global state.
+        # Detectron2's augmentations use numpy's global generator, whose seed has 32 bits.
         np.random.seed((self.seed * 1_000_003 + position) % 2**32)
         return self.mapper(self.items[index], progress)
 
@@ -95,8 +97,8 @@ def _as_list(batch: list[dict]) -> list[dict]:
 
 def _one_thread(worker: int) -> None:
     torch.set_num_threads(1)
-    # A signal to the whole group (Ctrl-C, a batch system) is for the main process, which still
-    # needs the items of its last step.
+    # Ctrl-C and batch systems signal the whole process group. Workers leave it, because the main
+    # process still needs the items of its last step.
     os.setpgrp()
 
 
@@ -110,19 +112,20 @@ def build_train_loader(
     rank: int = 0,
     world: int = 1,
 ) -> DataLoader:
-    """The endless loader of a training run, batches as lists of mapped items.
+    """Builds the endless loader of a training run; a batch is a list of mapped items.
 
     Args:
         cfg: reads DATALOADER.NUM_WORKERS, SOLVER.MAX_ITER and SEED.
-        items: what `Task.training_dicts` gave.
-        mapper: called with an item and the share of the training that is over.
+        items: the result of `Task.training_dicts`.
+        mapper: called with an item and the share of the training that is finished.
         batches: step -> the items of all processes, see `Task.batches`.
-        start_step: steps already taken (resume).
-        rank: this process.
+        start_step: number of steps already taken, for a resume.
+        rank: number of this process.
         world: number of processes.
 
     Raises:
-        UserError: nothing to train on, or a batch that does not divide by the processes.
+        UserError: there is nothing to train on, or the batch size cannot be divided by the number
+            of processes.
     """
     if not items:
         raise UserError(f"{', '.join(cfg.DATASETS.TRAIN)}: no page to train on")

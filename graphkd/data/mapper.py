@@ -1,4 +1,4 @@
-"""Detectron2's DatasetMapper, with a page reader for every kind of scan."""
+"""Detectron2's DatasetMapper, but with a reader for all kinds of page images."""
 
 import copy
 import logging
@@ -19,10 +19,10 @@ _ADVICE = "`graphkd data check` on its data set says more and repairs a copy wit
 
 
 class ResizeShortestEdge(T.ResizeShortestEdge):
-    """Detectron2's resizing, but a strip of a page keeps at least one pixel on its short side."""
+    """Detectron2's resizing, but the short side of a very thin page keeps at least one pixel."""
 
     def get_transform(self, image: np.ndarray) -> T.Transform:
-        """The resizing for one image of shape (H, W, ...)."""
+        """Returns the resizing of an image of shape (H, W, ...)."""
         resize = super().get_transform(image)
         if isinstance(resize, T.ResizeTransform) and min(resize.new_h, resize.new_w) < 1:
             height, width = max(resize.new_h, 1), max(resize.new_w, 1)
@@ -33,18 +33,18 @@ class ResizeShortestEdge(T.ResizeShortestEdge):
 class PageMapper(DatasetMapper):
     """Detectron2's default mapper, but pages are read by `graphkd.data.images.read_page`.
 
-    For an ordinary RGB page the result is the same, bit for bit. Transparency is put on white,
-    16-bit pages are scaled, EXIF is applied in the frame of the json's width and height, and a
-    page that cannot be decoded stops the run with a line that names it (unlike Detectron2, whose
-    loader ends in a stack trace). Built from a config, no side becomes 0 when a very thin page is
-    resized.
+    For an ordinary RGB page the result is bit for bit that of Detectron2. Transparent pages are put
+    on white, 16-bit pages are scaled to 8 bits, and EXIF rotation is applied if it fits the width
+    and height in the json. A page that cannot be decoded stops the run with one line that names it,
+    where Detectron2 prints a traceback. If the mapper is built from a config, no side of a very
+    thin page becomes 0 when it is resized.
     """
 
     def __call__(self, dataset_dict: dict[str, Any], progress: float = 0.0) -> dict[str, Any]:
-        """Read and transform one page; see Detectron2's DatasetMapper for the keys.
+        """Reads and transforms one page; see Detectron2's DatasetMapper for the keys.
 
         Raises:
-            UserError: the page cannot be read, or its size is not the one in `dataset_dict`.
+            UserError: the page cannot be read, or its size differs from the one in `dataset_dict`.
         """
         dataset_dict = copy.deepcopy(dataset_dict)
         image = read_for(dataset_dict, format=self.image_format)
@@ -72,26 +72,28 @@ class PageMapper(DatasetMapper):
 
     @classmethod
     def from_config(cls, cfg: Any, is_train: bool = True) -> dict[str, Any]:
-        """Constructor arguments from a Detectron2 config, as Detectron2's own mapper takes them."""
+        """Converts a Detectron2 config to constructor arguments, as Detectron2's mapper does."""
         arguments = super().from_config(cfg, is_train)
         for augmentation in arguments["augmentations"]:
             if type(augmentation) is T.ResizeShortestEdge:
+                # Changes the class, since the settings that Detectron2 made can be kept as they
+                # are.
                 augmentation.__class__ = ResizeShortestEdge
         return arguments
 
 
 def read_for(dataset_dict: dict[str, Any], *, format: str = "BGR") -> np.ndarray:
-    """Read the page of a Detectron2 dataset dict in the frame of its annotations.
+    """Reads the page of a Detectron2 dataset dict, rotated so that its annotations fit.
 
     Args:
-        dataset_dict: with "file_name", and "width" and "height" in pixels where they are known.
+        dataset_dict: has "file_name", and "width" and "height" in pixels if they are known.
         format: "BGR", "RGB" or "L".
 
     Returns:
         uint8 array of shape (height, width, 3) or (height, width, 1).
 
     Raises:
-        UserError: the page cannot be read, or is of another size than the dict says.
+        UserError: the page cannot be read, or its size differs from the one in the dict.
     """
     path = dataset_dict["file_name"]
     size = None

@@ -1,7 +1,7 @@
-"""Reading a COCO json as published, for scoring: every page and box of it, nothing cleaned.
+"""Reads a COCO json as published, for scoring: every page and every box, without cleaning.
 
 Average precision is comparable only if it is computed against the annotations that others use. So
-a json goes to COCO evaluation as it is, and one that cannot be scored in this way is refused.
+a json is passed to COCO evaluation unchanged; if that is not possible, it is refused.
 """
 
 import logging
@@ -28,17 +28,17 @@ from graphkd.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-# Versions of files whose images this process has looked at. A training that is scored many times
-# opens them once.
+# Versions of json files whose images this process has checked. A run that is scored many times then
+# opens them only once.
 _inspected: set[tuple] = set()
 
 
 def read_published(json_file: str | Path, *, name: str = "") -> dict[str, Any]:
     """The content of a COCO json, unchanged, after a check that COCO evaluation can take it.
 
-    Legal, and scored as pycocotools scores it: boxes over the page's edge, without area or given
-    twice, crowd boxes, boxes of an image or a category that is not listed (they do not count), ids
-    of any order, image ids that are strings.
+    Allowed, and treated as in pycocotools: boxes beyond the page's edge, boxes without area,
+    duplicate boxes, crowd boxes, boxes of an image or category that is not listed (they are
+    ignored), ids in any order, and image ids that are strings.
 
     Args:
         json_file: COCO instances json.
@@ -117,7 +117,7 @@ def load_published(
 
 
 def remedy(json_file: str | Path, name: str = "") -> str:
-    """What a user can do with a set that cannot be scored, the end of a message."""
+    """The advice for a set that cannot be scored, as the end of a message."""
     target = name or f"{json_file} --images DIR"
     return f"`graphkd data check {target} --fix OUT` writes a repaired copy to register and use"
 
@@ -129,7 +129,7 @@ def _unscorable(json_file: str | Path, name: str, fault: str) -> UserError:
 
 
 def _fault(document: dict[str, Any]) -> str | None:
-    """The first thing that COCO evaluation cannot take, in words."""
+    """Describes the first thing that COCO evaluation cannot handle; None if there is none."""
     problems: list[Problem] = []
     clean_categories(document["categories"], problems.append)
     for problem in problems:
@@ -166,7 +166,8 @@ def _annotation_fault(annotation: dict[str, Any], listed: dict[str, tuple[set, s
         if not isinstance(value, Hashable):
             return f"{key} is {str(value)[:80]}"
         if value not in known:
-            # A number that is a string in one place alone would silently leave its box out.
+            # With a number in one place and a string in the other, COCO evaluation would silently
+            # ignore the box.
             if str(value) in texts:
                 return f"{key} {value!r} and the id that it means are of different types"
             return None

@@ -1,1 +1,1 @@
-"""What can be trained: one file per task, found by the name in `TASK`."""
+"""The tasks, one file each; a config selects one by its name in `TASK`."""

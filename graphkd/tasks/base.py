@@ -1,8 +1,8 @@
 """The interface between the engine and a task, and the registry of tasks.
 
-The engine trains, resumes, compares and reports any `Task`; only files beside this one know data,
-models and metrics. A run names its task by `TASK: layout` (the default) or, for a task from outside
-this package, by `TASK: module:name`.
+The engine can train, resume, compare and report any `Task`. Data, models and metrics are known only
+to the task itself. A config selects its task by `TASK: layout` (the default) or, for a task from
+outside this package, by `TASK: module:name`.
 """
 
 import importlib
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from detectron2.config import CfgNode
     from torch import nn
 
-# Built-in tasks: name -> where the object is. A task is imported when a run asks for it.
+# Built-in tasks: name -> module and object. A task is imported only when it is used.
 TASKS = {"layout": "graphkd.tasks.layout:TASK"}
 DEFAULT = "layout"
 
 # (position in the endless data stream, index into the training dicts). The position seeds the
-# item's augmentation, so it must never repeat.
+# augmentation of the item, so it must not repeat.
 Draw = tuple[int, int]
 
 
@@ -33,11 +33,11 @@ class Metric:
     """One number that tells how good a model is.
 
     Attributes:
-        name: as in result files and tables.
-        higher_is_better: its direction.
-        digits: decimals shown in tables.
-        unit: shown behind its name, for example "%"; empty for none.
-        about: one phrase on what it is, for the notes below a table; empty for none.
+        name: the name in result files and tables.
+        higher_is_better: whether larger values are better.
+        digits: number of decimals in tables.
+        unit: unit shown after the name, for example "%"; may be empty.
+        about: a short explanation for the notes below a table; may be empty.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Metric:
 
     @property
     def title(self) -> str:
-        """Name and unit, as headings show them."""
+        """Name and unit, for headings."""
         return f"{self.name} ({self.unit})" if self.unit else self.name
 
     def gain(self, value: float, base: float) -> float:
@@ -69,15 +69,14 @@ class Metric:
 
 
 class Task(ABC):
-    """All that the engine needs to know about one kind of model.
+    """Everything that the engine needs to know about one kind of model.
 
     Attributes:
-        name: as in `TASK`.
-        metrics: what `evaluate` measures, the ones worth a column in tables.
-        primary: name of the metric that decides, one of `metrics`.
-        item: what is counted, for tables and progress bars ("page", "line").
-        inference_keys: config nodes of the task that a trained model needs, besides MODEL, INPUT
-            and TEST.
+        name: the name in `TASK`.
+        metrics: the metrics from `evaluate` that have a column in tables.
+        primary: name of the metric by which models are compared, one of `metrics`.
+        item: the unit of the data, for tables and progress bars ("page", "line").
+        inference_keys: config nodes besides MODEL, INPUT and TEST that a trained model needs.
     """
 
     name: str
@@ -88,12 +87,12 @@ class Task(ABC):
 
     @property
     def primary_metric(self) -> Metric:
-        """The metric that decides."""
+        """The metric by which models are compared."""
         return next(metric for metric in self.metrics if metric.name == self.primary)
 
     @property
     def columns(self) -> tuple[Metric, ...]:
-        """The metrics as tables show them: the one that decides comes first."""
+        """The metrics in the order of table columns: the primary metric comes first."""
         return tuple(sorted(self.metrics, key=lambda metric: metric.name != self.primary))
 
     def add_config(self, cfg: "CfgNode") -> None:
@@ -101,32 +100,33 @@ class Task(ABC):
 
     @abstractmethod
     def classes(self, cfg: "CfgNode", *, source: Path) -> tuple[str, ...]:
-        """What the model's outputs are about: class names, `text` alone, or the charset.
+        """The classes of the model's outputs: class names, only `text`, or the charset.
 
         Args:
             cfg: a complete config.
             source: the yaml it came from, for messages.
 
         Raises:
-            UserError: data sets that disagree, or a model with another number of classes.
+            UserError: the data sets have different classes, or the model has another number of
+            them.
         """
 
     def text_classes(self, cfg: "CfgNode") -> tuple[str, ...] | None:
-        """Names of the classes that are running text; None where the data does not say."""
+        """Names of the classes of running text; None if the data does not name them."""
         return None
 
     @abstractmethod
     def class_count(self, cfg: "CfgNode") -> int:
-        """Number of classes that the config's model has."""
+        """Number of classes of the config's model."""
 
     def set_classes(self, cfg: "CfgNode") -> None:
-        """Writes the number of classes of the config's data sets into every key that holds it."""
+        """Sets every config key that holds the number of classes to that of the data sets."""
 
     def check_data(self, names: Sequence[str]) -> None:
-        """Checks before a run begins that data sets can be scored as published.
+        """Checks before a run that the data sets can be scored as published.
 
         Raises:
-            UserError: one cannot.
+            UserError: a data set cannot be scored.
         """
 
     @abstractmethod
@@ -141,28 +141,28 @@ class Task(ABC):
 
     @abstractmethod
     def training_dicts(self, cfg: "CfgNode") -> list[dict]:
-        """The items of DATASETS.TRAIN as dicts; cleaned for training, one call per run.
+        """Loads the items of DATASETS.TRAIN as dicts, cleaned for training; called once per run.
 
         Raises:
-            UserError: nothing to train on.
+            UserError: there is nothing to train on.
         """
 
     @abstractmethod
     def mapper(self, cfg: "CfgNode", *, is_train: bool) -> Callable[..., dict]:
-        """What turns one of the dicts into a model's input.
+        """Returns the function that converts one of the dicts to a model's input.
 
-        In training it is called as `mapper(item, progress)` with the share of the training that is
-        over (0..1), else as `mapper(item)`. Random draws come from numpy's global generator, which
-        is seeded by the item's position in the stream.
+        In training it is called as `mapper(item, progress)` with the finished share of the training
+        (0..1), otherwise as `mapper(item)`. It must draw random numbers from numpy's global
+        generator, which is seeded by the position of the item in the stream.
         """
 
     def batches(
         self, cfg: "CfgNode", dicts: Sequence[dict], *, seed: int
     ) -> Callable[[int], Sequence[Draw]]:
-        """The function that gives the items of a step, for all processes together.
+        """Returns the function that gives the items of a step, for all processes together.
 
-        It depends on seed and step alone, so a resumed run goes on with the same items. The number
-        of items may vary from step to step, but is never below the number of processes.
+        Its result depends only on seed and step, so a resumed run continues with the same items.
+        The number of items may differ between steps, but must not be below the number of processes.
         """
         from graphkd.data.loader import Permutations
 
@@ -182,27 +182,28 @@ class Task(ABC):
 
         Args:
             cfg: the run's config.
-            model: the plain model; its mode is given back.
+            model: the plain model; its mode is restored.
             dataset: a registered name.
-            calibration: what `calibrate` gave, {} for none.
+            calibration: the result of `calibrate`; {} without one.
             output_dir: receives `items.json`, a list with one dict per page or line: `id`,
                 `document` and counts or errors by name, from which intervals and worst cases are
                 computed; and the task's own files. None writes nothing.
 
         Returns:
-            The values of `metrics` by name (None where there is nothing to measure); also `items`
-            (their number), `seconds` (inside the model), and, where it makes sense, `per_class`
+            The values of `metrics` by name (None if there is nothing to measure); `items` (their
+            number); `seconds` (time inside the model); and optionally `per_class`
             {class name: value of the primary metric}. {} on processes other than the main one.
         """
 
     def calibrate(self, cfg: "CfgNode", model: "nn.Module", dataset: str) -> dict[str, Any]:
-        """Numbers fitted on a validation set, then fixed: used on test data and kept in model
-        files (shown scores, unclip factor, temperature). {} on processes other than the main one.
+        """Fits numbers on a validation set, such as score thresholds, an unclip factor or a
+        temperature. They are used on test data and stored in model files. Returns {} on processes
+        other than the main one.
         """
         return {}
 
     def predictor(self, stored: Any, *, device: str) -> Any:
-        """A `graphkd.predict.detector.Predictor` that runs a model file of this task in torch.
+        """Returns a `graphkd.predict.detector.Predictor` that runs a model file in torch.
 
         Args:
             stored: a `graphkd.modelfile.ModelFile`.
@@ -221,32 +222,33 @@ class Task(ABC):
     def report_sections(
         self, runs: Sequence[Any], options: Any, *, say: Callable[[str], None]
     ) -> tuple[list[Any], list[str]]:
-        """What a report shows of single items.
+        """Makes the sections of a report that show single items.
 
         Args:
-            runs: `graphkd.report.stored.StoredRun`, of one comparison or demo, or a single one; in
-                the order to show. The last is the one that the report is about.
+            runs: a list of `graphkd.report.stored.StoredRun` in the order to show: a single run, or
+                the runs of a comparison or demo. The report is about the last one.
             options: a `graphkd.report.stored.Options`.
-            say: receives a line before each longer piece of work.
+            say: called with a line of text before each longer piece of work.
 
         Returns:
-            `graphkd.report.page.Section`s, and a sentence for each piece that is missing.
+            A list of `graphkd.report.page.Section`, and a sentence for each missing part.
         """
         from graphkd.report.stored import item_sections
 
         return item_sections(runs, count=options.pages)
 
     def prune_groups(self, model: "nn.Module") -> Any:
-        """Channels that can be removed together; None where pruning is not offered."""
+        """Groups of channels that can be pruned together; None if pruning is not supported."""
         return None
 
 
 @cache
 def task_named(name: str) -> Task:
-    """The task of a name.
+    """Returns the task of a name.
 
     Raises:
-        UserError: neither a built-in task nor `module:name` of one that can be imported.
+        UserError: the name is neither a built-in task nor `module:name` of one that can be
+            imported.
     """
     place = TASKS.get(name, name)
     module, colon, attribute = place.partition(":")

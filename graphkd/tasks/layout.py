@@ -92,7 +92,7 @@ class LayoutTask(Task):
         return evaluate(found, thresholds=thresholds, output_dir=output_dir)
 
     def calibrate(self, cfg: CfgNode, model: nn.Module, dataset: str) -> dict[str, Any]:
-        """The score of each class from which a box is shown: best F1 on the validation pages."""
+        """Finds the score threshold of each class with the best F1 on the validation pages."""
         found = self._find(cfg, model, dataset)
         return {} if found is None else {"thresholds": best_thresholds(found.truth, found.results)}
 

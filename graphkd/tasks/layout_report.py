@@ -1,4 +1,4 @@
-"""What the report of a layout run shows beside its numbers: confusion, pages, a document graph."""
+"""The report sections of a layout run: confusion matrix, pages, and a document graph."""
 
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -65,12 +65,11 @@ def layout_sections(
 
 
 def load_pages(run: StoredRun) -> tuple[list[dict], tuple[str, ...]]:
-    """Data set dicts and class names of a run's test set, if it is on this machine.
-
-    Generated pages are not made for it.
+    """Loads data set dicts and class names of a run's test set. Missing generated pages are not
+    made.
 
     Raises:
-        UserError: the set is unknown, not on this machine or unusable.
+        UserError: the set is unknown, not on this machine, or cannot be used.
     """
     name = run.test_set
     if name is None:
@@ -94,7 +93,7 @@ def _box_sections(
     options: Options,
     say: Callable[[str], None],
 ) -> tuple[list[Section], list[str]]:
-    """Sections from the stored predictions of those runs that were scored on the same pages."""
+    """Makes sections from the stored predictions of all runs that were scored on the same pages."""
     main, known, notes = runs[-1], {}, []
     for run in runs:
         predictions = predictions_of(run, classes)
@@ -117,8 +116,8 @@ def _box_sections(
 
 
 def predictions_of(run: StoredRun, classes: Sequence[str]) -> list[dict] | None:
-    """COCO result dicts on a run's test set with class numbers in the place of the json's category
-    ids; None where none are stored.
+    """Stored COCO results on a run's test set, with class numbers in place of the json's category
+    ids; None if none are stored.
     """
     predictions = run.evaluated("coco_results.json")
     said = read_json(run.folder / "eval" / (run.test_set or "") / "metrics.json", dict) or {}
@@ -130,7 +129,7 @@ def predictions_of(run: StoredRun, classes: Sequence[str]) -> list[dict] | None:
 
 
 def graph_section(view: GraphView, text: str, *, strongest: int = STRONGEST) -> Section:
-    """The graph of a page; `text` says which graph it is."""
+    """The section with the graph of a page; `text` describes the graph."""
     edges = f"{strongest} strongest edges" if strongest > 1 else "strongest edge"
     svg = graph_svg(view, strongest=strongest)
     body = fill("graph.html.j2", svg=svg, text=text, edges=edges)
@@ -138,8 +137,9 @@ def graph_section(view: GraphView, text: str, *, strongest: int = STRONGEST) -> 
 
 
 def page_graph(run: StoredRun, dicts: list[dict], *, device: str) -> tuple[GraphView | None, str]:
-    """The teacher's graph of a page where the run learnt from it and the teacher is still there,
-    else that of the run's own detections; and a sentence on which, or on why there is none.
+    """The teacher's graph of a page, if the run was trained with `graphkd` and the teacher still
+    exists; otherwise the graph of the run's own detections. The second value is a sentence that
+    describes the graph, or the reason why there is none.
     """
     if not run.weights.is_file():
         return None, "There is no graph, since the weights (model_final.pth) are gone."
@@ -172,7 +172,7 @@ def page_graph(run: StoredRun, dicts: list[dict], *, device: str) -> tuple[Graph
 
 
 def _telling_page(dicts: list[dict]) -> dict | None:
-    """A page with several objects of most classes, but not more than can be told apart."""
+    """The page with the most classes, out of those with 3 to 20 objects, which fit a drawing."""
     few = [page for page in dicts if 3 <= len(page["annotations"]) <= 20] or dicts
 
     def variety(page: dict) -> tuple[int, int]:
@@ -183,14 +183,13 @@ def _telling_page(dicts: list[dict]) -> dict | None:
 
 
 def _teacher_graph(run: StoredRun, cfg: CfgNode, page: dict, device: str) -> GraphView | None:
-    """The teacher's typed and merged graph of a page, at the RoIs that the trained student samples.
-
-    None where the page gives no node.
+    """The teacher's graph of a page, with types and merging, at the RoIs that the trained student
+    samples; None if there is no node.
     """
     source = run.folder / "config.yaml"
     cfg = cfg.clone()
     cfg.MODEL.DEVICE = device
-    cfg.MODEL.WEIGHTS = ""  # all of the student comes from its own checkpoint
+    cfg.MODEL.WEIGHTS = ""  # the checkpoint of the run has all weights
     cfg.DISTILL.TEACHER.WEIGHTS = str(_find_teacher(run, cfg))
     cfg.freeze()
     student, distiller = build_models(cfg, source=source)
@@ -198,7 +197,8 @@ def _teacher_graph(run: StoredRun, cfg: CfgNode, page: dict, device: str) -> Gra
     stored = torch.load(run.weights, map_location="cpu", weights_only=True)
     student.load_state_dict(stored["model"])
     distiller.losses.load_state_dict(stored["distill"])
-    # The sampler and the targets exist in training mode alone; normalisation keeps what it learnt.
+    # The model samples RoIs only in training mode, but normalisation must use its trained
+    # statistics.
     for module in student.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
@@ -229,10 +229,11 @@ def _own_graph(run: StoredRun, cfg: CfgNode, page: dict, device: str) -> GraphVi
 
 
 def _find_teacher(run: StoredRun, cfg: CfgNode) -> Path:
-    """The teacher's weights: where the config says, else beside the run as a demo leaves them.
+    """The path of the teacher's weights: as in the config, or beside the run, where a demo puts
+    them.
 
     Raises:
-        UserError: they are gone, or others are there now.
+        UserError: they do not exist any more, or are those of another training.
     """
     source = run.folder / "config.yaml"
     find_config(cfg.DISTILL.TEACHER.CONFIG, near=source)
@@ -257,24 +258,24 @@ def detected_graph(
     score: float | None = None,
     device: str = "cpu",
 ) -> GraphView | None:
-    """The graph of what a detector finds on one page, with its own features.
+    """The graph of a detector's own detections and features on one page.
 
-    Nodes are its detections: text where the predicted class is, text regions merged as the
-    `graphkd` loss does it; edges are cosines of the RoI features. There is no background node.
+    The nodes are detections, with types from their predicted classes. Text regions are merged as in
+    the `graphkd` loss. Edges are cosines of the RoI features. There are no background nodes.
 
     Args:
         stored: the detector.
-        page: a data set dict; `file_name` alone will do.
-        text_classes: names of the classes that are text.
-        score: detections below it are left out; by default the file's threshold of each class, 0.5
-            where it names none.
-        device: where the model runs.
+        page: a data set dict; only `file_name` is required.
+        text_classes: names of the text classes.
+        score: lowest score of a detection; by default the threshold of its class in the file, or
+            0.5 if there is none.
+        device: device of the model.
 
     Returns:
-        None where nothing is found.
+        None if nothing is found.
 
     Raises:
-        UserError: a page that cannot be read, or a detector of a family that has no view.
+        UserError: the page cannot be read, or there is no view for this kind of detector.
     """
     model = build_detector(stored, device=device)
     view = view_of(model)
@@ -315,7 +316,7 @@ def _view(
 
 
 def _as_training_item(cfg: CfgNode, page: dict) -> dict:
-    """`page` mapped with its ground truth but at test size and unaugmented."""
+    """`page` mapped with its ground truth, but at test size and without augmentation."""
     cfg = cfg.clone()
     cfg.defrost()
     cfg.INPUT.MIN_SIZE_TRAIN = (cfg.INPUT.MIN_SIZE_TEST,)
