@@ -26,6 +26,8 @@ RUNS = [path for path in FILES if path.parent.name not in PARTS]
 TEACHERS = sorted((CONFIGS / "teachers").glob("*.yaml"))
 DATASETS = sorted((CONFIGS / "datasets").glob("*.yaml"))
 DATA = ("publaynet", "doclaynet", "prima", "hj", "segmonto")
+# What published detectors are compared on.
+PHOTOGRAPHS = ("coco", "voc")
 PAIRS = (
     *("R50-R18", "R101-R50", "R152-R101", "R101-EB0", "R50-MNv2", "ViT-R50"),
     *("retinanet_R50-R18", "retinanet_R50-MNv2", "retinanet_R101-EB0"),
@@ -74,7 +76,7 @@ def test_it_loads_and_its_first_line_says_what_it_is(path):
 
 def test_the_documented_pairs_are_there():
     assert {path.stem for path in CONFIGS.glob("*.yaml")} == set(PAIRS)
-    assert {path.stem for path in DATASETS} == {*DATA, "pages", "pages_tiny"}
+    assert {path.stem for path in DATASETS} == {*DATA, *PHOTOGRAPHS, "pages", "pages_tiny"}
 
 
 @names(DATASETS)

@@ -29,6 +29,11 @@ SEGMONTO_CLASSES = tuple(
 SEGMONTO_TEXT = _without(
     SEGMONTO_CLASSES, "GraphicZone", "DropCapitalZone", "StampZone", "OtherZone"
 )
+# Not pages, but what published detectors of everyday photographs are compared on.
+VOC_CLASSES = tuple(
+    "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike "
+    "person pottedplant sheep sofa train tvmonitor".split()
+)
 
 # For other class lists: the last known word of a name decides, since "Section-header" is a header
 # and "TableCaption" a caption.
@@ -132,6 +137,18 @@ KNOWN: tuple[Layout, ...] = (
         (SEGMONTO_CLASSES, SEGMONTO_TEXT),
         "make it with `graphkd data convert alto FOLDER --out datasets/segmonto "
         "--split 70,15,15 --group folder`",
+    ),
+    *(
+        layout
+        for year, splits in (("07", ("trainval", "test")), ("12", ("trainval",)))
+        for layout in _splits(
+            f"voc{year}",
+            (f"voc{year}/{{split}}.json", f"voc{year}/images"),
+            (VOC_CLASSES, ()),
+            f"make it with `graphkd data convert voc VOCdevkit/VOC20{year} --out "
+            f"datasets/voc{year}`",
+            splits=splits,
+        )
     ),
 )
 

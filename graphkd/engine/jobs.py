@@ -237,8 +237,9 @@ def eval_job(
         return scores
     task = task_of(cfg)
     print(f"{weights} on {cfg.DATASETS.TEST[0]} ({scores['items']} {task.item}s)")
-    for metric in task.metrics:
-        print(f"  {metric.name:6} {metric.text(scores[metric.name]):>6}")
+    more = [each for each in task.more_metrics if scores.get(each.name) is not None]
+    for metric in (*task.metrics, *more):
+        print(f"  {metric.name:8} {metric.text(scores[metric.name]):>6}")
     for name, value in scores.get("per_class", {}).items():
         print(f"    {name:16} {task.primary_metric.text(value):>6}")
     if json_file:

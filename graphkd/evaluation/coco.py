@@ -27,6 +27,7 @@ from graphkd.data.catalog import published
 from graphkd.errors import UserError
 from graphkd.evaluation.matching import DEFAULT_THRESHOLD, count_pairs
 from graphkd.evaluation.timing import waiter
+from graphkd.evaluation.voc import voc_ap
 from graphkd.io import write_json
 
 # The twelve COCO numbers. Precisions: (IoU threshold, None for the mean over all; area range).
@@ -92,6 +93,7 @@ def ground_truth(dicts: Iterable[dict], classes: Sequence[str]) -> dict:
                     "bbox": [float(number) for number in box],
                     "area": float(annotation.get("area", box[2] * box[3])),
                     "iscrowd": int(annotation.get("iscrowd", 0)),
+                    **({"difficult": annotation["difficult"]} if "difficult" in annotation else {}),
                 }
             )
     categories = [{"id": index, "name": name} for index, name in enumerate(classes)]
@@ -290,22 +292,27 @@ def evaluate(
     found: Found,
     *,
     thresholds: Mapping[str, float] | None = None,
+    voc: Mapping[str, Any] | None = None,
     output_dir: Path | None = None,
 ) -> dict:
-    """Computes the COCO numbers of a detector's detections.
+    """Computes the COCO numbers of a detector's detections, and those of VOC if they are wanted.
 
     Args:
         found: from `find_boxes`.
         thresholds: class name -> lowest shown score, for the counts of single pages; 0.5 for
             classes that are missing.
+        voc: options of `voc_ap`; None leaves its numbers out.
         output_dir: receives `coco_results.json` (with the category ids of the json), `metrics.json`
             (which also has `category_ids` {class name: id}) and `items.json` (the counts of every
             page); None writes nothing.
 
     Returns:
-        The numbers of `coco_ap`, and also `items` (number of pages) and `seconds`.
+        The numbers of `coco_ap`, those of `voc_ap` if asked for, and also `items` (number of pages)
+        and `seconds`.
     """
     metrics = coco_ap(found.truth, found.results)
+    if voc is not None:
+        metrics.update(voc_ap(found.truth, found.results, **voc))
     metrics.update(items=found.pages, seconds=found.seconds)
     if output_dir is not None:
         folder = Path(output_dir)

@@ -74,6 +74,7 @@ class Task(ABC):
     Attributes:
         name: the name in `TASK`.
         metrics: the metrics from `evaluate` that have a column in tables.
+        more_metrics: further metrics that `evaluate` may give; `eval` prints those with a value.
         primary: name of the metric by which models are compared, one of `metrics`.
         item: the unit of the data, for tables and progress bars ("page", "line").
         inference_keys: config nodes besides MODEL, INPUT and TEST that a trained model needs.
@@ -82,6 +83,7 @@ class Task(ABC):
     name: str
     metrics: tuple[Metric, ...]
     primary: str
+    more_metrics: tuple[Metric, ...] = ()
     item: str = "page"
     inference_keys: tuple[str, ...] = ()
 

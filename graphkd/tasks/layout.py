@@ -13,6 +13,7 @@ from graphkd.data.mapper import PageMapper
 from graphkd.errors import UserError
 from graphkd.evaluation.coco import Found, evaluate, find_boxes
 from graphkd.evaluation.matching import best_thresholds
+from graphkd.evaluation.voc import has_difficult
 from graphkd.modelfile import ModelFile
 from graphkd.modeling.dense import add_gfl_config
 from graphkd.modeling.network import HEAD_NODES, build_network
@@ -29,12 +30,20 @@ class LayoutTask(Task):
         Metric("AP50"),
         Metric("AP75"),
     )
+    more_metrics = (
+        Metric("AR100"),
+        Metric("VOC_AP"),
+        Metric("VOC_AP50"),
+        Metric("VOC_AP75"),
+    )
     primary = "AP"
 
     def add_config(self, cfg: CfgNode) -> None:
         add_gfl_config(cfg)
         # Score-voting suppression in the place of plain one; one-stage detectors alone.
         cfg.TEST.SCORE_VOTING = False
+        # Numbers of VOC 2007 beside COCO's: True, or for data sets that mark difficult objects.
+        cfg.TEST.VOC = CfgNode({"ENABLED": False, "INCLUSIVE": True, "EXTRA_PIXEL": 0.0})
 
     def classes(self, cfg: CfgNode, *, source: Path) -> tuple[str, ...]:
         for key in ("TRAIN", "TEST"):
@@ -89,7 +98,10 @@ class LayoutTask(Task):
         if found is None:
             return {}
         thresholds = calibration.get("thresholds", {})
-        return evaluate(found, thresholds=thresholds, output_dir=output_dir)
+        voc = None
+        if cfg.TEST.VOC.ENABLED or has_difficult(found.truth):
+            voc = {"inclusive": cfg.TEST.VOC.INCLUSIVE, "extra_pixel": cfg.TEST.VOC.EXTRA_PIXEL}
+        return evaluate(found, thresholds=thresholds, voc=voc, output_dir=output_dir)
 
     def calibrate(self, cfg: CfgNode, model: nn.Module, dataset: str) -> dict[str, Any]:
         """Finds the score threshold of each class with the best F1 on the validation pages."""

@@ -16,9 +16,12 @@ from graphkd.data.convert.readers import (
     segmonto_class,
 )
 from graphkd.data.convert.split import group_of, parse_shares, split_names
+from graphkd.data.convert.write import voc_lists
 from graphkd.data.convert.zones import BadFile
 from graphkd.data.layouts import HJ_CLASSES, PRIMA_CLASSES, PUBLAYNET_CLASSES, SEGMONTO_CLASSES
+from graphkd.data.published import read_published
 from graphkd.errors import UserError
+from graphkd.evaluation.voc import has_difficult, voc_ap
 from tests.data.sets import document, page, write_set
 
 PAGE_2013 = """<?xml version="1.0" encoding="UTF-8"?>
@@ -128,6 +131,43 @@ def test_voc_boxes(tmp_path):
         ("body", (30, 40, 20, 30)),
     ]
     assert (found.width, found.height, found.unlabelled) == (60, 80, 1)
+
+
+def voc_year(folder):
+    """A published year: two listed pages and one that is in no list, two objects each."""
+    for number in (1, 2, 3):
+        text = VOC.replace("p1.jpg", f"p{number}.jpg")
+        for name, mark in (("title", 1), ("body", 0)):
+            marked = f"<name>{name}</name><difficult>{mark}</difficult>"
+            text = text.replace(f"<name>{name}</name>", marked)
+        put(folder / f"Annotations/p{number}.xml", text)
+        page(folder / f"JPEGImages/p{number}.jpg")
+    put(folder / "ImageSets/Main/trainval.txt", "p1\n")
+    put(folder / "ImageSets/Main/test.txt", "p3\n")
+    return folder
+
+
+def test_published_lists_of_voc_divide_its_pages_and_difficult_is_kept(tmp_path):
+    source = voc_year(tmp_path / "VOC2007")
+    done = convert_xml(read_voc, source, tmp_path / "out", lists=voc_lists(source))
+    assert done.splits == {"trainval": (1, 2), "test": (1, 2)}
+    written = json.loads((tmp_path / "out/test.json").read_text())
+    assert [image["file_name"] for image in written["images"]] == ["p3.jpg"]
+    names = {item["id"]: item["name"] for item in written["categories"]}
+    marks = {names[a["category_id"]]: a["difficult"] for a in written["annotations"]}
+    assert marks == {"title": 1, "body": 0}
+    # The scorer counts the objects that are not difficult.
+    truth = read_published(tmp_path / "out/test.json")
+    assert voc_ap(truth, [])["VOC_objects"] == 1 and has_difficult(truth)
+
+
+def test_other_folders_have_no_lists_and_no_mark(tmp_path):
+    assert voc_lists(tmp_path) == {}
+    put(tmp_path / "in/a.xml", VOC)
+    page(tmp_path / "in/p1.jpg")
+    convert_xml(read_voc, tmp_path / "in", tmp_path / "out")
+    written = json.loads((tmp_path / "out/annotations.json").read_text())
+    assert not any("difficult" in item for item in written["annotations"])
 
 
 @pytest.mark.parametrize("kind", XML_KINDS)

@@ -9,7 +9,8 @@ EPILOG = """kinds:
   hj                     HJDataset: annotations/instances_*.json and the page folders
   prima                  PAGE XML (XML/ and Images/), six classes, 80/20 into train and val
   alto                   ALTO with SegmOnto zone tags, nine classes (--keep-labels: as tagged)
-  voc                    Pascal VOC, classes as found
+  voc                    Pascal VOC, classes as found, difficult objects marked; a published
+                         year (with ImageSets/Main) is divided into trainval and test by its lists
 
 exit code: 0 all was converted, 1 something was left out or corrected (OUT/left_out.txt lists it)
 
@@ -89,6 +90,7 @@ def _classes_and_shares(args: argparse.Namespace) -> dict:
     """Class list, relabelling and splits of an XML kind."""
     from graphkd.data.convert.readers import segmonto_class
     from graphkd.data.convert.split import parse_shares
+    from graphkd.data.convert.write import voc_lists
     from graphkd.data.layouts import PRIMA_CLASSES, SEGMONTO_CLASSES
 
     shares = parse_shares(args.split) if args.split else None
@@ -96,4 +98,6 @@ def _classes_and_shares(args: argparse.Namespace) -> dict:
         return {"classes": PRIMA_CLASSES, "shares": shares or parse_shares("80,20")}
     if args.kind == "alto" and not args.keep_labels:
         return {"classes": SEGMONTO_CLASSES, "relabel": segmonto_class, "shares": shares}
+    if args.kind == "voc" and shares is None:
+        return {"lists": voc_lists(args.input)}
     return {"shares": shares}

@@ -190,7 +190,7 @@ def _alto_image(root: Element) -> str:
 
 
 def read_voc(path: Path) -> list[XmlPage]:
-    """Boxes of a Pascal VOC file.
+    """Boxes of a Pascal VOC file, with their mark `difficult`.
 
     Corners are taken as they are: width is xmax - xmin, and no pixel is subtracted, because
     today's labelling tools count from 0.
@@ -229,7 +229,9 @@ def _voc_zone(item: Element, label: str) -> Zone:
     x0, y0, x1, y1 = corners
     if x0 is None or y0 is None or x1 is None or y1 is None:
         raise BadFile(f"an object {label!r} has no usable bndbox")
-    return Zone(label, (min(x0, x1), min(y0, y1), abs(x1 - x0), abs(y1 - y0)))
+    box = min(x0, x1), min(y0, y1), abs(x1 - x0), abs(y1 - y0)
+    mark = number(_voc_text(item, "difficult"))
+    return Zone(label, box, difficult=None if mark is None else mark != 0)
 
 
 def _voc_text(element: Element, name: str) -> str:

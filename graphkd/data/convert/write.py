@@ -49,6 +49,7 @@ def convert_xml(
     classes: Sequence[str] | None = None,
     relabel: Callable[[str], str | None] | None = None,
     shares: dict[str, float] | None = None,
+    lists: dict[str, set[str]] | None = None,
     group: str = "page",
     seed: int = 0,
     copy: bool = False,
@@ -63,6 +64,8 @@ def convert_xml(
         classes: class list in order; None takes the labels found, sorted.
         relabel: label in the source -> class name, or None to leave the zone out.
         shares: parts of train, val (and test); None writes one annotations.json.
+        lists: split -> names of its XML files without suffix, in the place of shares; other files
+            are not read.
         group: see `graphkd.data.convert.split.group_of`.
         seed: changes the division into splits.
         copy: copy the images; otherwise they are hard-linked where the disk allows it.
@@ -75,6 +78,10 @@ def convert_xml(
     files, image_root = _xml_files(Path(source)), Path(images or source)
     if image_root.is_file():
         image_root = image_root.parent
+    if lists:
+        files = [path for path in files if any(path.stem in names for names in lists.values())]
+        if not files:
+            raise UserError(f"{source}: no XML file is named in its lists of pages")
     pages = _read(reader, files, image_root, result)
     cleaned = clean(_document(pages, classes, relabel, result), image_root)
     result.problems = cleaned.problems
@@ -86,7 +93,8 @@ def convert_xml(
     names = [(page.path, page.entry["file_name"]) for page in cleaned.pages]
     with NewFolder(result.out) as draft:
         place_all(names, draft / "images", copy=copy)
-        for split, part in _parts(cleaned, shares, group, seed).items():
+        parts = _listed(cleaned, lists) if lists else _parts(cleaned, shares, group, seed)
+        for split, part in parts.items():
             write_document(draft / f"{split}.json", part.document())
             result.splits[split] = (len(part.pages), sum(len(p.annotations) for p in part.pages))
     return result
@@ -261,6 +269,7 @@ def _document(
             "bbox": list(zone.box),
             "iscrowd": 0,
             **({"segmentation": [list(zone.polygon)]} if zone.polygon else {}),
+            **({} if zone.difficult is None else {"difficult": int(zone.difficult)}),
         }
         for index, (image_id, label, zone) in enumerate(rows, start=1)
     ]
@@ -279,3 +288,26 @@ def _parts(
         split: CleanSet(cleaned.categories, [pages[name] for name in names])
         for split, names in division.items()
     }
+
+
+def _listed(cleaned: CleanSet, lists: dict[str, set[str]]) -> dict[str, CleanSet]:
+    """The pages of every list, by the name of their image without suffix."""
+    pages = {
+        split: [page for page in cleaned.pages if Path(page.entry["file_name"]).stem in names]
+        for split, names in lists.items()
+    }
+    return {split: CleanSet(cleaned.categories, own) for split, own in pages.items() if own}
+
+
+def voc_lists(source: str | Path) -> dict[str, set[str]]:
+    """The splits of a published VOC folder, from its ImageSets/Main; {} for another folder.
+
+    Returns:
+        `trainval` and `test`, as far as they are there, with the names of their pages.
+    """
+    found = {}
+    for split in ("trainval", "test"):
+        path = Path(source) / "ImageSets" / "Main" / f"{split}.txt"
+        if path.is_file():
+            found[split] = set(path.read_text(encoding="utf-8").split())
+    return found

@@ -23,11 +23,13 @@ class Zone:
     """One region: its label in the source, box (x, y, width, height) and, if known, outline.
 
     Numbers are in the frame of the page's width and height; `polygon` is x0, y0, x1, y1, ...
+    `difficult` is None in formats that do not say it.
     """
 
     label: str
     box: tuple[float, float, float, float]
     polygon: tuple[float, ...] | None = None
+    difficult: bool | None = None
 
 
 @dataclass(frozen=True)
