@@ -1,4 +1,4 @@
-"""Reads lists of names separated by commas, such as A,B."""
+"""Reads lists separated by commas: names such as A,B and numbers such as 0.5,1,2."""
 
 import csv
 
@@ -19,3 +19,19 @@ def names_in(text: str) -> list[str]:
     except csv.Error as error:
         raise UserError(f"{text!r} is no list of names: {error}") from error
     return [name.strip() for name in places if name.strip()]
+
+
+def numbers_in(text: str, *, option: str) -> list[float]:
+    """The numbers of a list with commas.
+
+    Args:
+        text: such as `0.5,1,2`; empty for no numbers.
+        option: what it was given for, for the message.
+
+    Raises:
+        UserError: something else stands in the list.
+    """
+    try:
+        return [float(word) for word in text.split(",")] if text else []
+    except ValueError as error:
+        raise UserError(f"{option} {text}: give numbers with commas, such as 0.5,1,2") from error

@@ -3,7 +3,7 @@
 import pytest
 
 from graphkd.errors import UserError
-from graphkd.lists import names_in
+from graphkd.lists import names_in, numbers_in
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,10 @@ def test_names(text, names):
 def test_a_list_of_two_lines_is_refused():
     with pytest.raises(UserError, match="no list of names"):
         names_in("text\ntitle")
+
+
+def test_numbers():
+    assert numbers_in("0.5, 1,2e1", option="--x") == [0.5, 1.0, 20.0]
+    assert numbers_in("", option="--x") == []
+    with pytest.raises(UserError, match="--x 1;2: give numbers with commas"):
+        numbers_in("1;2", option="--x")

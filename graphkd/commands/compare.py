@@ -4,7 +4,7 @@ import argparse
 
 from graphkd.commands import add_data, overrides_of
 
-HELP = "Train the plain student and several methods over seeds and compare their AP and cost."
+HELP = "Train the plain student and several methods over seeds and compare scores and cost."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     from graphkd.config import project_path
     from graphkd.engine.launch import in_torchrun
     from graphkd.errors import UserError
-    from graphkd.lists import names_in
+    from graphkd.lists import names_in, numbers_in
     from graphkd.report.tables import reading_notes, sentences, table
 
     if in_torchrun():
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
         seeds=args.seeds,
         budget=args.budget,
         time_matched=args.time_matched,
-        tune=factors_in(args.tune or ""),
+        tune=numbers_in(args.tune or "", option="--tune"),
         add=[Path(file) for file in args.add],
         trains=not args.no_train,
         processes=args.processes,
@@ -114,20 +114,6 @@ def split(words: list[str]) -> tuple[list[str], list[str]]:
 
     end = next((i for i, word in enumerate(words) if not is_config(word)), None)
     return (words, []) if end is None else (words[:end], words[end:])
-
-
-def factors_in(text: str) -> list[float]:
-    """The numbers of a list with commas.
-
-    Raises:
-        UserError: something else stands in it.
-    """
-    from graphkd.errors import UserError
-
-    try:
-        return [float(word) for word in text.split(",")] if text else []
-    except ValueError as error:
-        raise UserError(f"--tune {text}: give numbers with commas, such as 0.5,1,2,4") from error
 
 
 def typed(args: argparse.Namespace, configs: list[str], overrides: list[str]) -> str:

@@ -7,8 +7,8 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -105,22 +105,32 @@ class Part:
         try:
             if not self.place.weights.is_file():
                 run.train(self.cfg, **options, tested=False)
+            scores, stopped = self._validated(), ""
         except DivergedError as error:
-            # The same config would diverge again.
-            self._write_validation({}, stopped=" ".join(str(error).split()))
-        else:
-            self._validate()
+            # It is not tried again, since the same config would diverge again.
+            scores, stopped = {}, " ".join(str(error).split())
+        values = {**self._validation_of(), "scores": scores, "stopped": stopped}
+        write_json(self.folder / _VALIDATION, values)
 
     def validation(self) -> dict | None:
         """What the search measured: "scores" on the validation pages by metric, and why the run was
         "stopped" or "". None where nothing was measured, or on other pages.
         """
         path = self.folder / _VALIDATION
-        found = json.loads(path.read_text()) if path.is_file() else None
-        return found if found and found["digest"] == validation_digest(self.cfg) else None
+        found = json.loads(path.read_text()) if path.is_file() else {}
+        return found if found.items() >= self._validation_of().items() else None
 
-    def _validate(self) -> None:
-        """Writes the validation scores: those that the training measured at its end, if it did."""
+    def _validation_of(self) -> dict:
+        """What validation scores depend on besides the run itself; a stop depends on the steps that
+        may be left out.
+        """
+        return {
+            "digest": validation_digest(self.cfg),
+            "SOLVER.SKIP_NONFINITE": self.cfg.SOLVER.SKIP_NONFINITE,
+        }
+
+    def _validated(self) -> dict[str, float | None]:
+        """Validation scores by metric: those that the training measured at its end, if it did."""
         task, digest = task_of(self.cfg), validation_digest(self.cfg)
         log = self.folder / "metrics.json"
         last = read_curves(log)[-1] if log.is_file() else {}
@@ -128,12 +138,8 @@ class Part:
         at_end = last.get("iteration") == self.cfg.SOLVER.MAX_ITER - 1
         same_pages = self.place.about().get("validation") == digest
         if not (at_end and same_pages and scores[task.primary] is not None):
-            scores = self._score(task)
-        self._write_validation(scores)
-
-    def _write_validation(self, scores: dict[str, float | None], *, stopped: str = "") -> None:
-        values = {"digest": validation_digest(self.cfg), "scores": scores, "stopped": stopped}
-        write_json(self.folder / _VALIDATION, values)
+            return self._score(task)
+        return scores
 
     def _score(self, task: Task) -> dict[str, float | None]:
         """As the curve is measured while training: without numbers fitted on the pages."""
@@ -142,14 +148,6 @@ class Part:
         model, _ = build_trained(self.cfg, self.place.weights, classes=classes)
         found = task.evaluate(self.cfg, model, self.cfg.DATASETS.VAL[0], calibration={})
         return {metric.name: found.get(metric.name) for metric in task.metrics}
-
-    def moved(self, folder: Path) -> "Part":
-        """The same run in another folder."""
-        cfg = self.cfg.clone()
-        cfg.defrost()
-        cfg.OUTPUT_DIR = str(folder)
-        cfg.freeze()
-        return replace(self, cfg=cfg)
 
 
 def train_parts(parts: Sequence[Part], *, processes: int = 1) -> Iterator[tuple[Part, str | None]]:
@@ -168,21 +166,25 @@ def train_parts(parts: Sequence[Part], *, processes: int = 1) -> Iterator[tuple[
     """
     if processes == 1:
         for part in parts:
-            yield part, _failure(part)
+            yield part, failure_of(part.train, part.title)
     else:
         yield from _train_apart(parts, processes)
 
 
-def _failure(part: Part) -> str | None:
-    """Trains a part; why it broke off, None where it did not."""
+def failure_of(work: Callable[[], None], title: str) -> str | None:
+    """Does some work of a comparison; why it broke off, None where it did not.
+
+    Raises:
+        UserError: the work is refused.
+    """
     try:
-        part.train()
+        work()
     except DivergedError as error:
         return " ".join(str(error).split())
     except UserError:
         raise
     except Exception as error:
-        logger.exception("%s broke off", part.title)
+        logger.exception("%s broke off", title)
         return " ".join(f"{type(error).__name__}: {error}".split())
     return None
 
@@ -277,7 +279,7 @@ def _work(part: Part, place: _Place, lock, answering: connection.Connection) -> 
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     try:
         task_of(part.cfg)  # a task from outside registers its data sets when it is imported
-        answering.send(_failure(part))
+        answering.send(failure_of(part.train, part.title))
     except UserError as error:
         answering.send(UserError(str(error)))
 

@@ -64,7 +64,15 @@ class Contest:
         source = find_config(self.cfg.DISTILL.TEACHER.CONFIG, near=self.source)
         return Part(TEACHER, cfg, source, teacher=self.teacher_weights)
 
-    def part(self, name: str, seed: int, *, stretch: float = 1.0, factor: float = 1.0) -> Part:
+    def part(
+        self,
+        name: str,
+        seed: int,
+        *,
+        stretch: float = 1.0,
+        factor: float = 1.0,
+        folder: Path | None = None,
+    ) -> Part:
         """The run of a method, or of the plain student, at a seed.
 
         Args:
@@ -72,16 +80,17 @@ class Contest:
             seed: SEED of the run.
             stretch: factor of its schedule's length.
             factor: of the weights of all its losses.
+            folder: its OUTPUT_DIR; by default one that says all of these.
         """
         times = "" if factor == 1 else f"@{factor:g}"
-        folder = str(self.out / f"seed{seed}" / f"{name}{times}")
+        folder = folder or self.out / f"seed{seed}" / f"{name}{times}"
         if name in (PLAIN, PLAIN_LONGER):
-            cfg, weights = as_plain(self.cfg, folder), None
+            cfg, weights = as_plain(self.cfg, str(folder)), None
         else:
             cfg, weights = self.methods[name], self.teacher_weights
         cfg = cfg.clone()
         cfg.defrost()
-        cfg.OUTPUT_DIR, cfg.SEED = folder, seed
+        cfg.OUTPUT_DIR, cfg.SEED = str(folder), seed
         if cfg.DISTILL.TEACHER.CONFIG:
             cfg.DISTILL.TEACHER.WEIGHTS = str(weights)
         if factor != 1:

@@ -245,12 +245,12 @@ class Added:
         if values["task"] != task:
             raise UserError(f"{path}: its TASK is {values['task']}, here it is {task}")
         search = Search(**values["tuning"]) if values["tuning"] else None
-        there, here = (_tuned(each) for each in (search, self.search))
+        there, here = (each.title if each else "not tuned" for each in (search, self.search))
         if there != here:
-            raise UserError(f"{path}: it was made {there}, this comparison {here}")
-        if search and None not in (search.digest, self.search.digest):
-            if search.digest != self.search.digest:
-                raise UserError(f"{path}: its search used other annotations of {search.data}")
+            raise UserError(f"{path}: its loss weights are {there}, here they are {here} (--tune)")
+        digests = {search.digest, self.search.digest} - {None} if search else set()
+        if len(digests) > 1:
+            raise UserError(f"{path}: its search used other annotations of {search.data}")
         return search
 
     def _misfit(self, found: Run) -> str | None:
@@ -294,13 +294,6 @@ class Added:
             part = self.contest.part(found.name, found.seed, factor=found.factor)
             return config_of(part.cfg), ignore
         return config_of(self.contest.cfg), (*ignore, LOSSES)
-
-
-def _tuned(search: Search | None) -> str:
-    if search is None:
-        return "without --tune"
-    factors = ",".join(f"{factor:g}" for factor in search.factors)
-    return f"with --tune {factors} at seed {search.seed}"
 
 
 def _read(path: Path) -> tuple[dict[str, Any], list[Run]]:

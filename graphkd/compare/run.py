@@ -1,15 +1,14 @@
 """Trains what a comparison lacks: the teacher, plain students, and every method over all seeds."""
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from graphkd.compare.parts import Part, train_parts
+from graphkd.compare.parts import Part, failure_of, train_parts
 from graphkd.compare.plan import Contest, data_of
 from graphkd.compare.results import INPUTS, NUMBER_FORMAT, Added, Ledger, config_of
 from graphkd.compare.rows import PLAIN, PLAIN_LONGER, Run
-from graphkd.compare.search import PROBE_STEPS, Search, checked_factors, relative_cost
+from graphkd.compare.search import PROBE_STEPS, new_search, relative_cost
 from graphkd.data.catalog import register_all
 from graphkd.engine import run
 from graphkd.engine.build import build_models, build_trained, check_pair
@@ -19,16 +18,12 @@ from graphkd.engine.run_dir import (
     RunResult,
     inputs_of,
     number_format,
-    validation_digest,
 )
 from graphkd.engine.solver import check_settings
-from graphkd.engine.trainer import DivergedError
 from graphkd.errors import UserError
 from graphkd.io import held
 from graphkd.modeling.network import parameters
 from graphkd.tasks.base import task_of
-
-logger = logging.getLogger(__name__)
 
 
 def compare(
@@ -74,7 +69,6 @@ def compare(
             seen. A run that diverges is noted, and the others go on.
     """
     _check_options(seeds, budget, time_matched, add, processes)
-    factors = checked_factors(tune)
     register_all()
     if trains:
         check_settings(contest.cfg)
@@ -89,15 +83,17 @@ def compare(
         "data": data_of(contest.cfg),
         "budget": _budget_text(contest, budget),
     }
-    search = _new_search(contest, factors) if factors else None
+    search = new_search(contest, tune) if tune else None
+    if search is not None:
+        about["loss weights"] = f"{search.title}, the best on {search.data}"
     ledger = Ledger(contest, task, about, tuple(chosen), json_file, search)
     with held(contest.out):
         added = Added(contest, order, _made_from(contest, order, trains=trains), search)
         for path in add:
             added.take(Path(path))
-        ledger.notes += added.notes
         for text in added.notes:
             say(text)
+        ledger.notes += added.notes
         comparison = _Comparison(ledger, order, added, trains, processes, say)
         comparison.run(classes, budget=budget, time_matched=time_matched)
     return ledger
@@ -117,16 +113,6 @@ def _check_options(
             "--add takes runs of an equal number of steps, since times of two machines cannot be "
             "compared; leave --budget time out"
         )
-
-
-def _new_search(contest: Contest, factors: list[float]) -> Search:
-    if not contest.cfg.DATASETS.VAL:
-        raise UserError(
-            f"{contest.source}: --tune chooses weights on validation pages, but DATASETS.VAL is "
-            "empty; name a data set other than the test set"
-        )
-    name, digest = contest.cfg.DATASETS.VAL[0], validation_digest(contest.cfg)
-    return Search(factors, name, digest, contest.first_seed)
 
 
 def _made_from(contest: Contest, order: Sequence[int], *, trains: bool) -> dict[str, str | None]:
@@ -238,16 +224,11 @@ class _Comparison:
         None where it breaks off, which is noted for `title`, the model that needs it.
         """
         self.say(f"{name}: measuring the cost of a step ({PROBE_STEPS} of it and of the plain one)")
-        try:
-            return relative_cost(self.contest, name)
-        except DivergedError as error:
-            self._fail(title, title, str(error))
-        except UserError:
-            raise
-        except Exception as error:
-            logger.exception("the cost of %s could not be measured", name)
-            self._fail(title, title, f"{type(error).__name__}: {error}")
-        return None
+        found: list[float] = []
+        failure = failure_of(lambda: found.append(relative_cost(self.contest, name)), name)
+        if failure:
+            self._fail(title, title, failure)
+        return found[0] if found else None
 
     def _factors(self, stretches: dict[str, float]) -> dict[str, float]:
         """The factor of each model's loss weights; a method whose search failed is left out."""
@@ -281,15 +262,11 @@ class _Comparison:
         for part in parts:
             if part not in missing:
                 search.take(part, metric)
-        for part, failure, place in self._trained(missing):
-            if failure is None:
-                score = search.take(part, metric)
-                known = f"{metric.name} {metric.text(score)} on {search.data}"
-                reason = search.stopped.get(part.name, {}).get(f"{part.factor:g}")
-                self.say(f"{place}{part.title}: {f'stopped, {reason}' if reason else known}")
-            else:
-                self._fail(part.name, part.title, failure, place)
-            self.ledger.write()
+        for part, place in self._trained(missing):
+            score = search.take(part, metric)
+            known = f"{metric.name} {metric.text(score)} on {search.data}"
+            reason = search.stopped.get(part.name, {}).get(f"{part.factor:g}")
+            self.say(f"{place}{part.title}: {f'stopped, {reason}' if reason else known}")
 
     def _read(self, parts: list[Part]) -> list[Part]:
         """Reads the finished parts, so that the files never hold less than before; the others."""
@@ -312,28 +289,26 @@ class _Comparison:
     def _take_added(self) -> None:
         """Takes in the added runs, except those that are here, too.
 
-        Plain ones are kept in any case: a step's cost is measured against the same machine's.
+        Plain ones of another machine are kept: the cost of its steps is measured against them.
         """
-        here = {(found.name, found.seed) for found in self.ledger.runs}
+        here = {(run.name, run.seed) for run in self.ledger.runs}
+        timed = {(run.machine, run.seed) for run in self.ledger.runs if run.name == PLAIN}
         for found in self.added.runs:
-            if found.name == PLAIN or (found.name, found.seed) not in here:
+            times = found.name == PLAIN and (found.machine, found.seed) not in timed
+            if times or (found.name, found.seed) not in here:
                 self.say(f"{found.title}: added from {found.added}")
                 self.ledger.add(found)
         self.ledger.write()
 
     def _train(self, parts: list[Part]) -> None:
         metric = self.ledger.metrics[0]
-        for part, failure, place in self._trained(parts):
-            if failure is None:
-                found = self._add(part)
-                known = f"{metric.name} {metric.text(found.scores.get(metric.name))}"
-                self.say(f"{place}{part.title}: {known}, {found.seconds:.0f} s of training")
-            else:
-                self._fail(part.name, part.title, failure, place)
-            self.ledger.write()
+        for part, place in self._trained(parts):
+            found = self._add(part)
+            known = f"{metric.name} {metric.text(found.scores.get(metric.name))}"
+            self.say(f"{place}{part.title}: {known}, {found.seconds:.0f} s of training")
 
-    def _trained(self, parts: list[Part]) -> Iterator[tuple[Part, str | None, str]]:
-        """Parts as they come to their end, why they failed, and their place in the order."""
+    def _trained(self, parts: list[Part]) -> Iterator[tuple[Part, str]]:
+        """Trains parts; each that comes to its end is given with its place in the order."""
         if not self.trains:
             return
         # Every method is built once, so that a wrong option shows before hours of training.
@@ -342,7 +317,12 @@ class _Comparison:
             build_models(part.cfg, source=part.source)
         ended = train_parts(parts, processes=self.processes)
         for number, (part, failure) in enumerate(ended, start=1):
-            yield part, failure, f"[{number}/{len(parts)}] "
+            place = f"[{number}/{len(parts)}] "
+            if failure is None:
+                yield part, place
+            else:
+                self._fail(part.name, part.title, failure, place)
+            self.ledger.write()
 
     def _add(self, part: Part) -> Run:
         found = self._run_of(part)

@@ -16,6 +16,7 @@ from graphkd.compare.plan import Contest
 from graphkd.compare.rows import PLAIN
 from graphkd.engine import run
 from graphkd.engine.build import build_models
+from graphkd.engine.run_dir import validation_digest
 from graphkd.errors import UserError
 from graphkd.evaluation.timing import alternate, waiter
 from graphkd.io import write_json
@@ -46,6 +47,12 @@ class Search:
     chosen: dict[str, float] = field(default_factory=dict)
     stopped: dict[str, dict[str, str]] = field(default_factory=dict)
 
+    @property
+    def title(self) -> str:
+        """Factors and seed."""
+        factors = ",".join(f"{factor:g}" for factor in self.factors)
+        return f"times {factors} at seed {self.seed}"
+
     def take(self, part: Part, metric: Metric) -> float | None:
         """Notes and returns the validation score of one run that has ended."""
         found, factor = part.validation(), f"{part.factor:g}"
@@ -72,18 +79,24 @@ class Search:
             self.stopped[name] = other.stopped[name]
 
 
-def checked_factors(factors: Sequence[float]) -> list[float]:
-    """Factors in ascending order.
+def new_search(contest: Contest, factors: Sequence[float]) -> Search:
+    """The search of a comparison, without any score yet.
 
     Raises:
-        UserError: one is not above 0, or comes twice.
+        UserError: a factor is not above 0 or comes twice, or there is no validation set.
     """
-    found = sorted(factors)
-    if wrong := [factor for factor in found if not 0 < factor < math.inf]:
+    ordered = sorted(factors)
+    if wrong := [factor for factor in ordered if not 0 < factor < math.inf]:
         raise UserError(f"--tune: {wrong[0]:g} is no factor; give numbers above 0, such as 0.5,1,2")
-    if len({f"{factor:g}" for factor in found}) < len(found):
+    if len({f"{factor:g}" for factor in ordered}) < len(ordered):
         raise UserError("--tune: a factor comes twice; give each once, such as 0.5,1,2")
-    return found
+    if not contest.cfg.DATASETS.VAL:
+        raise UserError(
+            f"{contest.source}: --tune chooses weights on the validation set, but DATASETS.VAL is "
+            "empty; name a data set other than the test set"
+        )
+    name, digest = contest.cfg.DATASETS.VAL[0], validation_digest(contest.cfg)
+    return Search(ordered, name, digest, contest.first_seed)
 
 
 def relative_cost(contest: Contest, name: str) -> float:
@@ -96,14 +109,14 @@ def relative_cost(contest: Contest, name: str) -> float:
         DivergedError: the method's loss is not finite.
     """
     folder = contest.out / "probe" / name
-    part = contest.part(name, contest.first_seed).moved(folder)
+    part = contest.part(name, contest.first_seed, folder=folder)
     part.claim()
     kept = folder / "cost.json"
     if kept.is_file():
         return json.loads(kept.read_text())["cost"]
     with part.place.taken(part.cfg, source=part.source, resume=True, teacher=part.teacher):
         run.prepare(part.cfg)
-        plain, student = _step(contest.part(PLAIN, contest.first_seed).moved(folder))
+        plain, student = _step(contest.part(PLAIN, contest.first_seed, folder=folder))
         method, _ = _step(part)
         times = alternate(
             {PLAIN: plain, name: method},

@@ -223,7 +223,7 @@ def test_files_that_cannot_be_added_are_one_line(toys, monday, tmp_path):
         (old, "an earlier version wrote it"),
         ({**content, "runs": []}, "holds no finished run"),
         ({**content, "task": "layout"}, "its TASK is layout, here it is tests.toy_task:TASK"),
-        ({**content, "tuning": tuned}, "with --tune 1,2 at seed 1, this comparison without"),
+        ({**content, "tuning": tuned}, "are times 1,2 at seed 1, here they are not tuned"),
     ):
         path = tmp_path / "file.json"
         path.unlink(missing_ok=True)
@@ -250,7 +250,7 @@ def test_a_tuned_method_is_added_with_its_search(toys, tmp_path):
     folder = "pkd" if factor == 1 else f"pkd@{factor:g}"
     assert [path.parent.name for path in (tmp_path / "out").glob("seed*/pkd*")] == ["seed2"]
     assert (tmp_path / "out" / "seed2" / folder / "result.json").is_file()
-    with pytest.raises(UserError, match="with --tune 1,2 at seed 1, this comparison with --tune 1"):
+    with pytest.raises(UserError, match="are times 1,2 at seed 1, here they are times 1,3"):
         compare(contest, seeds=2, tune=[1.0, 3.0], add=[file])
 
 

@@ -3,6 +3,7 @@ are chosen on validation pages in the same way, and a chosen run is not trained 
 """
 
 import json
+import multiprocessing
 import shutil
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from graphkd.compare import parts
 from graphkd.compare import search as module
 from graphkd.compare.plan import contest_of
 from graphkd.compare.run import compare
-from graphkd.compare.search import Search, checked_factors
+from graphkd.compare.search import Search
 from graphkd.engine import run
 from graphkd.engine.jobs import train_teacher
 from graphkd.engine.trainer import Trainer
@@ -229,6 +230,7 @@ def test_two_processes_and_a_shorter_schedule_find_the_same(
     tuned, pair_of_toys, tmp_path, monkeypatch
 ):
     contest = toy.contest(pair_of_toys, tmp_path, methods=["pkd"])
+    monkeypatch.setattr(parts, "get_context", lambda _: multiprocessing.get_context("fork"))
     together = compare(contest, seeds=1, tune=FACTORS, processes=2)
     assert together.search.scores["pkd"] == tuned[1].search.scores["pkd"]
     monkeypatch.setattr("graphkd.compare.run.relative_cost", lambda *_: 2.0)
@@ -267,7 +269,7 @@ def test_of_equal_factors_the_nearest_to_1_is_taken(scores, higher, best):
 def test_wrong_searches_are_refused(pair_of_toys, tmp_path):
     for wrong, told in (([1, 0], "0 is no factor"), ([-1], "-1 is"), ([1, 1], "comes twice")):
         with pytest.raises(UserError, match=f"--tune: .*{told}"):
-            checked_factors(wrong)
+            compare(toy.contest(pair_of_toys, tmp_path), seeds=1, tune=wrong)
     without = toy.contest(pair_of_toys, tmp_path, "DATASETS.VAL", "()")
     with pytest.raises(UserError, match="DATASETS.VAL is empty"):
         compare(without, seeds=1, tune=[1.0])
