@@ -1,6 +1,4 @@
-"""The single runs of a comparison: the folder of each, and training them one after the other or
-several at a time, each with a GPU or a share of the cores.
-"""
+"""The single runs of a comparison, and training them one by one or in several processes."""
 
 import json
 import logging
@@ -34,16 +32,16 @@ _VALIDATION = "validation.json"
 
 @dataclass(frozen=True)
 class Part:
-    """One run of several that belong together, with a folder of its own.
+    """One run of a comparison, in a folder of its own.
 
     Attributes:
-        name: what tables and the progress bar call it.
-        cfg: its frozen config.
-        source: the yaml it came from, for messages.
-        teacher: weights that the result depends on; None for none.
-        factor: of the weights of its losses.
-        tested: False for a run of the search for weights: it is scored on the validation pages
-            (DATASETS.VAL) only.
+        name: of the model in tables and progress bars.
+        cfg: the frozen config.
+        source: the yaml of the run, for messages.
+        teacher: weights of its teacher; None for none.
+        factor: the loss weights in `cfg` are the configured ones times this.
+        tested: False for a run of the search for loss weights, which is scored on DATASETS.VAL
+            only.
     """
 
     name: str
@@ -61,39 +59,39 @@ class Part:
 
     @property
     def folder(self) -> Path:
-        """Where its weights and numbers are."""
+        """OUTPUT_DIR."""
         return Path(self.cfg.OUTPUT_DIR)
 
     @property
     def place(self) -> RunDir:
-        """The same, with what is known of it."""
+        """The folder as an object."""
         return RunDir(self.folder)
 
     @property
     def finished(self) -> bool:
-        """Whether there is nothing left to do."""
+        """Whether the run was trained and scored."""
         return self.place.finished if self.tested else self.validation() is not None
 
     @property
     def kept(self) -> bool:
-        """Whether the folder holds this very run, finished; nothing is moved."""
+        """Whether the folder holds this run (not another one), and it is finished."""
         known = self.teacher if self.teacher and self.teacher.is_file() else None
         inputs = inputs_of(self.cfg, teacher=known)
         return self.finished and not self.place.other_run(self.cfg, inputs)
 
     def claim(self) -> None:
-        """Moves away what another config, teacher or data left in the folder.
+        """Moves the folder away if it holds another run.
 
         Raises:
-            UserError: the teacher's weights are gone, or another process works in the folder.
+            UserError: the teacher's weights are missing, or another process uses the folder.
         """
         self.place.keep_only(self.cfg, teacher=self.teacher)
 
     def train(self) -> None:
-        """Trains and scores it; a finished one is left as it is, an interrupted one goes on.
+        """Trains and scores the run, unless it is finished; an interrupted one is resumed.
 
         Raises:
-            UserError: whatever `run.train` refuses.
+            UserError: as `run.train`.
         """
         self.claim()
         if self.finished:
@@ -107,30 +105,31 @@ class Part:
                 run.train(self.cfg, **options, tested=False)
             scores, stopped = self._validated(), ""
         except DivergedError as error:
-            # It is not tried again, since the same config would diverge again.
+            # Recorded, because the same config would diverge again.
             scores, stopped = {}, " ".join(str(error).split())
         values = {**self._validation_of(), "scores": scores, "stopped": stopped}
         write_json(self.folder / _VALIDATION, values)
 
     def validation(self) -> dict | None:
-        """What the search measured: "scores" on the validation pages by metric, and why the run was
-        "stopped" or "". None where nothing was measured, or on other pages.
+        """The stored result on the validation set; None if there is none, or if it is of other
+        annotations.
+
+        Returns:
+            A dict with "scores" (by metric) and "stopped" (why the run diverged, or "").
         """
         path = self.folder / _VALIDATION
         found = json.loads(path.read_text()) if path.is_file() else {}
         return found if found.items() >= self._validation_of().items() else None
 
     def _validation_of(self) -> dict:
-        """What validation scores depend on besides the run itself; a stop depends on the steps that
-        may be left out.
-        """
+        """What the validation result depends on, besides the run itself."""
         return {
             "digest": validation_digest(self.cfg),
             "SOLVER.SKIP_NONFINITE": self.cfg.SOLVER.SKIP_NONFINITE,
         }
 
     def _validated(self) -> dict[str, float | None]:
-        """Validation scores by metric: those that the training measured at its end, if it did."""
+        """Validation scores by metric: of the last evaluation in training, or of a new one."""
         task, digest = task_of(self.cfg), validation_digest(self.cfg)
         log = self.folder / "metrics.json"
         last = read_curves(log)[-1] if log.is_file() else {}
@@ -142,7 +141,7 @@ class Part:
         return scores
 
     def _score(self, task: Task) -> dict[str, float | None]:
-        """As the curve is measured while training: without numbers fitted on the pages."""
+        """Scores the final weights like the evaluation in training, without calibration."""
         run.prepare(self.cfg)
         classes = task.classes(self.cfg, source=self.source)
         model, _ = build_trained(self.cfg, self.place.weights, classes=classes)
@@ -151,18 +150,18 @@ class Part:
 
 
 def train_parts(parts: Sequence[Part], *, processes: int = 1) -> Iterator[tuple[Part, str | None]]:
-    """Trains and scores parts; a part is yielded at its end with the reason why it failed, if so.
+    """Trains and scores parts, and yields each with the reason of its failure, or None.
 
-    A run that diverges, breaks off or is killed fails alone; its log holds the traceback. Where a
-    run is refused, or this process is stopped, the others save a checkpoint first.
+    A run that diverges, breaks off or is killed does not affect the others; the traceback is in its
+    log. If a run is refused or this process is stopped, the other runs save a checkpoint and stop.
 
     Args:
-        parts: unfinished ones.
-        processes: how many at a time. With 1 they are trained here. With more, process i of them
-            uses the visible GPU i (modulo their number), or cores / processes threads.
+        parts: unfinished parts.
+        processes: number of parts trained at a time. With 1, they are trained in this process. With
+            more, process i uses the visible GPU i (modulo their number), or its share of the cores.
 
     Raises:
-        UserError: whatever `run.train` refuses.
+        UserError: as `run.train`.
     """
     if processes == 1:
         for part in parts:
@@ -172,10 +171,10 @@ def train_parts(parts: Sequence[Part], *, processes: int = 1) -> Iterator[tuple[
 
 
 def failure_of(work: Callable[[], None], title: str) -> str | None:
-    """Does some work of a comparison; why it broke off, None where it did not.
+    """Calls `work` and returns why it failed; None if it did not.
 
     Raises:
-        UserError: the work is refused.
+        UserError: a mistake of the user, which concerns all runs.
     """
     try:
         work()
@@ -191,12 +190,12 @@ def failure_of(work: Callable[[], None], title: str) -> str | None:
 
 @dataclass(frozen=True)
 class _Place:
-    """What one of several processes has to itself.
+    """The resources of one of several processes.
 
     Attributes:
-        row: of the terminal, for its progress bar.
-        threads: of one operation.
-        gpu: a word for CUDA_VISIBLE_DEVICES; None without GPUs.
+        row: line of the terminal for its progress bar.
+        threads: number of threads.
+        gpu: value of CUDA_VISIBLE_DEVICES; None without GPUs.
     """
 
     row: int
@@ -237,7 +236,7 @@ def _train_apart(parts: Sequence[Part], processes: int) -> Iterator[tuple[Part, 
 
 
 def places(processes: int) -> list[_Place]:
-    """What each of `processes` processes may use of this machine's GPUs and cores."""
+    """Shares GPUs and cores of this machine among `processes` processes."""
     gpus: list[str] = []
     if torch.cuda.is_available():
         named = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -250,7 +249,7 @@ def _start(context, part: Part, place: _Place, lock) -> _Worker:
     answers, answering = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(part, place, lock, answering))
     process.start()
-    # With the child's end closed here, a child that dies without a word reads as end of file.
+    # Closed here, so that the death of the child is read as the end of the pipe.
     answering.close()
     return _Worker(part, place, process, answers)
 
@@ -268,8 +267,8 @@ def _answer(worker: _Worker) -> str | None:
 
 
 def _work(part: Part, place: _Place, lock, answering: connection.Connection) -> None:
-    # Ctrl-C reaches the waiting process alone, which then sends one signal: a second would end this
-    # training without a checkpoint.
+    # In a group of its own, so that Ctrl-C reaches the parent only, which then sends one signal. A
+    # second signal would end this training without a checkpoint.
     os.setpgrp()
     if place.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = place.gpu
@@ -278,22 +277,23 @@ def _work(part: Part, place: _Place, lock, answering: connection.Connection) -> 
     ProgressBar.row = place.row
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     try:
-        task_of(part.cfg)  # a task from outside registers its data sets when it is imported
+        task_of(part.cfg)  # an outside task registers its data sets when it is imported
         answering.send(failure_of(part.train, part.title))
     except UserError as error:
         answering.send(UserError(str(error)))
 
 
 def _stop_with_parent() -> None:
-    """Ends this training, with a checkpoint, when the process that waits for it is gone."""
+    """Stops this training, with a checkpoint, when the parent process ends."""
     connection.wait([parent_process().sentinel])
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _exit_on_term():
-    """Lets SIGTERM unwind this process, so that its children are stopped; the handler before.
+    """Makes SIGTERM raise SystemExit, so that the child processes are stopped.
 
-    None in a thread, where Python allows no handler.
+    Returns:
+        The handler before; None in a thread, where Python allows no handler.
     """
     if threading.current_thread() is not threading.main_thread():
         return None

@@ -1,5 +1,5 @@
-"""Which runs a comparison consists of: the methods' configs, which differ in nothing but the
-method, and the folder of each run.
+"""The plan of a comparison: the configs of its methods, which differ in DISTILL.LOSSES only, and of
+their runs.
 """
 
 from dataclasses import dataclass
@@ -27,8 +27,8 @@ class Contest:
 
     Attributes:
         source: the first yaml.
-        methods: name -> config; they differ in DISTILL.LOSSES alone.
-        out: folder of everything.
+        methods: name -> config; the configs differ in DISTILL.LOSSES only.
+        out: folder of all runs and results.
     """
 
     source: Path
@@ -42,22 +42,22 @@ class Contest:
 
     @property
     def first_seed(self) -> int:
-        """SEED of the first config; 1 where it asks for a random one."""
+        """SEED of the first config; 1 if that is negative (random)."""
         return self.cfg.SEED if self.cfg.SEED >= 0 else 1
 
     @cached_property
     def teacher_weights(self) -> Path | None:
-        """Where the teacher's weights are, or will be once it is trained; None for no teacher."""
+        """Path of the teacher's file, whether it exists yet or not; None without a teacher."""
         teacher = self.cfg.DISTILL.TEACHER
         if teacher.CONFIG:
             return teacher_weights(self.cfg, load_teacher_cfg(self.cfg, source=self.source))
         return Path(teacher.ONNX) if teacher.ONNX else None
 
     def teacher_part(self) -> Part:
-        """The scoring of the teacher on the students' test set."""
+        """The evaluation of the teacher on the students' test set."""
         cfg = load_teacher_cfg(self.cfg, source=self.source)
         cfg.DATASETS.TEST = self.cfg.DATASETS.TEST
-        # The run says whether its teacher's file may be unpickled, here as in training.
+        # As in training, the student's config says whether the teacher's file is trusted.
         cfg.TRUST_PICKLES = self.cfg.TRUST_PICKLES
         cfg.OUTPUT_DIR = str(self.out / "teacher-scores")
         cfg.freeze()
@@ -78,9 +78,9 @@ class Contest:
         Args:
             name: a method, "plain" or "plain-same-time".
             seed: SEED of the run.
-            stretch: factor of its schedule's length.
-            factor: of the weights of all its losses.
-            folder: its OUTPUT_DIR; by default one that says all of these.
+            stretch: factor for the length of the schedule.
+            factor: factor for all loss weights.
+            folder: OUTPUT_DIR; by default a folder named after seed, method and factor.
         """
         times = "" if factor == 1 else f"@{factor:g}"
         folder = folder or self.out / f"seed{seed}" / f"{name}{times}"
@@ -107,15 +107,15 @@ def contest_of(
     """Reads the methods of a comparison.
 
     Args:
-        configs: run yamls, a method each; exactly one with `methods`.
-        overrides: KEY VALUE pairs for all; options of a loss go to the methods that have it.
-        methods: names of configs/methods/*.yaml whose losses replace those of the one config;
-            a + b stacks two.
-        out: folder of everything.
+        configs: run yamls, one per method; exactly one with `methods`.
+        overrides: KEY VALUE pairs for all configs; options of a loss go to methods with that loss.
+        methods: names of yamls in configs/methods, whose losses replace those of the one config;
+            a + b joins the losses of two.
+        out: folder of all runs and results.
 
     Raises:
-        UserError: a missing or wrong file, a run without losses, two methods of one name, or runs
-            that differ in more than the method.
+        UserError: a missing or wrong file, a run without losses, two methods with one name, or
+            configs that differ in other keys.
     """
     shared, losses_only = _split(overrides)
     found: dict[str, CfgNode] = {}
@@ -148,7 +148,7 @@ def _add(found: dict[str, CfgNode], name: str, cfg: CfgNode) -> None:
 
 
 def _names(sources: list[Path], cfgs: list[CfgNode]) -> list[str]:
-    """Losses joined with +, or the file's name where several runs have the same losses."""
+    """The losses joined with +, or the file name if several runs have the same losses."""
     joined = []
     for source, cfg in zip(sources, cfgs, strict=True):
         if not cfg.DISTILL.LOSSES:
@@ -174,7 +174,7 @@ def _check_same(sources: list[Path], cfgs: list[CfgNode]) -> None:
 
 
 def _method_losses(name: str, *, near: Path) -> CfgNode:
-    """DISTILL.LOSSES of configs/methods/<name>.yaml; of several for a name with +."""
+    """DISTILL.LOSSES of configs/methods/<name>.yaml; of several files for a name with +."""
     losses = CfgNode(new_allowed=True)
     for part in name.split("+"):
         path = find_config(f"configs/methods/{part}.yaml", near=near)
@@ -196,7 +196,7 @@ def _with_losses(base: CfgNode, losses: CfgNode) -> CfgNode:
 
 
 def _split(overrides: list[str]) -> tuple[list[str], list[str]]:
-    """Overrides for every config, and those that concern a single loss."""
+    """Splits overrides into those for all configs and those for options of a loss."""
     if len(overrides) % 2:
         raise UserError(f"KEY VALUE pairs expected, got {' '.join(overrides)}")
     shared: list[str] = []
@@ -213,7 +213,7 @@ def _override_losses(methods: dict[str, CfgNode], overrides: list[str]) -> None:
         if not having:
             raise UserError(f"{key}: no method here has the loss {loss}")
         for cfg in having:
-            # Every method has a weight, also where its yaml does not name it.
+            # Every loss has a weight, even if its yaml does not mention it.
             cfg.DISTILL.LOSSES[loss].setdefault("WEIGHT", DEFAULT_WEIGHT)
             try:
                 cfg.merge_from_list([key, value])
@@ -222,9 +222,9 @@ def _override_losses(methods: dict[str, CfgNode], overrides: list[str]) -> None:
 
 
 def _stretch(cfg: CfgNode, factor: float) -> None:
-    """Makes a schedule longer or shorter, its learning rate steps with it; warm-up stays.
+    """Multiplies the length of a schedule and its learning rate steps; the warm-up is unchanged.
 
-    Steps that rounding brings together, or to the end, are left out.
+    Steps that become equal by rounding, or equal to the end, are dropped.
     """
     if factor == 1:
         return
@@ -234,5 +234,5 @@ def _stretch(cfg: CfgNode, factor: float) -> None:
 
 
 def data_of(cfg: CfgNode) -> str:
-    """One phrase about the data a run learns from and is scored on."""
+    """The training and test sets of a run, as a phrase."""
     return f"{', '.join(cfg.DATASETS.TRAIN)}, scored on {cfg.DATASETS.TEST[0]}"

@@ -1,4 +1,4 @@
-"""The growing numbers of a comparison, the files that hold them, and runs added from others."""
+"""The results of a comparison, its result files, and runs added from other result files."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,8 +23,7 @@ from graphkd.engine.run_dir import (
 )
 from graphkd.errors import UserError
 from graphkd.io import write_json, write_text
-from graphkd.report.compare import mean_curve, write_compare_report
-from graphkd.report.curves import read_curves
+from graphkd.report.compare import mean_curves, write_compare_report
 from graphkd.report.tables import difference_text, markdown
 from graphkd.tasks.base import Metric, Task
 
@@ -35,18 +34,18 @@ INPUTS = (NUMBER_FORMAT, "teacher", "MODEL.WEIGHTS")
 
 @dataclass
 class Ledger:
-    """The finished runs of a comparison, written to `out` after each of them.
+    """The finished runs of a comparison; `write` puts them into its result files.
 
     Attributes:
-        contest: its methods.
-        task: of its models.
+        contest: the methods.
+        task: the task of the models.
         about: command, data and seeds.
         chosen: classes with a mean of their own.
-        json_file: second place for the numbers.
-        search: for the best weights; None without one.
-        runs: finished so far, and those from other files.
-        notes: what a reader of the table must know besides.
-        failed: "name, seed N" -> why that run stopped.
+        json_file: a second file for the numbers.
+        search: the search for loss weights; None without one.
+        runs: all finished runs so far, also added ones.
+        notes: remarks for readers of the table.
+        failed: title of a run -> why it failed.
     """
 
     contest: Contest
@@ -58,17 +57,16 @@ class Ledger:
     runs: list[Run] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
-    _logs: dict[str, list[Path]] = field(default_factory=dict)
     _failed_names: set[str] = field(default_factory=set)
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """Those of the task, the one that decides first."""
+        """The metrics of the task, the primary metric first."""
         return self.task.columns
 
     @property
     def rows(self) -> list[Row]:
-        """The table so far: teacher, plain students, the contest's methods, other added ones."""
+        """The table so far: teacher, plain students, the contest's methods, other added methods."""
         present = {found.name for found in self.runs}
         wanted = (PLAIN, *self.contest.methods)
         order = [TEACHER, PLAIN, PLAIN_LONGER, *self.contest.methods]
@@ -77,19 +75,13 @@ class Ledger:
         failed = {row.name for row in rows if row.state == "not run"} & self._failed_names
         return [replace(row, state="failed") if row.name in failed else row for row in rows]
 
-    def add(self, found: Run, log: Path | None = None) -> None:
-        """Takes a finished run in; `write` puts it on disk."""
-        self.runs.append(found)
-        if log is not None:
-            self._logs.setdefault(found.name, []).append(log)
-
     def fail(self, name: str, title: str, reason: str) -> None:
-        """Notes why a run of the model `name` did not come to its end."""
+        """Records why a run of the model `name` failed."""
         self.failed[title] = " ".join(reason.split())
         self._failed_names.add(name)
 
     def write(self) -> None:
-        """Writes compare.json, compare.md and compare.html, each whole or not at all."""
+        """Writes compare.json, compare.md and compare.html."""
         rows, about, notes = self.rows, self._about(), self.all_notes
         base = config_of(self.contest.part(PLAIN, self.contest.first_seed).cfg)
         values = {
@@ -110,7 +102,8 @@ class Ledger:
         shown = {"rows": rows, "metrics": self.metrics, "chosen": self.chosen}
         shown |= {"about": about, "notes": notes, "tuning": values["tuning"]}
         write_text(out / "compare.md", markdown(**shown))
-        write_compare_report(out / "compare.html", curves=self._curves(), **shown)
+        curves = mean_curves(out, self.runs, self.metrics[0])
+        write_compare_report(out / "compare.html", curves=curves, **shown)
 
     def _about(self) -> dict[str, str]:
         trained = sorted(self._machines())
@@ -118,18 +111,18 @@ class Ledger:
 
     @property
     def all_notes(self) -> list[str]:
-        """Everything besides the table, failures last."""
+        """All remarks on the table, failures last."""
         notes = [*self.notes, *self._added(), *self._same_time()]
         if len(self._machines()) > 1:
             notes.append("The runs come from different machines: do not compare their times.")
         students = [found for found in self.runs if found.name != TEACHER]
         formats = {found.made_from.get(NUMBER_FORMAT) for found in students} - {None}
         if len(formats) > 1:
-            notes.append(f"The runs computed in different formats: {', '.join(sorted(formats))}.")
+            notes.append(f"The runs used different number formats: {', '.join(sorted(formats))}.")
         return [*notes, *(f"Failed: {name}: {reason}" for name, reason in self.failed.items())]
 
     def _added(self) -> Iterator[str]:
-        """A sentence for each model and place that runs were added from."""
+        """One sentence per model and results file with added runs."""
         places: dict[tuple, list[Run]] = {}
         shown = {(found.name, found.seed): found for found in reversed(self.runs)}
         for found in shown.values():
@@ -161,23 +154,14 @@ class Ledger:
         students = [found.machine for found in self.runs if found.name != TEACHER]
         return {machine for each in students for machine in each.split(THEN) if machine}
 
-    def _curves(self) -> dict[str, list[dict]]:
-        """Mean log of each model; empty for a model without logs."""
-        return {
-            name: mean_curve(
-                [read_curves(path) for path in paths if path.is_file()], self.metrics[0]
-            )
-            for name, paths in self._logs.items()
-        }
-
 
 def config_of(cfg: CfgNode) -> dict[str, Any]:
-    """Dotted key -> value of a config, without keys that do not change what comes out."""
+    """Dotted key -> value of a config, without the keys that do not change the result."""
     return {key: value for key, value in flat(cfg).items() if key not in PLACES}
 
 
 def _as_json(found: Run, base: Mapping[str, Any]) -> dict[str, Any]:
-    """A run with the part of its config that differs from the plain student's."""
+    """A run as compare.json holds it, with those config values that `base` has not."""
     own = {key: value for key, value in found.config.items() if base.get(key, ...) != value}
     return {**asdict(found), "config": own, "seconds_per_step": found.seconds_per_step}
 
@@ -189,16 +173,16 @@ def _seeds(runs: Sequence[Run]) -> str:
 
 @dataclass
 class Added:
-    """Runs from results files of other comparisons, of which each fits this one.
+    """Runs that are read from other results files; each fits this comparison.
 
     Attributes:
         contest: this comparison.
-        seeds: of this comparison.
-        made_from: what its runs are made from, as far as known; a run that is taken in completes
-            it.
-        search: this comparison's search, empty so far; None without one.
-        runs: those that fit.
-        notes: which do not, and why.
+        seeds: its seeds.
+        made_from: the known digests of its input files, and its number format. Unknown values are
+            filled in from the first added run, and later runs must agree with them.
+        search: its search for loss weights; None without one.
+        runs: the added runs.
+        notes: the refused runs and the reasons.
     """
 
     contest: Contest
@@ -210,14 +194,14 @@ class Added:
     _configs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def run(self, name: str, seed: int) -> Run | None:
-        """The run of a model at a seed."""
+        """The added run of a model at a seed; None if there is none."""
         return next((r for r in self.runs if (r.name, r.seed) == (name, seed)), None)
 
     def take(self, path: Path) -> None:
-        """Takes in every run of a results file that fits.
+        """Adds every run of a results file that fits this comparison.
 
         Raises:
-            UserError: the file is none, or of another task or search, or not one run fits.
+            UserError: the file is missing or damaged, is of another task or search, or no run fits.
         """
         values, runs = _read(path)
         search = self._check_file(path, values)
@@ -254,7 +238,7 @@ class Added:
         return search
 
     def _misfit(self, found: Run) -> str | None:
-        """Why a run does not fit; None if it does, and those that follow must fit it, too."""
+        """Why a run does not fit; None if it fits. Later runs must agree with runs that fit."""
         if found.name != TEACHER and found.seed not in self.seeds:
             return f"SEED is {found.seed}, here it is {', '.join(map(str, self.seeds))}"
         known = {key: self.made_from.get(key) for key in found.made_from}
@@ -281,7 +265,7 @@ class Added:
 
     def _expected(self, found: Run) -> tuple[dict[str, Any], tuple[str, ...]]:
         """The config that a run must have, and the keys that may differ."""
-        # The teacher and first weights are known by their content.
+        # Teacher and initial weights are compared by their digests; paths differ between machines.
         ignore = ("SEED", "DISTILL.TEACHER.CONFIG", "DISTILL.TEACHER.ONNX")
         if found.made_from.get("MODEL.WEIGHTS") is not None:
             ignore += ("MODEL.WEIGHTS",)
@@ -297,10 +281,10 @@ class Added:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], list[Run]]:
-    """A results file that says what its runs are made from, and these runs.
+    """Reads a results file and its runs.
 
     Raises:
-        UserError: it is missing, damaged, something else or of an earlier version.
+        UserError: it is missing, damaged, no results file, or of an earlier version.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -316,7 +300,7 @@ def _read(path: Path) -> tuple[dict[str, Any], list[Run]]:
         ) from error
     if old:
         raise UserError(
-            f"{path}: an earlier version wrote it, and it does not say how its runs were made; "
-            "repeat its command, which repeats no finished run"
+            f"{path}: it was written by an earlier version and lacks the configs of its runs; run "
+            "its command again to rewrite it (finished runs are not repeated)"
         )
     return values, runs

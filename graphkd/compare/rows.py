@@ -1,7 +1,7 @@
-"""From the numbers of single runs to one row a model: means, spreads, paired gains over the plain
+"""Runs of a comparison and the rows of its table: means, spreads, paired gains over the plain
 student.
 
-A comparison's metrics are those of its task, the one that decides first.
+The metrics are those of the task; the first one is the primary metric.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -19,24 +19,24 @@ _FORMER_METRICS = ("AP", "AP50", "AP75")
 
 @dataclass(frozen=True)
 class Run:
-    """What one finished run of a comparison left.
+    """One finished run of a comparison.
 
     Attributes:
         name: teacher, plain, plain-same-time, or the name of a method.
-        seed: of the run; None for the teacher, who is there once.
+        seed: None for the teacher, of which there is only one.
         scores: metric name -> value, None if nothing could be measured.
-        per_class: class name -> value of the first metric, or None.
-        parameters: of the model that is left at the end.
-        iterations: training steps taken; None if not known.
-        seconds: spent in these steps; None if not known.
+        per_class: class name -> value of the primary metric, or None.
+        parameters: number of parameters of the model.
+        iterations: number of training steps; None if unknown.
+        seconds: time spent in these steps; None if unknown.
         weights: path of the checkpoint.
-        machine: kind of machine that trained it; "" if not known.
-        date: the day of the training.
-        folder: where it is, relative to the comparison's folder; "" for one that is elsewhere.
-        factor: of the weights of its losses, found by the search.
-        added: the results file it was taken from; "" for one of this comparison.
-        config: dotted key -> value of its complete config; empty if not known.
-        made_from: digest of each file that it depends on, and the number format it computed in.
+        machine: kind of machine that trained it; "" if unknown.
+        date: day of the training.
+        folder: relative to the folder of the comparison; "" if the run is elsewhere.
+        factor: the loss weights are multiplied by it.
+        added: the results file that the run was read from; "" for a run of this comparison.
+        config: dotted key -> value of the complete config; empty if unknown.
+        made_from: digests of the input files, and the number format.
     """
 
     name: str
@@ -57,11 +57,11 @@ class Run:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Run":
-        """A run as `compare.json` holds it; files written before metrics had names hold AP, AP50
-        and AP75 in the place of `scores`.
+        """Reads a run from its entry in compare.json. Files of earlier versions hold AP, AP50 and
+        AP75 instead of `scores`.
 
         Raises:
-            KeyError, TypeError: something is missing or not what it should be.
+            KeyError, TypeError: a value is missing or has the wrong type.
         """
         known = {each.name: values[each.name] for each in fields(cls) if each.name in values}
         if "scores" not in known:
@@ -83,25 +83,25 @@ class Run:
 
 @dataclass(frozen=True)
 class Row:
-    """One model over all its seeds; None stands for what is not known.
+    """One model over all its seeds; unknown values are None.
 
     Attributes:
         name: as in `Run`.
-        seeds: those with a known value of the first metric.
-        values: metric name -> mean, standard deviation, count; the metric that decides first.
-        chosen: mean of the first metric over the classes that were asked for.
-        difference: gain in the first metric over the plain student at the same seed; positive is
-            better, also where lower values are.
-        pairs: seeds in `difference`.
+        seeds: those with a value of the primary metric.
+        values: metric name -> mean, standard deviation, count; the primary metric first.
+        chosen: mean of the primary metric over the chosen classes.
+        difference: gain in the primary metric over the plain student at the same seed; positive
+            means better, also for metrics where lower is better.
+        pairs: number of seeds in `difference`.
         share: mean in percent of the teacher's, see `share_of_teacher`.
-        parameters: of the model.
-        iterations: training steps a run.
-        seconds: training time a run, mean.
-        seconds_per_step: mean.
-        step_cost: duration of a step relative to the plain student's, over the seeds that both
-            have on one machine.
-        per_class: class name -> mean of the first metric.
-        state: "added", "partly added", "not run", or "".
+        parameters: number of parameters.
+        iterations: number of training steps of a run.
+        seconds: mean training time of a run; None if the runs are of several machines.
+        seconds_per_step: likewise.
+        step_cost: duration of a step divided by that of the plain student on the same machine and
+            at the same seed.
+        per_class: class name -> mean of the primary metric.
+        state: "added", "partly added", "not run", "failed" or "".
     """
 
     name: str
@@ -121,12 +121,12 @@ class Row:
 
     @property
     def title(self) -> str:
-        """The name as tables show it."""
+        """Name and state, as tables show them."""
         return f"{self.name} ({self.state})" if self.state else self.name
 
     @property
     def score(self) -> Summary | None:
-        """The value of the metric that decides."""
+        """The primary metric."""
         return next(iter(self.values.values()), None)
 
 
@@ -138,15 +138,15 @@ def compare_runs(
     against: str = PLAIN,
     names: Sequence[str] = (),
 ) -> list[Row]:
-    """One row a model: those of `names` in their order, then others as they first appear.
+    """Makes one row per model: first `names` in their order, then the others.
 
     Args:
-        runs: finished runs. Of several with one name and seed the first counts; the others are
-            only looked at for the cost of a step on their machine.
-        metrics: the columns; the first decides.
-        chosen: classes for the mean of `Row.chosen`; empty for none.
-        against: whose values are subtracted and whose step is the unit of cost.
-        names: models that get a row in any case.
+        runs: finished runs. If several have the same name and seed, the first one is shown; the
+            others only serve to compute step costs on their machines.
+        metrics: the columns, the primary metric first.
+        chosen: classes for `Row.chosen`; empty for none.
+        against: the model that gains and step costs refer to.
+        names: models that get a row even without a run.
 
     Raises:
         UserError: a chosen class does not exist.
@@ -184,7 +184,7 @@ def _row(
         if _pairs(run, base, first.name)
     ]
     any_run = next(iter(runs.values()), None)
-    # Seconds of different machines have no mean.
+    # A mean over the times of different machines would say nothing.
     timed = list(runs.values()) if len({run.machine for run in runs.values()}) == 1 else []
     return Row(
         name=name,
@@ -256,7 +256,7 @@ def _mean_of(per_class: Mapping[str, float | None], names: Sequence[str]) -> flo
 
 
 def _pairs(run: Run, base: dict[int | None, Run], name: str) -> bool:
-    """Whether the base has a measured run of the same seed, which is not this very run."""
+    """Whether the base has another run with a score at the same seed."""
     other = base.get(run.seed)
     return other is not None and other.name != run.name and other.scores.get(name) is not None
 

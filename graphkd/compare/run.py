@@ -1,4 +1,4 @@
-"""Trains what a comparison lacks: the teacher, plain students, and every method over all seeds."""
+"""Runs a comparison: trains the teacher, plain students and all methods, over several seeds."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -43,30 +43,29 @@ def compare(
 ) -> Ledger:
     """Trains teacher, plain students and all methods over seeds; finished runs are not repeated.
 
-    Runs of one seed share initial weights, data order and flips. compare.json, compare.md and
-    compare.html in the contest's folder are rewritten after every run.
+    Runs of one seed share initial weights, data order and augmentation. compare.json, compare.md
+    and compare.html in the contest's folder are rewritten after every run.
 
     Args:
         contest: the methods.
-        seeds: how many, from the first config's SEED on.
-        budget: "steps": every student takes the same number of steps; "time": every method's
-            schedule is shortened so that it trains as long as the plain student, by the cost of a
-            step measured before.
-        time_matched: also train a plain student as long as the first method takes, by the cost of a
-            step measured in turns.
-        tune: factors of the loss weights that every method is tried with at the first seed; the one
-            that is best on DATASETS.VAL is used for all seeds. Empty: the weights as configured.
-        add: results files of other comparisons, whose fitting runs are taken in.
-        trains: False makes the table of what there is.
-        processes: how many runs are trained at a time, each with a GPU or a share of the cores.
-        chosen: classes for a mean of their own.
-        json_file: second place for the numbers.
-        command: what was typed, for the record.
-        say: receives one line before each run and one after it.
+        seeds: number of seeds, from the first config's SEED on.
+        budget: "steps": every student takes the same number of steps; "time": the schedule of
+            every method is shortened so that it trains as long as the plain student.
+        time_matched: also train a plain student as long as the first method takes.
+        tune: factors for the loss weights. Every method is trained with each factor at the first
+            seed, and the factor with the best score on DATASETS.VAL is used for all seeds. Empty:
+            the weights as configured.
+        add: results files of other comparisons; their runs are added if they fit.
+        trains: False makes the table of the runs that are finished.
+        processes: number of runs trained at a time, each with a GPU or a share of the cores.
+        chosen: classes with a mean of their own.
+        json_file: a second file for the numbers.
+        command: the command line, for the record.
+        say: receives a line about each run.
 
     Raises:
-        UserError: whatever does not fit, before the first student is trained where that can be
-            seen. A run that diverges is noted, and the others go on.
+        UserError: the settings or files do not fit; where possible before the first training. A
+            run that diverges is recorded, and the others go on.
     """
     _check_options(seeds, budget, time_matched, add, processes)
     register_all()
@@ -110,13 +109,13 @@ def _check_options(
         raise UserError("--time-matched adds nothing to --budget time; leave one of them out")
     if budget == "time" and add:
         raise UserError(
-            "--add takes runs of an equal number of steps, since times of two machines cannot be "
-            "compared; leave --budget time out"
+            "--add cannot be used with --budget time, because training times of two machines "
+            "cannot be compared"
         )
 
 
 def _made_from(contest: Contest, order: Sequence[int], *, trains: bool) -> dict[str, str | None]:
-    """Digests of the files that the runs are made from, and their number format, where known."""
+    """Digests of the input files and the number format, as far as they are known here."""
     cfg, teacher = contest.cfg, contest.teacher_weights
     found = inputs_of(cfg, teacher=teacher if teacher and teacher.is_file() else None)
     places = [
@@ -129,16 +128,7 @@ def _made_from(contest: Contest, order: Sequence[int], *, trains: bool) -> dict[
 
 @dataclass
 class _Comparison:
-    """One comparison at work.
-
-    Attributes:
-        ledger: what is finished.
-        seeds: of the runs.
-        added: runs from other files.
-        trains: whether missing runs are trained.
-        processes: at a time.
-        say: receives lines for the user.
-    """
+    """The work of `compare`; the attributes are its arguments."""
 
     ledger: Ledger
     seeds: Sequence[int]
@@ -181,7 +171,7 @@ class _Comparison:
         ledger.write()
 
     def _teacher(self, classes: tuple[str, ...]) -> None:
-        """Trains the teacher if it is needed and has no weights; scores it on the test set."""
+        """Trains the teacher if it is missing and needed, and scores it on the test set."""
         contest, weights = self.contest, self.contest.teacher_weights
         if weights is None or not contest.cfg.DISTILL.TEACHER.CONFIG:
             return
@@ -191,8 +181,8 @@ class _Comparison:
         if needed and not weights.is_file():
             if self.added.made_from.get("teacher"):
                 raise UserError(
-                    f"the added runs learnt from a teacher that is not here; copy its weights to "
-                    f"{weights}, or set DISTILL.TEACHER.WEIGHTS to where they are"
+                    f"the teacher of the added runs is missing; copy its weights to {weights}, or "
+                    "set DISTILL.TEACHER.WEIGHTS to their path"
                 )
             for method in contest.methods.values():
                 check_pair(method, source=contest.source)
@@ -208,12 +198,12 @@ class _Comparison:
             _score(part, weights, classes)
         if own == classes and part.kept:
             found = replace(self._run_of(part), seed=None, **_training(weights.parent))
-            self.ledger.add(found, weights.parent / "metrics.json")
+            self.ledger.runs.append(found)
 
     def _probe_all(self) -> dict[str, float]:
-        """How much shorter each method's schedule must be to last as long as the plain student's.
+        """The factor by which each schedule must be shortened for equal training time.
 
-        A method that diverges here is noted as failed and left out.
+        A method that fails here is left out.
         """
         costs = {name: self._cost(name, name) for name in self.contest.methods}
         return {PLAIN: 1.0, **{name: 1 / cost for name, cost in costs.items() if cost is not None}}
@@ -221,7 +211,7 @@ class _Comparison:
     def _cost(self, name: str, title: str) -> float | None:
         """Duration of a step of `name` relative to the plain student's.
 
-        None where it breaks off, which is noted for `title`, the model that needs it.
+        None if the measurement fails, which is recorded for `title`, the model that needs it.
         """
         self.say(f"{name}: measuring the cost of a step ({PROBE_STEPS} of it and of the plain one)")
         found: list[float] = []
@@ -231,12 +221,14 @@ class _Comparison:
         return found[0] if found else None
 
     def _factors(self, stretches: dict[str, float]) -> dict[str, float]:
-        """The factor of each model's loss weights; a method whose search failed is left out."""
+        """The factor for the loss weights of each model; methods without one are left out."""
         search = self.ledger.search
         if search is None:
             return dict.fromkeys(stretches, 1.0)
         if search.data in self.contest.cfg.DATASETS.TEST:
-            self.ledger.notes.append("Weights were chosen on the test pages: do not trust gains.")
+            self.ledger.notes.append(
+                "The loss weights were chosen on the test set, so all gains are too good."
+            )
         names = [name for name in stretches if name != PLAIN and name not in search.chosen]
         self._search(
             [
@@ -255,7 +247,7 @@ class _Comparison:
         return {PLAIN: 1.0, **search.chosen}
 
     def _search(self, parts: list[Part]) -> None:
-        """Trains the runs of the search that are missing, and notes all validation scores."""
+        """Trains the missing runs of the search and records all validation scores."""
         search, metric = self.ledger.search, self.ledger.metrics[0]
         parts = [replace(part, tested=False) for part in parts]
         missing = [part for part in parts if not self._is_there(part)]
@@ -269,27 +261,27 @@ class _Comparison:
             self.say(f"{place}{part.title}: {f'stopped, {reason}' if reason else known}")
 
     def _read(self, parts: list[Part]) -> list[Part]:
-        """Reads the finished parts, so that the files never hold less than before; the others."""
+        """Records the finished parts and returns the missing ones."""
         missing = []
         for part in parts:
             if self._is_there(part):
                 self.say(f"{part.title}: finished before")
-                self._add(part)
+                self.ledger.runs.append(self._run_of(part))
             elif self.added.run(part.name, part.cfg.SEED) is None:
                 missing.append(part)
         self.ledger.write()
         return missing
 
     def _is_there(self, part: Part) -> bool:
-        """Whether a part is finished; another run in the folder of one to be trained makes room."""
+        """Whether a part is finished. If it may be trained, another run in its folder is moved."""
         if self.trains and self.added.run(part.name, part.cfg.SEED) is None:
             part.claim()
         return part.kept
 
     def _take_added(self) -> None:
-        """Takes in the added runs, except those that are here, too.
+        """Records the added runs, except those that are finished here.
 
-        Plain ones of another machine are kept: the cost of its steps is measured against them.
+        Plain runs of other machines are kept, because step costs there refer to them.
         """
         here = {(run.name, run.seed) for run in self.ledger.runs}
         timed = {(run.machine, run.seed) for run in self.ledger.runs if run.name == PLAIN}
@@ -297,21 +289,22 @@ class _Comparison:
             times = found.name == PLAIN and (found.machine, found.seed) not in timed
             if times or (found.name, found.seed) not in here:
                 self.say(f"{found.title}: added from {found.added}")
-                self.ledger.add(found)
+                self.ledger.runs.append(found)
         self.ledger.write()
 
     def _train(self, parts: list[Part]) -> None:
         metric = self.ledger.metrics[0]
         for part, place in self._trained(parts):
-            found = self._add(part)
+            found = self._run_of(part)
+            self.ledger.runs.append(found)
             known = f"{metric.name} {metric.text(found.scores.get(metric.name))}"
             self.say(f"{place}{part.title}: {known}, {found.seconds:.0f} s of training")
 
     def _trained(self, parts: list[Part]) -> Iterator[tuple[Part, str]]:
-        """Trains parts; each that comes to its end is given with its place in the order."""
+        """Trains parts; yields each finished one with its number, and records failures."""
         if not self.trains:
             return
-        # Every method is built once, so that a wrong option shows before hours of training.
+        # Build every method once, to find wrong options before hours of training.
         for part in {part.name: part for part in parts if part.cfg.DISTILL.LOSSES}.values():
             run.prepare(part.cfg)
             build_models(part.cfg, source=part.source)
@@ -323,11 +316,6 @@ class _Comparison:
             else:
                 self._fail(part.name, part.title, failure, place)
             self.ledger.write()
-
-    def _add(self, part: Part) -> Run:
-        found = self._run_of(part)
-        self.ledger.add(found, part.folder / "metrics.json")
-        return found
 
     def _run_of(self, part: Part) -> Run:
         done, about = part.place.result(), part.place.about()
@@ -355,7 +343,7 @@ class _Comparison:
 
 
 def _score(part: Part, weights: Path, classes: tuple[str, ...]) -> None:
-    """Scores the teacher on the students' test set, once."""
+    """Scores the teacher on the students' test set, unless that was done before."""
     part.claim()
     if part.finished:
         return
@@ -367,7 +355,7 @@ def _score(part: Part, weights: Path, classes: tuple[str, ...]) -> None:
 
 
 def _training(folder: Path) -> dict:
-    """Steps and seconds of the teacher's own training, None where its folder does not tell them."""
+    """Steps and seconds of the teacher's own training; None if they are unknown."""
     place = RunDir(folder)
     written = place.config()
     if written is None or not place.finished:

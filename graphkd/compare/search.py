@@ -1,5 +1,5 @@
-"""What is measured before the runs of a comparison: the cost of a training step of each method,
-and the factor of its loss weights that is best on validation pages.
+"""Measurements before the runs of a comparison: the cost of a training step of each method, and the
+factor for its loss weights that is best on the validation set.
 """
 
 import json
@@ -27,16 +27,16 @@ PROBE_STEPS = 15
 
 @dataclass
 class Search:
-    """Validation scores of every method at several factors of its loss weights.
+    """Validation scores of every method at several factors for its loss weights.
 
     Attributes:
-        factors: those tried with every method, ascending.
+        factors: tried with every method, ascending.
         data: name of the validation set.
-        digest: of its annotations; None if not known.
+        digest: of its annotations; None if unknown.
         seed: of all runs of the search.
-        scores: method -> factor as text -> score, None for a run without one.
-        chosen: method -> the best factor; a method without any score is not in it.
-        stopped: method -> factor as text -> why that run has no score.
+        scores: method -> factor as text -> score; None for a run without a score.
+        chosen: method -> its best factor; methods without any score are missing.
+        stopped: method -> factor as text -> why that run diverged.
     """
 
     factors: list[float]
@@ -54,7 +54,7 @@ class Search:
         return f"times {factors} at seed {self.seed}"
 
     def take(self, part: Part, metric: Metric) -> float | None:
-        """Notes and returns the validation score of one run that has ended."""
+        """Records and returns the validation score of a finished run."""
         found, factor = part.validation(), f"{part.factor:g}"
         score = found["scores"].get(metric.name)
         self.scores.setdefault(part.name, {})[factor] = score
@@ -63,7 +63,9 @@ class Search:
         return score
 
     def choose(self, name: str, metric: Metric) -> float | None:
-        """The best factor of a method, of equals the one nearest to 1; None without any score."""
+        """Chooses the best factor of a method, of equal ones that nearest to 1; None without a
+        score.
+        """
         nearest = sorted(self.factors, key=lambda factor: (abs(math.log(factor)), factor))
         found = {factor: self.scores.get(name, {}).get(f"{factor:g}") for factor in nearest}
         known = {factor: score for factor, score in found.items() if score is not None}
@@ -72,7 +74,7 @@ class Search:
         return self.chosen.get(name)
 
     def include(self, other: "Search", name: str) -> None:
-        """Takes over what another comparison found for a method."""
+        """Copies the scores and the choice of another search for a method."""
         self.scores[name] = other.scores[name]
         self.chosen[name] = other.chosen[name]
         if name in other.stopped:
@@ -80,20 +82,20 @@ class Search:
 
 
 def new_search(contest: Contest, factors: Sequence[float]) -> Search:
-    """The search of a comparison, without any score yet.
+    """Makes the search of a comparison, without scores.
 
     Raises:
-        UserError: a factor is not above 0 or comes twice, or there is no validation set.
+        UserError: a factor is not above 0 or repeated, or there is no validation set.
     """
     ordered = sorted(factors)
     if wrong := [factor for factor in ordered if not 0 < factor < math.inf]:
-        raise UserError(f"--tune: {wrong[0]:g} is no factor; give numbers above 0, such as 0.5,1,2")
+        raise UserError(f"--tune: {wrong[0]:g} is no factor; use numbers above 0, such as 0.5,1,2")
     if len({f"{factor:g}" for factor in ordered}) < len(ordered):
-        raise UserError("--tune: a factor comes twice; give each once, such as 0.5,1,2")
+        raise UserError("--tune: a factor is repeated; use each once, such as 0.5,1,2")
     if not contest.cfg.DATASETS.VAL:
         raise UserError(
-            f"{contest.source}: --tune chooses weights on the validation set, but DATASETS.VAL is "
-            "empty; name a data set other than the test set"
+            f"{contest.source}: --tune needs a validation set, but DATASETS.VAL is empty; set it "
+            "to a data set other than the test set"
         )
     name, digest = contest.cfg.DATASETS.VAL[0], validation_digest(contest.cfg)
     return Search(ordered, name, digest, contest.first_seed)
@@ -102,8 +104,8 @@ def new_search(contest: Contest, factors: Sequence[float]) -> Search:
 def relative_cost(contest: Contest, name: str) -> float:
     """Duration of a method's training step relative to the plain student's.
 
-    Both take turns, so that a slow minute of the machine falls on both alike. The result is the
-    median over the turns; it is measured once and kept in the folder `probe/NAME`.
+    Steps of both alternate, so that a slow minute of the machine affects both. The result is the
+    median of the ratios; it is measured once and stored in the folder `probe/NAME`.
 
     Raises:
         DivergedError: the method's loss is not finite.
@@ -132,7 +134,7 @@ def relative_cost(contest: Contest, name: str) -> float:
 
 
 def _step(part: Part) -> tuple[Callable[[], None], nn.Module]:
-    """The next training step of a run on its own pages, and its student."""
+    """A function that takes the next training step of a run, and the student."""
     cfg = part.cfg
     classes = task_of(cfg).classes(cfg, source=part.source)
     student, model = build_models(cfg, source=part.source)

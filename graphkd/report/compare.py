@@ -65,7 +65,7 @@ def report_comparison(folder: Path, out: Path, options: Options, *, say: _Say) -
         rows=rows,
         metrics=metrics,
         chosen=chosen,
-        curves={row.name: _mean_log(folder, row.name, runs, metrics[0]) for row in rows},
+        curves=mean_curves(folder, runs, metrics[0]),
         about=about,
         notes=[*notes, *missing],
         tuning=values.get("tuning"),
@@ -211,17 +211,21 @@ def _chosen(command: str) -> tuple[str, ...]:
     return tuple(names_in(words[words.index("--classes") + 1]))
 
 
-def _mean_log(folder: Path, name: str, runs: Sequence[Run], metric: Metric) -> Log:
-    logs = [path / "metrics.json" for path in _folders(folder, name, runs)]
-    return mean_curve([read_curves(path) for path in logs if path.is_file()], metric)
+def mean_curves(folder: Path, runs: Sequence[Run], metric: Metric) -> dict[str, Log]:
+    """The mean curve of each model in a comparison's folder.
 
-
-def _folders(folder: Path, name: str, runs: Sequence[Run]) -> list[Path]:
-    """Folders of a model's runs; the teacher's is where its weights are."""
-    own = [run for run in runs if run.name == name and not run.added]
-    if name == TEACHER:
-        return [Path(run.weights).parent for run in own]
-    return [folder / _place(run) for run in own]
+    Args:
+        folder: of the comparison.
+        runs: finished runs; those added from other files have no log here.
+        metric: the primary one.
+    """
+    logs: dict[str, list[Log]] = {}
+    for run in runs:
+        # The teacher's log is where it was trained.
+        place = Path(run.weights).parent if run.name == TEACHER else folder / _place(run)
+        if not run.added and (place / "metrics.json").is_file():
+            logs.setdefault(run.name, []).append(read_curves(place / "metrics.json"))
+    return {name: mean_curve(found, metric) for name, found in logs.items()}
 
 
 def _place(run: Run) -> str:

@@ -161,7 +161,7 @@ def test_a_table_can_be_made_of_files_alone(elsewhere, trained, tmp_path, untrai
 
 def test_added_rows_need_their_own_teacher(elsewhere, monday, tmp_path, untrained):
     contest = toy.contest(elsewhere, tmp_path / "out", methods=["fitnets"])
-    with pytest.raises(UserError, match="learnt from a teacher that is not here; copy its weights"):
+    with pytest.raises(UserError, match="teacher of the added runs is missing; copy its weights"):
         compare(contest, seeds=2, add=[monday])
 
 
@@ -220,7 +220,7 @@ def test_files_that_cannot_be_added_are_one_line(toys, monday, tmp_path):
         (None, "no such results file"),
         ("{", "no results of a comparison"),
         ([], "no results of a comparison"),
-        (old, "an earlier version wrote it"),
+        (old, "it was written by an earlier version"),
         ({**content, "runs": []}, "holds no finished run"),
         ({**content, "task": "layout"}, "its TASK is layout, here it is tests.toy_task:TASK"),
         ({**content, "tuning": tuned}, "are times 1,2 at seed 1, here they are not tuned"),
@@ -231,7 +231,7 @@ def test_files_that_cannot_be_added_are_one_line(toys, monday, tmp_path):
             path.write_text(wrong if isinstance(wrong, str) else json.dumps(wrong))
         with pytest.raises(UserError, match=f"file.json: .*{told}"):
             compare(contest, seeds=2, add=[path])
-    with pytest.raises(UserError, match="leave --budget time out"):
+    with pytest.raises(UserError, match="cannot be used with --budget time"):
         compare(contest, seeds=2, add=[monday], budget="time")
 
 

@@ -267,7 +267,7 @@ def test_of_equal_factors_the_nearest_to_1_is_taken(scores, higher, best):
 
 
 def test_wrong_searches_are_refused(pair_of_toys, tmp_path):
-    for wrong, told in (([1, 0], "0 is no factor"), ([-1], "-1 is"), ([1, 1], "comes twice")):
+    for wrong, told in (([1, 0], "0 is no factor"), ([-1], "-1 is"), ([1, 1], "is repeated")):
         with pytest.raises(UserError, match=f"--tune: .*{told}"):
             compare(toy.contest(pair_of_toys, tmp_path), seeds=1, tune=wrong)
     without = toy.contest(pair_of_toys, tmp_path, "DATASETS.VAL", "()")
