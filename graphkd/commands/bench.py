@@ -54,18 +54,18 @@ def _step_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--steps", type=int, default=10, help="timed rounds (default 10)")
     _size(parser, (320, 320))
-    parser.add_argument("--batch", type=int, default=2, help="pages a step (default 2)")
+    parser.add_argument("--batch", type=int, default=2, help="pages per step (default 2)")
     parser.add_argument(
-        "--regions", type=int, help="sampled regions a page (default: the config's)"
+        "--regions", type=int, help="sampled regions per page (default: as in the config)"
     )
-    parser.add_argument("--no-memory", action="store_true", help="leave peak memory out")
+    parser.add_argument("--no-memory", action="store_true", help="do not measure peak memory")
     add_timing(parser)
 
 
 def _infer_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("weights", nargs="+", metavar="FILE", help=".pth, .safetensors or .onnx")
     parser.add_argument(
-        "--batch", type=whole_numbers, default=[1, 8], help="pages a call (default 1,8)"
+        "--batch", type=whole_numbers, default=[1, 8], help="pages per call (default 1,8)"
     )
     _size(parser, (1024, 768))
     parser.add_argument("--rounds", type=int, default=20, help="timed rounds (default 20)")

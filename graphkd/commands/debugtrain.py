@@ -1,15 +1,15 @@
-"""`graphkd debugtrain`: a few iterations with batch 1, to see whether a config runs at all."""
+"""`graphkd debugtrain`: runs a few iterations with batch size 1, to test a config."""
 
 import argparse
 
 from graphkd.commands import add_run, overrides_of
 
-HELP = "Run a few training iterations of a config with batch 1, every term shown."
+HELP = "Run a few training iterations of a config with batch size 1 and print every loss term."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run(parser, help="a run's yaml or its name")
-    parser.add_argument("--iterations", type=int, default=3, help="steps to take (default: 3)")
+    parser.add_argument("--iterations", type=int, default=3, help="number of steps (default: 3)")
     parser.epilog = """examples:
   graphkd debugtrain configs/tiny/R18-MNv4s.yaml
   graphkd debugtrain configs/tiny/R18-MNv4s.yaml --data letters      your own data

@@ -23,7 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", help="folder (default: output/demo)")
     parser.add_argument(
-        "--fresh", action="store_true", help="forget an earlier demo in that folder"
+        "--fresh",
+        action="store_true",
+        help="start again instead of resuming the demo in that folder",
     )
     parser.add_argument("--json", metavar="FILE", help="write the table here, too")
     parser.epilog = """examples:

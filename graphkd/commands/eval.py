@@ -1,4 +1,4 @@
-"""`graphkd eval`: the scores of a trained model."""
+"""`graphkd eval`: scores a trained model."""
 
 import argparse
 
@@ -17,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   graphkd eval output/R50-R18 --data publaynet           the same model on another data set
   graphkd eval configs/R50-R18.yaml MODEL.WEIGHTS student.pth
 
---data needs a data set with the classes that the model knows. With a yaml it is the run that was
-trained with the same --data, if there is one, else the yaml's own run.
+The data set of --data must have the classes of the model. If you give a yaml, the run that was
+trained with the same --data is scored if it exists, otherwise the run of the yaml itself.
 """
 
 

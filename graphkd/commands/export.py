@@ -36,16 +36,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     size.add_argument(
         "--float32", dest="half", action="store_const", const=False, help="float32 weights"
     )
-    add("--score", type=float, help="stored shown score of all classes, 0..1 (default: as is)")
+    add("--score", type=float, help="score threshold to store, all classes, 0..1 (default: keep)")
     add(
         "--score-class",
         action="append",
         default=[],
         metavar="CLASS=SCORE,..",
-        help="stored shown score of single classes",
+        help="score thresholds to store for single classes",
     )
     add("--pages", metavar="SET|FOLDER", help="pages to compare on (default: generated ones)")
-    add("--most", type=int, default=200, help="greatest number of --pages (default 200)")
+    add("--most", type=int, default=200, help="largest number of --pages (default 200)")
     add(
         "--tolerance",
         type=float,

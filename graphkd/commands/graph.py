@@ -24,12 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--score",
         type=float,
-        help="leave out regions below it (default: the file's thresholds, else 0.5)",
+        help="lowest score of a region (default: the file's thresholds, else 0.5)",
     )
     parser.add_argument(
         "--edges", type=int, default=3, help="strongest edges of a node (default: %(default)s)"
     )
-    parser.add_argument("--config", metavar="YAML", help="the run's yaml, where the file has none")
+    parser.add_argument("--config", metavar="YAML", help="the run's yaml, if the file has none")
     parser.add_argument("--trust", action="store_true", help="read .pth that can run any code")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     parser.epilog = """examples:

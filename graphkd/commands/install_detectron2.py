@@ -157,7 +157,7 @@ setup(
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--replace", action="store_true", help="take out another Detectron2 that is installed"
+        "--replace", action="store_true", help="replace another installed Detectron2"
     )
     parser.epilog = EPILOG
 

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--long-side", type=int, help="with --out: pixels of the longer side (default 1024)"
     )
     make.add_argument("--scan", type=float, help="with --out: share of scanned pages (default 0.3)")
-    make.add_argument("--workers", type=int, help="with --out: processes (default: one a core)")
+    make.add_argument("--workers", type=int, help="with --out: processes (default: one per core)")
     sheet = actions.add_parser("sheet", help="draw a contact sheet with boxes")
     sheet.add_argument(
         "--out", type=Path, default=Path("pages.png"), help="picture file (default pages.png)"

@@ -13,13 +13,13 @@ HELP = "find the regions of pages: pictures, folders of them and PDFs"
 NEEDS_TRAINING = False  # only for .pth and .safetensors models, which `load_model` checks
 
 EPILOG = """examples:
-  graphkd predict scans -o found                       a folder, with the detector that comes along
+  graphkd predict scans -o found                       a folder, with the included detector
   graphkd predict student.onnx book.pdf -o found --pages 1-20 --dpi 200
   graphkd predict --weights output/R50-R18/model_final.pth a.jpg b.pdf -o found --draw
   graphkd predict m.safetensors scans -o found --format json,page --score-class title=0.3,table=0.6
 
-Exit code: 0 every page was read, 1 some or all were not (see OUT/failed.json), 2 a mistake in the
-command stopped it.
+Exit code: 0 all pages were read, 1 some or all pages were not read (see OUT/failed.json), 2 the
+command stopped because of a mistake.
 """
 
 
@@ -32,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "inputs",
         nargs="+",
         metavar="INPUT",
-        help="pictures, folders, PDFs; a first one ending in .pth, .safetensors or .onnx is the "
-        "weights file (default: the detector that comes with graphkd)",
+        help="pictures, folders, PDFs; if the first one ends in .pth, .safetensors or .onnx, it is "
+        "the weights file (default: the detector that comes with graphkd)",
     )
     add("-o", "--out", type=Path, required=True, help="folder for the results, new or empty")
     add("--overwrite", action="store_true", help="replace this command's earlier results in OUT")
@@ -52,19 +52,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="lowest shown score of single classes",
     )
     add("--pages", metavar="1-3,7", help="pages of PDFs and TIFFs (default all)")
-    add("--dpi", type=int, default=150, help="at which PDF pages are drawn (default 150)")
+    add("--dpi", type=int, default=150, help="resolution of rendered PDF pages (default 150)")
     add(
         "--password-file",
         type=Path,
         metavar="FILE",
-        help="its first line opens encrypted PDFs (default: asked for at the terminal)",
+        help="file with the password of PDFs in its first line (default: ask at the terminal)",
     )
-    add("--batch", type=int, default=1, help="neighbours of one size at once (default 1)")
-    add("--recursive", action="store_true", help="also take the folders in folders")
+    add("--batch", type=int, default=1, help="pages of one size per batch (default 1)")
+    add("--recursive", action="store_true", help="include subfolders")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Detects, writes and says how many; returns 1 where a page could not be read."""
+    """Detects regions, writes them and prints their number; returns 1 if a page was not read."""
     from graphkd.io import held
     from graphkd.predict.detector import parse_by_class
     from graphkd.predict.documents import parse_ranges

@@ -1,10 +1,10 @@
-"""`graphkd report`: one HTML page of a run, a demo or a comparison."""
+"""`graphkd report`: makes an HTML page about a run, a demo or a comparison."""
 
 import argparse
 
 from graphkd.commands import add_data
 
-HELP = "Make one HTML page of a run, demo or comparison: scores, curves, worst pages, graph."
+HELP = "Make an HTML page about a run, demo or comparison: scores, curves, worst pages, graph."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,12 +17,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--score",
         type=float,
         default=0.5,
-        help="leave out predictions below it when single pages are judged (default: %(default)s)",
+        help="lowest score of predictions on single pages (default: %(default)s)",
     )
     parser.add_argument(
         "--pages", type=int, default=8, help="worst pages or lines to show (default: %(default)s)"
     )
-    parser.add_argument("--no-graph", action="store_true", help="draw no graph: runs no model")
+    parser.add_argument(
+        "--no-graph", action="store_true", help="draw no graph, so that no model is run"
+    )
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     parser.epilog = """examples:
   graphkd report output/tiny/R18-MNv4s
@@ -30,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   graphkd report output/compare -o compare-report.html --pages 12
   graphkd report output/demo --score 0.3 --no-graph
 
-The page needs no network and holds its pictures. It says what is missing (teacher, data set,
-predictions) and shows the rest.
+The page works offline and contains its pictures. If the teacher, the data set or predictions are
+missing, it says so and shows the rest.
 """
 
 

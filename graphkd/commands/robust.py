@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-HELP = "Measure how AP falls when pages are turned, warped, blurred, stained, badly lit or printed."
+HELP = "Measure AP on pages that are rotated, warped, blurred, stained, badly lit or badly printed."
 
 EPILOG = """corruptions after RoDLA (Chen et al., CVPR 2024), severities 1 (legible) to 3 (severe):
   rotation warping keystoning     the page is not flat under the camera; boxes move with it
@@ -24,8 +24,8 @@ examples:
   graphkd robust model.safetensors --data test.json --images scans --kinds rotation,defocus
   graphkd robust --data segmonto_test --pictures sheet.png      only the pictures
 
-With --json a stopped run continues with the same command, and further models, kinds and severities
-are added to the file. Numbers of other pages or another seed need another file.
+With --json, the same command continues a stopped run, and further models, corruptions and
+severities are added to the file. Use another file for other pages or another seed.
 """
 
 
@@ -38,14 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data", required=True, help="a data set's name, or a COCO json")
     parser.add_argument("--images", type=Path, metavar="DIR", help="page folder of a COCO json")
-    parser.add_argument("--kinds", metavar="A,B", help="of corruption (default: all twelve)")
+    parser.add_argument("--kinds", metavar="A,B", help="corruptions (default: all twelve)")
     parser.add_argument(
         "--strengths", default="1,2,3", metavar="1,2", help="severities (default: %(default)s)"
     )
-    parser.add_argument("--limit", type=int, metavar="N", help="pages, evenly spread over the set")
-    parser.add_argument("--seed", type=int, default=0, help="of the draws (default: %(default)s)")
+    parser.add_argument("--limit", type=int, metavar="N", help="number of pages, evenly spread")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the numbers, and continue")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="store the numbers, or continue")
     parser.add_argument("-o", "--out", type=Path, metavar="FILE.md", help="write the table")
     parser.add_argument(
         "--pictures",

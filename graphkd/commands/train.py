@@ -1,4 +1,4 @@
-"""`graphkd train`: one run of a config, distilled or plain."""
+"""`graphkd train`: trains the model of a config, distilled or plain."""
 
 import argparse
 
@@ -9,7 +9,7 @@ HELP = "Train the model of a config: a teacher, a plain student, or a distilled 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run(parser, help="a run's yaml or its name, for example configs/R50-R18.yaml or R50-R18")
-    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
+    parser.add_argument("--resume", action="store_true", help="continue from the newest checkpoint")
     parser.add_argument(
         "--plain", action="store_true", help="train the student without its teacher"
     )
