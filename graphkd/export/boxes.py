@@ -32,7 +32,14 @@ SIGNATURE = Signature(
         0, 256, (2, 203, 149, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     ),
     # Resizing, and what decides scores and the last pixels of a box.
-    exact=("cls_score", "bbox_pred", "objectness_logits", "anchor_deltas", "/preprocess/"),
+    exact=(
+        "cls_score",
+        "bbox_pred",
+        "objectness_logits",
+        "anchor_deltas",
+        "/quality/",
+        "/preprocess/",
+    ),
 )
 # What the coarser ones cost is measured in docs/export.md.
 LIMITS = {

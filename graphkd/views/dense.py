@@ -96,15 +96,10 @@ class DenseView(PyramidView):
 
     def read_head(self, output: Any) -> Dense:
         """What the head gave, as `Dense`."""
-        logits, deltas = output
-        return self.dense(logits, deltas)
-
-    def dense(self, logits: Sequence[Tensor], deltas: Sequence[Tensor], **more: Any) -> Dense:
-        """`Dense` with the names of the levels and the way from deltas to boxes."""
-        decode = self.model.box2box_transform.apply_deltas
-        return Dense(tuple(logits), tuple(deltas), levels=self.levels, decode=decode, **more)
+        return Dense(*map(tuple, output))
 
     def _named(self, dense: Dense) -> Dense:
+        """`dense` with the names of the levels and the way from deltas to boxes."""
         decode = self.model.box2box_transform.apply_deltas
         return replace(dense, levels=self.levels, decode=decode)
 
@@ -236,9 +231,9 @@ class EdgeView(DenseView):
 
     def read_head(self, output: Any) -> Dense:
         logits, edges, quality = output
-        return self.dense(
-            logits,
-            [_distances(each) for each in edges],
+        return Dense(
+            logits=tuple(logits),
+            deltas=tuple(_distances(each) for each in edges),
             distributions=tuple(edges),
             quality=None if quality is None else tuple(quality),
         )
