@@ -1,5 +1,6 @@
 """Builds the student of a config, and the Distiller around it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -92,6 +93,7 @@ def build_distiller(
     with preserved_rng():
         teacher = build_teacher(cfg, student, source=source, trained=trained)
         context = loss_context(view, teacher, classes, text)
+        context = replace(context, teacher=cfg.DISTILL.TEACHER.CONFIG)
         nodes, ramp = cfg.DISTILL.LOSSES, cfg.DISTILL.RAMP
         losses = build_losses(nodes, context, source=str(source), ramp=ramp)
         peers = _build_peers(cfg, source=source)

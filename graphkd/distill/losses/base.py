@@ -45,6 +45,7 @@ class LossContext:
         same_box_codes: whether box deltas mean the same in both heads.
         bins: (student, teacher) largest bin of the box edges' distributions; None unless both have
             such distributions.
+        teacher: the teacher's yaml, for messages; empty where it has none.
     """
 
     channels: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -58,6 +59,7 @@ class LossContext:
     same_anchors: bool | None = None
     same_box_codes: bool | None = None
     bins: tuple[int, int] | None = None
+    teacher: str = ""
 
     def width(self) -> tuple[int, int]:
         """(student, teacher) channels of the shared levels.

@@ -145,8 +145,9 @@ class LocalizationDistillation(DistillLoss):
         need_dense_head(context)
         if context.bins is None:
             raise ValueError(
-                "needs distributions of box edges from teacher and student (GFL, PicoGFL), and one "
-                "of them has none; use bckd, logits or a method on features such as pkd or fgd"
+                "needs distributions of box edges (GFL, PicoGFL) from the student and from "
+                f"{context.teacher or 'its teacher'}, and one of them has none; use bckd, logits "
+                "or a method on features such as pkd or fgd"
             )
         need_anchors(context)
         self.norm = one_of("norm", norm, tuple(FACTORS))

@@ -305,11 +305,13 @@ def toy_nan(item):
 
 
 def test_a_teacher_without_distributions_is_refused_in_one_line(toy):
+    context = toy.context(two_stage=False, bins=None, teacher="retinanet.yaml")
     with pytest.raises(UserError) as caught:
-        build(toy, bins=None)
+        build_losses({"ld": {}}, context, source="run.yaml")
     message = str(caught.value)
     assert "\n" not in message
-    assert all(word in message for word in ("distributions", "bckd", "logits", "features"))
+    words = "run.yaml", "retinanet.yaml", "distributions", "bckd", "logits", "features"
+    assert all(word in message for word in words)
 
 
 def test_unlike_classes_are_refused_only_by_class_terms(toy):
