@@ -23,7 +23,7 @@ from graphkd.engine.build import build_distiller, build_student
 from graphkd.engine.solver import autocast_format, build_optimizer, check_settings
 from graphkd.engine.trainer import Trainer
 from graphkd.errors import UserError
-from graphkd.modeling.network import build_network
+from graphkd.modeling.network import HEAD_NODES, build_network
 from graphkd.tasks.base import task_of
 from graphkd.views import view_of
 
@@ -89,8 +89,9 @@ def prepare(options: StepOptions, folder: Path) -> ReadyStep:
     source, cfg = read_config(options)
     cfg.SOLVER.BASE_LR, cfg.OUTPUT_DIR = 0.0, str(folder)
     if options.regions is not None:
-        if cfg.MODEL.META_ARCHITECTURE == "RetinaNet":
-            raise UserError("--regions: RetinaNet samples no regions; leave it out")
+        kind = cfg.MODEL.META_ARCHITECTURE
+        if kind in HEAD_NODES:
+            raise UserError(f"--regions: {kind} samples no regions; leave it out")
         if options.regions < 1:
             raise UserError(f"--regions {options.regions}: give 1 or more")
         cfg.MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE = options.regions

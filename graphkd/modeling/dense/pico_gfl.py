@@ -14,7 +14,8 @@ from detectron2.modeling.backbone import Backbone
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from graphkd.modeling.dense.gfl import GFL, EdgeHead
+from graphkd.modeling.dense.gfl import GFL
+from graphkd.modeling.dense.gfl_heads import EdgeHead
 from graphkd.modeling.timm_fpn import timm_bottom_up
 
 KERNEL = 5

@@ -6,7 +6,8 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 
 from graphkd.errors import UserError
-from graphkd.modeling.dense.gfl import QualityPredictor, check_reach
+from graphkd.modeling.dense.gfl import check_reach
+from graphkd.modeling.dense.gfl_heads import QualityPredictor
 from graphkd.modeling.dense.necks import DeformConv, P6P7FromP5
 from graphkd.modeling.network import parameters
 from tests.small import page, small_cfg, small_model
