@@ -74,7 +74,7 @@ if [ -n "$wheels" ]; then
   export PYTHONPATH=$PYTHONPATH:$work/site
 fi
 cd "$home" || exit 2
-gpus=$("$python" -c 'import torch; print(torch.cuda.device_count())' 2>/dev/null || echo 0)
+gpus=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU')
 
 run=("$python" -m graphkd)
 config=configs/R50-R18.yaml teacher=configs/teachers/rcnn_R50_pages.yaml pair=configs/tiny/R18-MNv4s.yaml

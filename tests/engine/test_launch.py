@@ -1,4 +1,4 @@
-"""Two real gloo processes train one run, as torchrun starts them."""
+"""Two gloo processes train one run: forked with torchrun's environment, and started by torchrun."""
 
 import json
 import os
@@ -76,7 +76,8 @@ def detections_of_one_process(root):
 
 def test_two_processes_train_resume_and_log(shared_pair):
     root, env = shared_pair
-    torchrun(root, env, "--with-teacher")
+    first = ["train", str(root / "run.yaml"), "--with-teacher"]
+    assert [code for code, _ in two_processes(first, root)] == [0, 0]
     lines = [json.loads(line) for line in (root / "run" / "metrics.json").read_text().splitlines()]
     assert lines[-1]["iteration"] == 5 and "loss_kd_graphkd_nontext" in lines[-1]
     whole = load(root / "run" / "model_final.pth")
@@ -86,8 +87,7 @@ def test_two_processes_train_resume_and_log(shared_pair):
     assert not torch.equal(*states)
     for name in ("model_final.pth", "model_0000005.pth", "result.json"):
         (root / "run" / name).unlink()
-    again = ["train", str(root / "run.yaml"), "--resume"]
-    assert [code for code, _ in two_processes(again, root)] == [0, 0]
+    torchrun(root, env, "--resume")
     again = load(root / "run" / "model_final.pth")
     assert all(torch.equal(value, again["model"][key]) for key, value in whole["model"].items())
 

@@ -19,9 +19,6 @@ FAKE = """#!{python}
 import json, os, sys, time
 words = sys.argv[1:]
 if words[:2] != ["-m", "graphkd"]:
-    if words[:1] == ["-c"]:
-        print(os.environ["FAKE_GPUS"])
-        sys.exit()
     os.execv({python!r}, [{python!r}, *words])
 words = words[2:]
 with open(os.environ["FAKE_LOG"], "a") as log:
@@ -55,9 +52,13 @@ def check(tmp_path):
     python.chmod(0o755)
 
     def call(*options, gpus=1, seconds=500, **variables):
+        lines = "".join(f"echo GPU {index}\n" for index in range(gpus))
+        (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{lines}")
+        (tmp_path / "nvidia-smi").chmod(0o755)
         env = {
             **os.environ,
-            **{"PYTHON": str(python), "FAKE_GPUS": str(gpus), "FAKE_LOG": str(tmp_path / "log")},
+            "PATH": f"{tmp_path}:{os.environ['PATH']}",
+            **{"PYTHON": str(python), "FAKE_LOG": str(tmp_path / "log")},
             **{"GPU_CHECK_SECONDS": str(seconds), **variables},
         }
         out = tmp_path / "out"
