@@ -3,12 +3,12 @@
 import os
 import platform
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from tabulate import tabulate
 
 from graphkd.errors import UserError
+from graphkd.evaluation.timing import processor
 
 DASH = "–"
 
@@ -17,7 +17,7 @@ def describe_machine(device: str = "cpu") -> dict:
     """Processor, cores this process may use, torch and its threads, and the GPU if it is used."""
     usable = getattr(os, "sched_getaffinity", None)
     about = {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": len(usable(0)) if usable else os.cpu_count(),
         "all_cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
@@ -66,12 +66,3 @@ def machine_line(machine: dict) -> str:
     if load is not None and load > cores + 0.5:
         line += f"; load {load} on {cores} cores: other processes disturb these times"
     return line
-
-
-def _processor() -> str:
-    listing = Path("/proc/cpuinfo")
-    if listing.is_file():
-        for line in listing.read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

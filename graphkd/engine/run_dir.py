@@ -4,7 +4,6 @@ import contextlib
 import json
 import logging
 import os
-import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -23,6 +22,7 @@ from graphkd.config import drop_removed, get_cfg
 from graphkd.data.catalog import source_json
 from graphkd.engine.solver import autocast_format
 from graphkd.errors import UserError
+from graphkd.evaluation.timing import processor
 from graphkd.io import UNFINISHED, file_digest, held, write_json, write_text
 
 logger = logging.getLogger(__name__)
@@ -224,7 +224,7 @@ def provenance() -> dict[str, str]:
     """The kind of machine, today's date and the versions in use."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     return {
-        "machine": f"{os.cpu_count()} CPU cores ({platform.machine()}), {gpu}",
+        "machine": f"{os.cpu_count()} CPU cores ({processor()}), {gpu}",
         "date": date.today().isoformat(),
         "versions": f"graphkd {__version__}, torch {torch.__version__}, "
         f"Detectron2 {detectron2.__version__}",

@@ -1,8 +1,10 @@
-"""Times several functions in alternating rounds, with median and quartiles."""
+"""Times several functions in alternating rounds, with median and quartiles; names the processor."""
 
+import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -85,3 +87,13 @@ def waiter(model: nn.Module) -> Callable[[], None]:
     if device.type == "cuda":
         return lambda: torch.cuda.synchronize(device)
     return lambda: None
+
+
+def processor() -> str:
+    """The name of this machine's processor, such as "AMD EPYC"."""
+    listing = Path("/proc/cpuinfo")
+    if listing.is_file():
+        for line in listing.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
