@@ -16,14 +16,12 @@ from detectron2.config import CfgNode
 from tqdm import tqdm
 
 from graphkd.engine import run
-from graphkd.engine.build import build_trained
 from graphkd.engine.hooks import ProgressBar
 from graphkd.engine.run_dir import RunDir, inputs_of, validation_digest
 from graphkd.engine.trainer import DivergedError
 from graphkd.errors import UserError
 from graphkd.io import write_json
-from graphkd.report.curves import read_curves
-from graphkd.tasks.base import Task, task_of
+from graphkd.tasks.base import task_of
 
 logger = logging.getLogger(__name__)
 
@@ -101,13 +99,12 @@ class Part:
             run.train(self.cfg, **options)
             return
         try:
-            if not self.place.weights.is_file():
-                run.train(self.cfg, **options, tested=False)
-            scores, stopped = self._validated(), ""
+            scores, stopped = run.train(self.cfg, **options, tested=False).scores, ""
         except DivergedError as error:
             # Recorded, because the same config would diverge again.
             scores, stopped = {}, " ".join(str(error).split())
-        values = {**self._validation_of(), "scores": scores, "stopped": stopped}
+        found = {metric.name: scores.get(metric.name) for metric in task_of(self.cfg).metrics}
+        values = {**self._validation_of(), "scores": found, "stopped": stopped}
         write_json(self.folder / _VALIDATION, values)
 
     def validation(self) -> dict | None:
@@ -127,26 +124,6 @@ class Part:
             "digest": validation_digest(self.cfg),
             "SOLVER.SKIP_NONFINITE": self.cfg.SOLVER.SKIP_NONFINITE,
         }
-
-    def _validated(self) -> dict[str, float | None]:
-        """Validation scores by metric: of the last evaluation in training, or of a new one."""
-        task, digest = task_of(self.cfg), validation_digest(self.cfg)
-        log = self.folder / "metrics.json"
-        last = read_curves(log)[-1] if log.is_file() else {}
-        scores = {metric.name: last.get(f"eval/{metric.name}") for metric in task.metrics}
-        at_end = last.get("iteration") == self.cfg.SOLVER.MAX_ITER - 1
-        same_pages = self.place.about().get("validation") == digest
-        if not (at_end and same_pages and scores[task.primary] is not None):
-            return self._score(task)
-        return scores
-
-    def _score(self, task: Task) -> dict[str, float | None]:
-        """Scores the final weights like the evaluation in training, without calibration."""
-        run.prepare(self.cfg)
-        classes = task.classes(self.cfg, source=self.source)
-        model, _ = build_trained(self.cfg, self.place.weights, classes=classes)
-        found = task.evaluate(self.cfg, model, self.cfg.DATASETS.VAL[0], calibration={})
-        return {metric.name: found.get(metric.name) for metric in task.metrics}
 
 
 def train_parts(parts: Sequence[Part], *, processes: int = 1) -> Iterator[tuple[Part, str | None]]:

@@ -68,7 +68,7 @@ def train(
     resume: bool = False,
     title: str | None = None,
     tested: bool = True,
-) -> RunResult | None:
+) -> RunResult:
     """Trains the model of `cfg` and evaluates it; it is distilled if DISTILL.LOSSES is not empty.
 
     With `resume`, a finished run is not repeated; its result is read from the folder.
@@ -78,10 +78,8 @@ def train(
         source: the yaml it came from, for messages.
         resume: continue from the newest checkpoint in OUTPUT_DIR.
         title: title of the progress bar; the folder's name by default.
-        tested: False skips the evaluation at the end; a later call with `resume` makes up for it.
-
-    Returns:
-        The result; None if `tested` is False.
+        tested: False scores the model on DATASETS.VAL instead of DATASETS.TEST, and does not mark
+            the run as finished; a later call with `resume` does both.
 
     Raises:
         UserError: the config, the data or the teacher cannot be used (checked before the first
@@ -99,7 +97,7 @@ def train(
         with preserved_rng():
             build_models(cfg, source=source)
     with place.taken(cfg, source=source, resume=resume, teacher=teacher):
-        if resume and place.finished:
+        if resume and tested and place.finished:
             return place.result()
         title = title or place.folder.name
         return _train(cfg, classes, source=source, resume=resume, title=title, tested=tested)
@@ -113,14 +111,15 @@ def _train(
     resume: bool,
     title: str,
     tested: bool,
-) -> RunResult | None:
+) -> RunResult:
     prepare(cfg)
     student, model = build_models(cfg, source=source)
     training = build_trainer(cfg, student, model, classes=classes, resume=resume, title=title)
     training.trainer.train(training.trainer.start_iter, cfg.SOLVER.MAX_ITER)
-    if not tested:
-        return None
     place = RunDir(cfg.OUTPUT_DIR)
+    if not tested:
+        scores = _validation_scores(cfg, student, training)
+        return RunResult(place.weights, scores, training.clock.seconds, parameters(student))
     # Only the main process wrote the file, so only it can rely on the file being there.
     own = stored_calibration(place.weights) if comm.is_main_process() else {}
     calibration = comm.all_gather(own)[0]
@@ -242,6 +241,16 @@ def _evaluation(cfg: CfgNode, student: nn.Module, average: RunningAverage | None
 
     metrics = [metric.name for metric in task_of(cfg).metrics]
     return [PeriodicEvaluation(score, metrics=metrics, period=cfg.TEST.EVAL_PERIOD)]
+
+
+def _validation_scores(cfg: CfgNode, student: nn.Module, training: "Training") -> dict:
+    """The scores on the validation set at the end of a training."""
+    for hook in training.trainer._hooks:
+        # It has none if the training was resumed after its last step.
+        if isinstance(hook, PeriodicEvaluation) and hook.last:
+            return hook.last
+    with _averaged(student, training.average):
+        return _score(cfg, student, cfg.DATASETS.VAL[0], calibration={})
 
 
 def _last_hooks(cfg: CfgNode, saving: Checkpoints, title: str, *, start: int) -> list[HookBase]:

@@ -215,7 +215,6 @@ class RunDir:
         write_text(self.folder / CONFIG, cfg.dump())
         # An input file that was deleted since keeps the digest from the start of the run.
         known = {name: digest or before.get(name) for name, digest in inputs.items()}
-        known["validation"] = validation_digest(cfg)
         write_json(self.folder / ABOUT, {"source": str(source), **today, **known})
         (self.folder / _OLD_RECORD).unlink(missing_ok=True)
 

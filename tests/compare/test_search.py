@@ -189,12 +189,18 @@ def test_a_run_without_tuning_is_the_one_of_factor_1(tuned, pair_of_toys, tmp_pa
 def test_the_last_evaluation_while_training_is_the_score(
     tuned, pair_of_toys, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(parts.Part, "_score", None)
+    scored, score = [], run._score
+    monkeypatch.setattr(
+        run,
+        "_score",
+        lambda cfg, model, name, **o: scored.append(name) or score(cfg, model, name, **o),
+    )
     evaluated = ("TEST.EVAL_PERIOD", "6")
     contest = toy.contest(pair_of_toys, tmp_path, *evaluated, methods=["pkd"])
     found = compare(contest, seeds=1, tune=[0.5, 2.0]).search.scores["pkd"]
     scores = tuned[1].search.scores["pkd"]
     assert found == pytest.approx({key: scores[key] for key in ("0.5", "2")})
+    assert scored.count("toy_val") == 2 + 1  # the search, and the plain student's curve
 
 
 def test_a_factor_that_diverges_has_no_score(pair_of_toys, tmp_path, monkeypatch):
@@ -239,15 +245,13 @@ def test_two_processes_and_a_shorter_schedule_find_the_same(
     assert set(shorter.search.scores["pkd"]) == {"0.5", "1", "2"}
 
 
-def test_another_validation_set_is_searched_anew(tuned, tmp_path, pair_of_toys, monkeypatch):
+def test_another_validation_set_is_scored_anew(tuned, tmp_path, pair_of_toys, monkeypatch, steps):
     folder = Path(shutil.copytree(tuned[0], tmp_path / "copy"))
     monkeypatch.setattr(parts, "validation_digest", lambda _: "of other annotations")
-    scored = []
-    monkeypatch.setattr(parts.Part, "_score", lambda self, _: scored.append(self) or {"error": 1})
-    monkeypatch.setattr(run, "build_trainer", None)
-    contest = toy.contest(pair_of_toys, folder)
-    ledger = compare(contest, seeds=1, tune=FACTORS)
-    assert len(scored) == 6 and ledger.search.chosen == {"fitnets": 1.0, "pkd": 1.0}
+    monkeypatch.setattr(run, "_validation_scores", lambda *_: {"error": 1})
+    ledger = compare(toy.contest(pair_of_toys, folder), seeds=1, tune=FACTORS)
+    assert ledger.search.scores["pkd"] == {"0.5": 1, "1": 1, "2": 1}
+    assert ledger.search.chosen == {"fitnets": 1.0, "pkd": 1.0} and not steps
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def left_aside(part):
 def test_a_finished_part_of_the_same_config_stays(make):
     part = finish(make())
     before = part.place.about()
-    about = {"source", "machine", "date", "versions", "number format", "validation"}
+    about = {"source", "machine", "date", "versions", "number format"}
     files = {"teacher", "MODEL.WEIGHTS", *(f"data {name}" for name in data_of_part(part))}
     assert set(before) == about | files
     make("DATALOADER.NUM_WORKERS", "2", "DISTILL.TEACHER.WEIGHTS", "elsewhere.pth").claim()
