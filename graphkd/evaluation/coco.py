@@ -201,25 +201,6 @@ def _countable(annotations: Sequence[dict], images: dict, categories: dict) -> l
     return rows
 
 
-def mean_ap(per_class: dict[str, float | None], names: Iterable[str]) -> float | None:
-    """Mean AP over some classes, without those that have no ground truth (None).
-
-    Returns None if none of the classes in `names` has ground truth.
-
-    Raises:
-        UserError: a name is not in `per_class`.
-    """
-    names = list(names)
-    unknown = [name for name in names if name not in per_class]
-    if unknown:
-        raise UserError(
-            f"no class named {', '.join(map(repr, unknown))}; choose from {', '.join(per_class)}"
-        )
-    values = [per_class[name] for name in names]
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
-
-
 @dataclass(frozen=True)
 class Found:
     """The detections of a detector on a data set.

@@ -19,13 +19,11 @@ if TYPE_CHECKING:
     from detectron2.config import CfgNode
     from torch import nn
 
+    from graphkd.data.loader import Draw
+
 # Built-in tasks: name -> module and object. A task is imported only when it is used.
 TASKS = {"layout": "graphkd.tasks.layout:TASK"}
 DEFAULT = "layout"
-
-# (position in the endless data stream, index into the training dicts). The position seeds the
-# augmentation of the item, so it must not repeat.
-Draw = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -160,7 +158,7 @@ class Task(ABC):
 
     def batches(
         self, cfg: "CfgNode", dicts: Sequence[dict], *, seed: int
-    ) -> Callable[[int], Sequence[Draw]]:
+    ) -> Callable[[int], "Sequence[Draw]"]:
         """Returns the function that gives the items of a step, for all processes together.
 
         Its result depends only on seed and step, so a resumed run continues with the same items.

@@ -25,7 +25,6 @@ from graphkd.evaluation.coco import (
     evaluate,
     find_boxes,
     ground_truth,
-    mean_ap,
     page_counts,
 )
 from tests.data.sets import document, write_set
@@ -214,14 +213,6 @@ def test_broken_results_are_refused(change):
     results[0] = {**results[0], **change}
     with pytest.raises(ValueError):
         coco_ap(ground_truth(dicts, CLASSES), results)
-
-
-def test_mean_ap_leaves_out_unmeasured_classes():
-    per_class = {"text": 80.0, "figure": 40.0, "stamp": None}
-    assert mean_ap(per_class, ["text", "figure", "stamp"]) == 60.0
-    assert mean_ap(per_class, ["stamp"]) is None
-    with pytest.raises(UserError, match="'table'"):
-        mean_ap(per_class, ["table"])
 
 
 class Oracle(nn.Module):
