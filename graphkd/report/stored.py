@@ -114,7 +114,10 @@ class StoredRun:
     def row(self, role: str) -> dict[str, Any]:
         """Its numbers as a row of `format_table`."""
         known = {"params": self.result.get("parameters"), "seconds": self.result.get("seconds")}
-        return {"role": role, "method": self.method, **known, **self.scores}
+        # The scores also hold numbers of the evaluation, such as its own seconds.
+        names = [metric.name for metric in self.task.metrics if metric.name in self.scores]
+        scores = {name: self.scores[name] for name in names}
+        return {"role": role, "method": self.method, **known, **scores}
 
     def evaluated(self, file: str) -> Any:
         """A JSON list that the evaluation wrote for the test set; None where it is missing.

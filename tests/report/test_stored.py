@@ -26,7 +26,12 @@ def write_run(folder: Path, *, items=None, task="layout") -> Path:
     folder.mkdir()
     cfg = {"TASK": task, "DATASETS": {"TRAIN": ["x"], "TEST": ["y"]}, "SOLVER": {"MAX_ITER": 30}}
     (folder / "config.yaml").write_text(yaml.safe_dump(cfg))
-    result = {"scores": {"AP": 3.0}, "parameters": 5, "seconds": 1.5, "weights": "w.pth"}
+    result = {
+        "scores": {"AP": 3.0, "seconds": 0.1},
+        "parameters": 5,
+        "seconds": 1.5,
+        "weights": "w.pth",
+    }
     (folder / "result.json").write_text(json.dumps(result))
     (folder / "metrics.json").write_text('{"iteration": 9, "total_loss": 1.0}\n')
     if items is not None:
