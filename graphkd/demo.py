@@ -21,7 +21,6 @@ from graphkd.config import as_plain, find_config
 from graphkd.data.catalog import register_all
 from graphkd.data.entries import datasets_root
 from graphkd.demo_plan import (
-    BATCH,
     FULL,
     SMALL,
     DemoPlan,
@@ -131,8 +130,9 @@ def _planned(out: Path, overrides: list[str], *, minutes: float | None, started:
 def measure_pace(overrides: list[str]) -> Pace:
     """Times training steps of the three models on made-up pages, and the making of real ones."""
     times = {}
-    for size in (SMALL, FULL):
-        options = StepOptions(PAIR, tuple(overrides), size=(size, round(size * 0.77)), batch=BATCH)
+    for size, batch in (SMALL, FULL):
+        shape = (size, round(size * 0.77))  # of an upright page
+        options = StepOptions(PAIR, tuple(overrides), size=shape, batch=batch)
         with tempfile.TemporaryDirectory() as folder:
             ready = prepare(options, Path(folder))
             teacher = load_teacher_cfg(ready.cfg, source=ready.source)

@@ -49,7 +49,7 @@ def test_a_config_without_losses_is_refused(pair, tmp_path):
         run_demo(str(pair.parent / "teacher.yaml"), out=tmp_path, overrides=[])
 
 
-PACE = Pace(StepTimes(0.6, 0.3, 0.4), StepTimes(1.7, 0.6, 1.1), 0.06)
+PACE = Pace(StepTimes(0.4, 0.2, 0.3), StepTimes(1.7, 0.6, 1.1), 0.06)
 
 
 @pytest.fixture
@@ -120,8 +120,8 @@ def test_a_damaged_plan_says_what_to_do(planned, tmp_path):
 
 def test_the_pace_is_measured_on_this_machine(root, monkeypatch):
     monkeypatch.chdir(root)
-    monkeypatch.setattr(demo, "SMALL", 64)
-    monkeypatch.setattr(demo, "FULL", 96)
+    monkeypatch.setattr(demo, "SMALL", (64, 1))
+    monkeypatch.setattr(demo, "FULL", (96, 2))
     monkeypatch.setattr(demo, "StepTimes", lambda **times: times)
     once = partial(demo.alternate, rounds=1, warm_ups=0)
     monkeypatch.setattr(demo, "alternate", lambda steps, **_: once(steps))
