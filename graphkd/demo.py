@@ -129,7 +129,7 @@ def _planned(out: Path, overrides: list[str], *, minutes: float | None, started:
 
 def measure_pace(overrides: list[str]) -> Pace:
     """Times training steps of the three models on made-up pages, and the making of real ones."""
-    times = {}
+    times = []
     for size, batch in (SMALL, FULL):
         shape = (size, round(size * 0.77))  # of an upright page
         options = StepOptions(PAIR, tuple(overrides), size=shape, batch=batch)
@@ -144,13 +144,13 @@ def measure_pace(overrides: list[str]) -> Pace:
                 "distilled": training_step(ready, fresh_distiller(ready)),
             }
             found = alternate(steps, rounds=3, warm_ups=1, title=f"steps at {size} px")
-            times[size] = StepTimes(**{name: each.median for name, each in found.items()})
+            times.append(StepTimes(**{name: each.median for name, each in found.items()}))
     pages = 24
     with tempfile.TemporaryDirectory() as folder:
         begin = time.perf_counter()
         generate(Path(folder) / "pages", pages=pages, seed=1, long_side=384, progress=False)
         page = (time.perf_counter() - begin) / pages
-    return Pace(times[SMALL], times[FULL], page)
+    return Pace(*times, page)
 
 
 def _missing_pages() -> dict[str, int]:
