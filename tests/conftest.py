@@ -1,7 +1,15 @@
 """Shared fixtures: where real annotated pages lie, if they do."""
 
+# ruff: noqa: E402
+
 import os
 from pathlib import Path
+
+# `start_train.sh test` sets them for the commands; tests are of the package as it is installed.
+for _name in ("GRAPHKD_HOME", "GRAPHKD_COMMAND"):
+    os.environ.pop(_name, None)
+# Sums over several threads differ in the last bit; session fixtures run before `few_threads`.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 

@@ -175,7 +175,7 @@ def test_a_project_brings_data_sets_and_schedules_of_its_own(own_data, tmp_path)
     [
         ("primma", "--data primma: no such data set; did you mean prima"),
         ("graphkd_tset", "did you mean graphkd_test"),
-        ("xyz", "known are doclaynet, hj, pages"),
+        ("xyz", "known are coco, doclaynet, hj, pages"),
     ],
 )
 def test_an_unknown_data_set_is_one_line(own_data, name, message):
