@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from graphkd.predict.model import Model
+
+# Detectron2 and fvcore use torch.jit.script while they are imported; torch 2.14 warns each time.
+warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated")
 
 __version__ = "0.2.0"
 __all__ = ["__version__", "load"]
