@@ -1,5 +1,6 @@
 """The distillation step: runs unmodified students and the teacher, and computes all losses."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
@@ -85,7 +86,7 @@ class Distiller(nn.Module):
         if not self.training:
             return self.student(batch)
         steps = self._steps(batch)
-        losses, student, targets = steps[0]
+        losses, student, _ = steps[0]
         for number, (own, _, _) in enumerate(steps[1:], start=2):
             losses.update({f"{name}_peer{number}": value for name, value in own.items()})
         teacher = self._observe(batch, student)
@@ -95,7 +96,8 @@ class Distiller(nn.Module):
                 terms = _pairwise(loss.module, steps)
             else:
                 given = teacher if loss.module.needs_teacher else None
-                terms = loss.module(student, given, targets)
+                taught = steps if loss.module.teaches_peers else steps[:1]
+                terms = _sums(loss.module(said, given, truth) for _, said, truth in taught)
             if not any(value.requires_grad for value in terms.values()):
                 raise UserError(f"DISTILL.LOSSES.{key} gave no term that teaches the student")
             factor = loss.factor(self.iteration)
@@ -142,9 +144,17 @@ def _pairwise(loss: nn.Module, steps: list) -> dict[str, Tensor]:
     """The terms of a loss between peers. For every student the loss is averaged over its peers,
     whose outputs have no gradient; these means are summed over the students.
     """
-    sums: dict[str, Tensor] = {}
     pairs = [(one, other) for one in steps for other in steps if one is not other]
-    for (_, student, targets), (_, other, _) in pairs:
-        for name, value in loss(student, other.detached(), targets).items():
-            sums[name] = sums.get(name, 0) + value / (len(steps) - 1)
+    sums = _sums(
+        loss(student, other.detached(), targets) for (_, student, targets), (_, other, _) in pairs
+    )
+    return {name: value / (len(steps) - 1) for name, value in sums.items()}
+
+
+def _sums(each: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The terms of several students, summed by name."""
+    sums: dict[str, Tensor] = {}
+    for terms in each:
+        for name, value in terms.items():
+            sums[name] = sums[name] + value if name in sums else value
     return sums

@@ -166,6 +166,10 @@ def loss_context(
         same_anchors=(unlike or _same_anchors(view, other, shared)) if detectors else None,
         same_box_codes=(unlike or view.box_codes == other.box_codes) if detectors else None,
         bins=None if None in bins else bins,
+        maps={
+            name: (view.maps[name], other.maps[name]) for name in view.maps if name in other.maps
+        },
+        text_loss=view.text_loss,
     )
 
 

@@ -99,6 +99,16 @@ class View(ABC):
         return {}
 
     @property
+    def maps(self) -> dict[str, int]:
+        """Input pixels per cell by name of a per-pixel map; empty for a model without maps."""
+        return {}
+
+    @property
+    def text_loss(self) -> Callable[[Tensor, Tensor, Tensor], Tensor] | None:
+        """The model's own loss on its text map, see `LossContext`; None without a text map."""
+        return None
+
+    @property
     def region_size(self) -> tuple[int, int] | None:
         """(height, width) of pooled region features; None for no detector."""
         return None

@@ -3,6 +3,7 @@ receive.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
@@ -45,6 +46,11 @@ class LossContext:
         same_box_codes: whether box deltas mean the same in both heads.
         bins: (student, teacher) largest bin of the box edges' distributions; None unless both have
             such distributions.
+        maps: name of a per-pixel map -> (student, teacher) input pixels per cell, for the maps that
+            both have.
+        text_loss: the student's own loss on its text map with its weight in the training: logits
+            (N, 1, h, w), labels and training mask of 0 and 1 of the same shape -> a scalar. None
+            for a model without a text map.
         teacher: the teacher's yaml, for messages; empty where it has none.
     """
 
@@ -59,6 +65,8 @@ class LossContext:
     same_anchors: bool | None = None
     same_box_codes: bool | None = None
     bins: tuple[int, int] | None = None
+    maps: dict[str, tuple[int, int]] = field(default_factory=dict)
+    text_loss: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
     teacher: str = ""
 
     def width(self) -> tuple[int, int]:
@@ -88,6 +96,8 @@ class DistillLoss(nn.Module, ABC):
         needs_teacher: False for self-distillation, which is called with `teacher=None`.
         needs_peers: True for a loss between peers. It is called once for every ordered pair, with
             the detached outputs of the other student as `teacher`.
+        teaches_peers: True for a loss of the teacher that is called for every student, not only
+            for the first one. It has no parameters that depend on the student.
         needs_same_classes: whether the class lists must agree; checked when the loss is built.
         log: detached scalars of the last step for the run's log; optional.
     """
@@ -96,6 +106,7 @@ class DistillLoss(nn.Module, ABC):
     reads: frozenset[str] = frozenset()
     needs_teacher: bool = True
     needs_peers: bool = False
+    teaches_peers: bool = False
     needs_same_classes: bool = False
 
     @abstractmethod
