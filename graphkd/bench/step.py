@@ -22,6 +22,7 @@ from graphkd.bench.machine import (
     set_threads,
     table,
 )
+from graphkd.distill.outputs import REGION_PARTS
 from graphkd.distill.teacher import load_teacher_cfg, teacher_weights
 from graphkd.evaluation.timing import Times, alternate, waiter
 
@@ -58,7 +59,7 @@ def measure_step(
         distiller = parts.fresh_distiller(prepared)
         student = parts.fresh_student(prepared)
         boxes = None
-        if distiller.needs & {"region_features", "region_predictions"}:
+        if distiller.needs & REGION_PARTS:
             boxes = parts.student_boxes(prepared, parts.fresh_student(prepared))
         calls = {
             "plain": parts.training_step(prepared, student),

@@ -8,12 +8,10 @@ from torch import Tensor, nn
 
 from graphkd.distill.comm import sum_over_processes
 from graphkd.distill.losses.build import ScheduledLoss
-from graphkd.distill.outputs import Outputs, Targets
+from graphkd.distill.outputs import REGION_PARTS, Outputs, Targets
 from graphkd.distill.teacher import Teacher
 from graphkd.errors import UserError
 from graphkd.views.view import View
-
-_REGIONS = frozenset({"region_features", "region_predictions"})
 
 
 class Distiller(nn.Module):
@@ -58,6 +56,9 @@ class Distiller(nn.Module):
         self.teacher, self.scheduled = teacher, losses
         taught = [loss.module.needs for loss in losses.values() if loss.module.needs_teacher]
         self.needs = frozenset().union(*taught)
+        wanted = frozenset().union(*(loss.module.needs for loss in losses.values()))
+        for each in (self.view, *self.peer_views):
+            each.wanted = wanted
         self.iteration, self.length = 0, length
         self.log: dict[str, Tensor] = {}
 
@@ -85,11 +86,16 @@ class Distiller(nn.Module):
         """
         if not self.training:
             return self.student(batch)
+        regions = bool(self.needs & REGION_PARTS)
+        # Where it needs no boxes of the student, the teacher goes first: what its layers hold is
+        # free again before those of the student fill up.
+        teacher = None if regions else self._observe(batch, None)
         steps = self._steps(batch)
         losses, student, _ = steps[0]
+        if regions:
+            teacher = self._observe(batch, [box.detach() for box in student.regions.boxes])
         for number, (own, _, _) in enumerate(steps[1:], start=2):
             losses.update({f"{name}_peer{number}": value for name, value in own.items()})
-        teacher = self._observe(batch, student)
         log: dict[str, Tensor] = {}
         for key, loss in self.scheduled.items():
             if loss.module.needs_peers:
@@ -114,13 +120,8 @@ class Distiller(nn.Module):
         self.log = log
         return losses
 
-    def _observe(self, batch: list[dict], student: Outputs) -> Outputs | None:
-        if self.teacher is None:
-            return None
-        boxes = None
-        if self.needs & _REGIONS:
-            boxes = [box.detach() for box in student.regions.boxes]
-        return self.teacher.observe(batch, boxes, self.needs)
+    def _observe(self, batch: list[dict], boxes: list[Tensor] | None) -> Outputs | None:
+        return None if self.teacher is None else self.teacher.observe(batch, boxes, self.needs)
 
     def _steps(self, batch: list[dict]) -> list[tuple[dict[str, Tensor], Outputs, Targets]]:
         """Runs the training step of every student.

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 
 from torch import Tensor
 
+# What losses say they need of `Outputs.regions`.
+REGION_PARTS = frozenset({"region_features", "region_predictions"})
+
 
 @dataclass(frozen=True)
 class Dense:

@@ -24,7 +24,7 @@ from detectron2.modeling.proposal_generator.proposal_utils import (
 from detectron2.structures import Boxes, pairwise_iou
 from torch import Tensor, nn
 
-from graphkd.distill.outputs import Assignment, Dense, Outputs, Regions, Targets
+from graphkd.distill.outputs import REGION_PARTS, Assignment, Dense, Outputs, Regions, Targets
 from graphkd.distill.taps import Tape, record
 from graphkd.errors import UserError
 from graphkd.modeling.dense.edges import by_edge, expected_distances
@@ -118,28 +118,31 @@ class DenseView(PyramidView):
         truth = tuple(each.gt_boxes.tensor for each in instances)
         classes = tuple(each.gt_classes for each in instances)
         image_sizes = tuple(tuple(item["image"].shape[-2:]) for item in batch)
-        boxes = self._region_boxes(dense, anchors, image_sizes, truth)
-        matches = [
-            label_boxes(*each, background=self.num_classes)
-            for each in zip(boxes, truth, classes, strict=True)
-        ]
-        outputs = Outputs(
-            features=self.features_of(maps),
-            dense=dense,
-            regions=self._regions(maps, boxes, dense.logits, anchors),
-        )
+        outputs = Outputs(features=self.features_of(maps), dense=dense)
         targets = Targets(
             boxes=truth,
             classes=classes,
             image_sizes=image_sizes,
             strides=self.strides,
             num_classes=self.num_classes,
-            region_labels=torch.cat([labels for labels, _ in matches]),
-            region_boxes=torch.cat([matched for _, matched in matches]),
-            region_levels=pooled_levels(self.pooler, boxes),
             anchors=anchors,
             assignment=self.assignment(tape),
         )
+        # Boxes and pooling took a tenth of a small step, for nothing where no loss reads regions.
+        if self.wanted is None or self.wanted & REGION_PARTS:
+            boxes = self._region_boxes(dense, anchors, image_sizes, truth)
+            matches = [
+                label_boxes(*each, background=self.num_classes)
+                for each in zip(boxes, truth, classes, strict=True)
+            ]
+            regions = self._regions(maps, boxes, dense.logits, anchors)
+            outputs = replace(outputs, regions=regions)
+            targets = replace(
+                targets,
+                region_labels=torch.cat([labels for labels, _ in matches]),
+                region_boxes=torch.cat([matched for _, matched in matches]),
+                region_levels=pooled_levels(self.pooler, boxes),
+            )
         return losses, outputs, targets
 
     def observe(
@@ -157,7 +160,8 @@ class DenseView(PyramidView):
             regions = self._regions(maps, boxes, dense.logits, anchors)
         elif "region_features" in needs:
             regions = Regions(tuple(boxes), self._pool(maps, boxes))
-        return Outputs(features, dense if "dense" in needs else None, regions)
+        kept = features if "features" in needs else {}
+        return Outputs(kept, dense if "dense" in needs else None, regions)
 
     def _regions(
         self,

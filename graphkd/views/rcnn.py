@@ -8,7 +8,7 @@ from detectron2.modeling.roi_heads import CascadeROIHeads, StandardROIHeads
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
-from graphkd.distill.outputs import Dense, Outputs, Regions, Targets
+from graphkd.distill.outputs import REGION_PARTS, Dense, Outputs, Regions, Targets
 from graphkd.distill.taps import record
 from graphkd.errors import UserError
 from graphkd.views.pyramid import PyramidView, pooled_levels
@@ -105,7 +105,7 @@ class RCNNView(PyramidView):
         if "dense" in needs:
             rpn_head = self.model.proposal_generator.rpn_head
             dense = Dense(*map(tuple, rpn_head(list(features.values()))))
-        if needs & {"region_features", "region_predictions"}:
+        if needs & REGION_PARTS:
             regions = self._regions(maps, boxes, predict="region_predictions" in needs)
         return Outputs(features, dense, regions)
 

@@ -43,11 +43,14 @@ class View(ABC):
         provides: parts of `Outputs` that `step` and `observe` can give, out of `losses.base.NEEDS`.
         targets: parts of `Targets` that `step` fills, out of `losses.base.READS`.
         two_stage: whether there is a box head on RoI features; None for no detector.
+        wanted: parts of `Outputs` that the losses read; `step` may leave out the others. None for
+            all of them. The distiller sets it.
     """
 
     provides: frozenset[str] = frozenset()
     targets: frozenset[str] = frozenset()
     two_stage: bool | None = None
+    wanted: frozenset[str] | None = None
 
     def __init__(self, model: nn.Module):
         self.model = model
