@@ -1,4 +1,4 @@
-"""The `fitnets` method: squared error of every FPN map."""
+"""The `fitnets` method: squared error of every FPN map, or of the fused map of a text detector."""
 
 from torch import Tensor
 from torch.nn import functional as F

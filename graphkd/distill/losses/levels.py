@@ -9,7 +9,8 @@ from torch import Tensor, nn, stack
 
 from graphkd.distill.losses.base import DistillLoss, LossContext
 from graphkd.distill.losses.functional import crop_to_common
-from graphkd.distill.losses.options import whole_number
+from graphkd.distill.losses.maps import need_text_map, text_pair
+from graphkd.distill.losses.options import one_of, whole_number
 from graphkd.distill.outputs import Outputs, Targets
 
 # Size of the weights of an adapter that starts small, in the released code of fine-grained
@@ -81,19 +82,35 @@ def region_adapter(student_channels: int, teacher_channels: int) -> nn.Module:
 
 
 def level_adapters(
-    context: LossContext, *, kernel: int = 1, levels: int | None = None, start: str = "none"
+    context: LossContext,
+    *,
+    kernel: int = 1,
+    levels: int | None = None,
+    start: str = "none",
+    tap: str = "levels",
 ) -> nn.ModuleDict:
-    """One `channel_adapter` a level, by level name; the `levels` finest levels, None for all.
+    """One `channel_adapter` a map, by its name.
+
+    Args:
+        context: facts about the pair.
+        kernel: 1 or 3.
+        levels: how many maps get one, counted from the finest; None for all.
+        start: see `channel_adapter`.
+        tap: `levels` of the pyramid, or the one map `fused`.
 
     Raises:
-        ValueError: the pair shares no pyramid level.
+        ValueError: the pair shares no such map.
     """
-    if not context.levels:
-        raise ValueError("needs FPN levels that student and teacher share, found none")
+    names = context.levels
+    if one_of("tap", tap, ("levels", "fused")) == "fused":
+        names = ("fused",) if "fused" in context.channels else ()
+    if not names:
+        what = "FPN levels that student and teacher share, found none"
+        raise ValueError(f"needs {what if tap == 'levels' else 'a fused map in both models'}")
     return nn.ModuleDict(
         {
-            level: channel_adapter(*context.channels[level], kernel=kernel, start=start)
-            for level in context.levels[:levels]
+            name: channel_adapter(*context.channels[name], kernel=kernel, start=start)
+            for name in names[:levels]
         }
     )
 
@@ -110,7 +127,8 @@ def level_pairs(
         adapted, constant = crop_to_common(
             adapter(student_map).float(), teacher.features[name].detach().float()
         )
-        pairs.append(LevelPair(name, adapted, constant, targets.strides[name]))
+        # The stride of the fused map stands in no list of levels, and no loss on it reads one.
+        pairs.append(LevelPair(name, adapted, constant, targets.strides.get(name, 0)))
     return pairs
 
 
@@ -119,18 +137,26 @@ class LevelLoss(DistillLoss):
 
     needs = frozenset({"features"})
 
-    def __init__(self, context: LossContext, *, kernel: int = 1, levels: int | None = None):
+    def __init__(
+        self,
+        context: LossContext,
+        *,
+        kernel: int = 1,
+        levels: int | None = None,
+        tap: str = "levels",
+    ):
         """Makes the adapters.
 
         Args:
             context: facts about the pair.
             kernel: 1 or 3, width of the convolution from student to teacher channels.
             levels: how many levels are compared, counted from the finest; None for all.
+            tap: `levels` of the pyramid, or the one map `fused` of a text detector.
         """
         super().__init__()
         if levels is not None:
             whole_number("levels", levels, least=1)
-        self.adapters = level_adapters(context, kernel=kernel, levels=levels)
+        self.adapters = level_adapters(context, kernel=kernel, levels=levels, tap=tap)
 
     @abstractmethod
     def distance(self, pair: LevelPair) -> Tensor:
@@ -140,6 +166,35 @@ class LevelLoss(DistillLoss):
         """Returns `features`."""
         pairs = level_pairs(student, teacher, targets, adapters=self.adapters)
         return {"features": stack([self.distance(pair) for pair in pairs]).sum()}
+
+
+class MapOrLevelLoss(LevelLoss):
+    """A `LevelLoss` that can compare the text maps in place of the levels."""
+
+    def __init__(self, context: LossContext, *, levels: int | None, maps: str):
+        """Makes the adapters; none for `maps` text.
+
+        Args:
+            context: facts about the pair.
+            levels: see `LevelLoss`.
+            maps: `levels` or `text`.
+        """
+        if one_of("maps", maps, ("levels", "text")) == "levels":
+            super().__init__(context, levels=levels)
+            return
+        DistillLoss.__init__(self)
+        need_text_map(context)
+        self.needs, self.reads = frozenset({"maps"}), frozenset({"maps"})
+
+    @abstractmethod
+    def text_distance(self, student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
+        """How far two text maps (N, 1, h, w) are apart where `mask` is 1, a scalar >= 0."""
+
+    def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:
+        """Returns `features` or `text`."""
+        if "maps" not in self.needs:
+            return super().forward(student, teacher, targets)
+        return {"text": self.text_distance(*text_pair(student, teacher, targets))}
 
 
 def reference_cells(context: LossContext) -> float:

@@ -1,5 +1,5 @@
-"""The `logits` and `proposals` methods: what the head says about regions or anchors, and what the
-RPN says about anchors.
+"""The `logits` and `proposals` methods: what the head says about regions, anchors or pixels, and
+what the RPN says about anchors.
 """
 
 from torch import Tensor
@@ -14,11 +14,13 @@ from graphkd.distill.losses.functional import (
     on_shared_levels,
     softened_kl,
 )
+from graphkd.distill.losses.maps import labels_at, masked_mean, text_pair
 from graphkd.distill.losses.options import (
     need_anchors,
     need_same_box_codes,
     need_two_stage,
     number,
+    switch,
 )
 from graphkd.distill.outputs import Dense, Outputs, Regions, Targets
 
@@ -74,7 +76,7 @@ class Logits(DistillLoss):
     """Softened class scores and box deltas of the head.
 
     Two-stage detectors are compared on the student's own sampled regions, one-stage detectors on
-    all anchors of the dense head.
+    all anchors of the dense head, text detectors on all pixels of the text map.
 
     Source: Hinton et al., Distilling the Knowledge in a Neural Network, section 2; Chen et al.,
     Learning Efficient Object Detection Models with Knowledge Distillation, section 3.
@@ -86,29 +88,41 @@ class Logits(DistillLoss):
     needs_same_classes = True
 
     def __init__(
-        self, context: LossContext, *, temperature: float = 1.0, regression_weight: float = 1.0
+        self,
+        context: LossContext,
+        *,
+        temperature: float = 1.0,
+        regression_weight: float = 1.0,
+        balanced: bool = False,
     ):
         """Takes the options.
 
         Args:
             context: facts about the pair.
             temperature: T of the softened scores.
-            regression_weight: factor of the box term beside the class term.
+            regression_weight: factor of the box term beside the class term; not read for maps.
+            balanced: for maps, whether text and background weigh one half each.
         """
         super().__init__()
-        if context.two_stage is None:
-            raise ValueError("compares class scores and boxes, so it needs a detector")
-        self.two_stage = context.two_stage
-        self.needs = frozenset({"region_predictions" if context.two_stage else "dense"})
         self.temperature = number("temperature", temperature, positive=True)
         self.regression_weight = number("regression_weight", regression_weight)
+        self.balanced = switch("balanced", balanced)
+        self.two_stage = context.two_stage
+        if context.two_stage is None:
+            if "text" not in context.maps:
+                raise ValueError("compares class scores, so it needs a detector or a text map")
+            self.needs, self.reads = frozenset({"maps"}), frozenset({"maps"})
+            return
+        self.needs = frozenset({"region_predictions" if context.two_stage else "dense"})
         if self.regression_weight > 0:
             need_same_box_codes(context, remedy="set REGRESSION_WEIGHT to 0")
         if not context.two_stage:
             need_anchors(context)
 
     def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:
-        """Returns `classes` and `boxes`."""
+        """Returns `classes` and `boxes`, or `text` for maps."""
+        if "maps" in self.needs:
+            return {"text": self._text_term(*text_pair(student, teacher, targets), targets)}
         if self.two_stage:
             classes, boxes = region_terms(
                 student.regions, teacher.regions, targets, temperature=self.temperature
@@ -121,6 +135,17 @@ class Logits(DistillLoss):
                 temperature=self.temperature,
             )
         return {"classes": classes, "boxes": self.regression_weight * boxes}
+
+    def _text_term(
+        self, student: Tensor, teacher: Tensor, mask: Tensor, targets: Targets
+    ) -> Tensor:
+        """T^2 KL of the text maps, a mean over the mask."""
+        divergence = bernoulli_kl(student, teacher, temperature=self.temperature)
+        if not self.balanced:
+            return masked_mean(divergence, mask)
+        text = labels_at(targets, mask.shape[-2:])[0]
+        halves = masked_mean(divergence, mask * text), masked_mean(divergence, mask * (1 - text))
+        return 0.5 * sum(halves)
 
 
 @register("proposals")

@@ -1,4 +1,6 @@
-"""What every registered distillation loss must keep; no numbers of single methods."""
+"""What every registered distillation loss of detectors must keep; no numbers of single methods.
+test_map_contract.py has those of text detectors.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +15,11 @@ from graphkd.distill.outputs import Outputs
 from graphkd.errors import UserError
 
 import_methods()
-METHODS = sorted(name for name, _ in LOSSES if not name.startswith("toy_"))
+# served on text maps alone
+MAPS_ALONE = {"ka", "skd", "masket", "dml", "cml", "sdet", "dsn", "deep_supervision", "sd", "sad"}
+METHODS = sorted(
+    name for name, _ in LOSSES if not name.startswith("toy_") and name not in MAPS_ALONE
+)
 HERE = {
     "bckd",
     "cwd",
@@ -303,6 +309,13 @@ def test_tasks_without_boxes_are_served_or_refused_in_one_line(toy, name, task):
         build(name, context)
     message = str(caught.value)
     assert "\n" not in message and f"DISTILL.LOSSES.{name}" in message and "needs" in message
+
+
+@pytest.mark.parametrize("name", sorted(MAPS_ALONE))
+def test_losses_of_text_maps_are_refused_on_detectors_in_one_line(toy, name):
+    with pytest.raises(UserError, match=f"DISTILL.LOSSES.{name}: needs .*") as caught:
+        build(name, toy.context())
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", METHODS)
