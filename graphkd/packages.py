@@ -11,7 +11,10 @@ from graphkd.errors import COMMAND, UserError
 
 # Modules that every command needs, by the names they are imported under: the dependencies in
 # pyproject.toml.
-LIGHT = ("numpy", "onnxruntime", "cv2", "PIL", "pypdfium2", "defusedxml", "filelock", "tqdm")
+LIGHT = (
+    *("numpy", "onnxruntime", "cv2", "PIL", "shapely", "pypdfium2", "defusedxml", "filelock"),
+    "tqdm",
+)
 # Modules of `graphkd[train]`. `predict` on ONNX files needs none of them.
 TRAINING = (
     *("torch", "torchvision", "timm", "safetensors", "scipy", "faster_coco_eval", "pycocotools"),

@@ -46,7 +46,7 @@ def register_all(root: Path | None = None) -> None:
 def unregister_all() -> None:
     """Removes everything that `register_all` registered; names registered elsewhere stay."""
     for name in list(_registered):
-        _forget(name)
+        forget(name)
 
 
 def add_own(
@@ -75,13 +75,14 @@ def add_own(
     folder = datasets_root() if root is None else Path(root).expanduser().absolute()
     entry, item = new_entry(folder, name, json_file, image_root, text_classes=text_classes)
     if name in _registered:
-        _forget(name)
+        forget(name)
     register(entry)
     store(folder, name, item)
     return entry
 
 
-def _forget(name: str) -> None:
+def forget(name: str) -> None:
+    """Removes a name that `register` registered from Detectron2's catalogs."""
     from detectron2.data import DatasetCatalog, MetadataCatalog
 
     del _registered[name]
@@ -101,7 +102,8 @@ def register(entry: Entry) -> None:
     if known == entry and entry.name in DatasetCatalog:
         return
     if entry.name in DatasetCatalog:
-        taken = MetadataCatalog.get(entry.name).get("json_file")
+        metadata = MetadataCatalog.get(entry.name)
+        taken = metadata.get("json_file") or metadata.get("hub_file")
         if known is None and taken == entry.json_file:
             return  # the user registered the same file himself; keep his loader
         raise UserError(
@@ -109,6 +111,15 @@ def register(entry: Entry) -> None:
             f"not {entry.json_file}; rename one of the two"
         )
     _registered[entry.name] = entry
+    if entry.kind == "lines":
+        from graphkd.data.lines import published as published_lines
+
+        DatasetCatalog.register(entry.name, lambda: published_lines(entry.name))
+        classes = list(entry.classes)
+        MetadataCatalog.get(entry.name).set(
+            kind="lines", hub_file=entry.json_file, thing_classes=classes, text_classes=classes
+        )
+        return
     DatasetCatalog.register(entry.name, lambda: _published_dicts(entry))
     metadata: dict[str, Any] = {
         "thing_classes": list(entry.classes),
@@ -143,7 +154,7 @@ def training_dicts(names: Sequence[str], *, filter_empty: bool) -> list[dict[str
 
 
 def _training_dicts(name: str) -> list[dict[str, Any]]:
-    require(name)
+    require_boxes(name)
     entry = _registered.get(name)
     if entry is not None:
         require_data(entry)
@@ -205,7 +216,7 @@ def check_scorable(names: Sequence[str]) -> None:
     from detectron2.data import MetadataCatalog
 
     for name in dict.fromkeys(names):
-        require(name)
+        require_boxes(name)
         images = MetadataCatalog.get(name).get("image_root")
         if name in _registered:
             _published_dicts(_registered[name])
@@ -277,6 +288,21 @@ def require(name: str) -> None:
         f"unknown data set {name!r}: {hint}`graphkd data list` shows all names, "
         "`graphkd data register NAME --json FILE --images DIR` adds your own"
     )
+
+
+def require_boxes(name: str) -> None:
+    """Checks that a data set of this name is registered and has boxes of regions.
+
+    Raises:
+        UserError: it is unknown, or a set of text lines.
+    """
+    from detectron2.data import MetadataCatalog
+
+    require(name)
+    if MetadataCatalog.get(name).get("kind") == "lines":
+        raise UserError(
+            f"data set {name} has text lines, no regions: it is for TASK: text_detection"
+        )
 
 
 def classes_of(name: str) -> tuple[str, ...]:

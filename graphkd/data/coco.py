@@ -60,7 +60,7 @@ def load_coco(
         cleaned = clean(document, image_root, inspect=wants_inspection(inspect))
         if cleaned.error is not None:
             raise UserError(f"{json_file}: {cleaned.error.line()}")
-        _warn(json_file, cleaned.problems)
+        warn_problems(json_file, cleaned.problems)
         if not cleaned.pages:
             first = cleaned.counted[0].line()
             raise UserError(f"{json_file}: none of its images can be used; the first: {first}")
@@ -169,7 +169,7 @@ def no_collector() -> Iterator[None]:
             gc.enable()
 
 
-def _warn(json_file: str | Path, problems: list[Problem]) -> None:
+def warn_problems(json_file: str | Path, problems: list[Problem]) -> None:
     """Log each kind of finding (not notes): a count, and the first few places."""
     level = level_of(json_file)
     for kind, count in count_by_kind(problems).items():

@@ -8,7 +8,7 @@ from typing import Any
 
 from graphkd.data.check import read_document
 from graphkd.data.coco import read_categories
-from graphkd.data.layouts import KNOWN
+from graphkd.data.layouts import KNOWN, KNOWN_LINES
 from graphkd.errors import UserError
 from graphkd.io import write_text
 
@@ -28,6 +28,7 @@ class Entry:
     text_classes: tuple[str, ...] | None
     how: str  # how to get the data, the end of "... is missing: "
     source: tuple[str, str, str] | None = None  # root, name and split for synthesis.ensure
+    kind: str = "coco"  # or "lines": `json_file` is a hub file of text lines
 
     @property
     def id_map(self) -> dict[int, int]:
@@ -44,6 +45,7 @@ class Listed:
     pages: int | None
     classes: tuple[str, ...]
     text_classes: tuple[str, ...] | None
+    kind: str = "coco"  # or "lines"
 
 
 def datasets_root() -> Path:
@@ -54,7 +56,7 @@ def datasets_root() -> Path:
 def inventory(root: Path) -> list[Listed]:
     """All data sets below `root`, the user's own first."""
     return [
-        Listed(entry.name, *_state(entry), entry.classes, entry.text_classes)
+        Listed(entry.name, *_state(entry), entry.classes, entry.text_classes, entry.kind)
         for entry in [*own_entries(root), *known_entries(root)]
     ]
 
@@ -67,6 +69,9 @@ def _state(entry: Entry) -> tuple[str, int | None]:
         return "images missing", None
     if path.stat().st_size > _LARGEST:
         return "found", None
+    if entry.kind == "lines":
+        with path.open("rb") as stream:
+            return "found", sum(1 for line in stream if line.strip())
     try:
         return "found", len(read_document(path)["images"])
     except UserError:
@@ -100,8 +105,9 @@ def known_entries(root: Path) -> list[Entry]:
             text_classes=layout.text_classes,
             how=layout.how,
             source=None if layout.source is None else (str(root), *layout.source),
+            kind=layout.kind,
         )
-        for layout in KNOWN
+        for layout in (*KNOWN, *KNOWN_LINES)
     ]
 
 
@@ -128,11 +134,7 @@ def new_entry(
         UserError: the json cannot be used, the folder is missing, a text class is unknown, the name
             is that of a built-in data set, or registered.yaml is damaged.
     """
-    if not name or not all(c.isalnum() or c in "_-." for c in name):
-        raise UserError(f"{name!r} is no name: use letters, digits, '_', '-' and '.' only")
-    if name in {entry.name for entry in known_entries(root)}:
-        raise UserError(f"{name} is the name of a built-in data set; choose another one")
-    _registered_yaml(root)  # a damaged file stops here, before anything is registered
+    check_name(root, name)
     images = Path(image_root).expanduser().absolute()
     if not images.is_dir():
         raise UserError(f"{images}: no such folder; --images is the folder of the page images")
@@ -145,13 +147,26 @@ def new_entry(
                 f"its classes are: {', '.join(categories.values())}"
             )
     item: dict[str, Any] = {
-        "json": _below(annotations, root),
-        "images": _below(images, root),
+        "json": below(annotations, root),
+        "images": below(images, root),
         "categories": categories,
     }
     if text_classes is not None:
         item["text_classes"] = list(text_classes)
     return _own_entry(root, name, item), item
+
+
+def check_name(root: Path, name: str) -> None:
+    """Checks a name for a user's data set, and that registered.yaml can be read.
+
+    Raises:
+        UserError: no name, that of a built-in data set, or registered.yaml is damaged.
+    """
+    if not name or not all(c.isalnum() or c in "_-." for c in name):
+        raise UserError(f"{name!r} is no name: use letters, digits, '_', '-' and '.' only")
+    if name in {entry.name for entry in known_entries(root)}:
+        raise UserError(f"{name} is the name of a built-in data set; choose another one")
+    _registered_yaml(root)  # a damaged file stops here, before anything is registered
 
 
 def store(root: Path, name: str, item: dict[str, Any]) -> None:
@@ -184,6 +199,9 @@ def _registered_yaml(root: Path) -> dict[str, Any]:
 
 
 def _own_entry(root: Path, name: str, item: dict[str, Any]) -> Entry:
+    how = f"put it back or register it again (it is listed in {root / REGISTERED_FILE})"
+    if "lines" in item:
+        return lines_entry(name, root / item["lines"], how=how)
     categories = {int(number): str(label) for number, label in item["categories"].items()}
     texts = item.get("text_classes")
     return Entry(
@@ -193,10 +211,16 @@ def _own_entry(root: Path, name: str, item: dict[str, Any]) -> Entry:
         classes=tuple(categories[number] for number in sorted(categories)),
         category_ids=tuple(sorted(categories)),
         text_classes=None if texts is None else tuple(map(str, texts)),
-        how=f"put it back or register it again (it is listed in {root / REGISTERED_FILE})",
+        how=how,
     )
 
 
-def _below(path: Path, root: Path) -> str:
+def lines_entry(name: str, hub_file: Path, *, how: str) -> Entry:
+    """The entry of a hub file of text lines."""
+    where = str(hub_file), str(hub_file.parent)
+    return Entry(name, *where, ("text",), (1,), ("text",), how, kind="lines")
+
+
+def below(path: Path, root: Path) -> str:
     """The path relative to `root` if possible, so that the data folder can be moved."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)

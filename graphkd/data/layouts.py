@@ -67,6 +67,7 @@ class Layout:
     text_classes: tuple[str, ...]
     how: str  # how to get it, the end of "... is missing: "
     source: tuple[str, str] | None = None  # generated pages: as `synthesis.ensure` names them
+    kind: str = "coco"  # or "lines": `json` is a hub file of text lines
 
 
 def _splits(
@@ -150,6 +151,24 @@ KNOWN: tuple[Layout, ...] = (
             splits=splits,
         )
     ),
+)
+
+_TEXT = ("text",)
+
+
+def _lines(name: str, splits: str, source: str, *, kind: str = "") -> tuple[Layout, ...]:
+    """Layouts of a set of text lines that `graphkd data convert` makes from the folder SOURCE."""
+    how = f"make it with `graphkd data convert {kind or name} {source} --out datasets/{name}`"
+    return tuple(
+        Layout(f"{name}_{split}", f"{name}/{split}.jsonl", name, _TEXT, _TEXT, how, kind="lines")
+        for split in splits.split()
+    )
+
+
+KNOWN_LINES: tuple[Layout, ...] = (
+    *_lines("page_lines", "train val test", "FOLDER --images SEGMONTO/images", kind="coco-lines"),
+    *_lines("sroie", "train val test", "FOLDER"),
+    *_lines("icdar2015_scene", "train val", "FOLDER", kind="coco-lines"),
 )
 
 

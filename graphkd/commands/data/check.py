@@ -9,12 +9,14 @@ EPILOG = """exit code: 0 clean, 1 problems were found, 2 the command was wrong
 examples:
   graphkd data check segmonto_train
   graphkd data check my.json --images scans --json report.json
-  graphkd data check my.json --images scans --fix my_clean"""
+  graphkd data check my.json --images scans --fix my_clean
+  graphkd data check icdar2015_train
+  graphkd data check lines.jsonl --fix my_clean"""
 
 _DONE = {
     "error": "file refused",
     "skip": "page left out",
-    "drop": "box left out",
+    "drop": "box or line left out",
     "repair": "corrected",
     "warn": "look at it",
     "note": "nothing",
@@ -22,7 +24,9 @@ _DONE = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", metavar="NAME|FILE.json", help="registered name or COCO json")
+    parser.add_argument(
+        "target", metavar="NAME|FILE", help="registered name, COCO json or hub file (.jsonl)"
+    )
     parser.add_argument(
         "--images", metavar="DIR", help="folder of the images (default: beside the json)"
     )
@@ -38,14 +42,59 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from graphkd.data.catalog import entry_of
-    from graphkd.data.check.report import check, write_fixed
+    from graphkd.data.check.lines import check_lines, write_fixed_lines
+    from graphkd.data.check.report import write_fixed
     from graphkd.io import NewFolder, write_json
+
+    if args.fix:
+        NewFolder(args.fix).check()
+    hub_file = _hub_file(args)
+    if hub_file is not None:
+        report, write = check_lines(hub_file, decode=not args.fast), write_fixed_lines
+    else:
+        report, write = _check_boxes(args), write_fixed
+    _print_report(report, show_all=args.all)
+    if args.json:
+        write_json(Path(args.json), report.to_dict())
+    if args.fix:
+        rest = write(report.cleaned, args.fix)
+        name = "annotations.json" if hub_file is None else "lines.jsonl"
+        print(f"repaired copy: {args.fix}/{name} and {args.fix}/images")
+        for problem in rest:
+            print(f"  still: {problem.line()}")
+        if not rest:
+            print("  it checks clean")
+    return 0 if report.clean else 1
+
+
+def _hub_file(args: argparse.Namespace) -> Path | None:
+    """The hub file that is meant; None for a data set with boxes."""
+    from graphkd.data.catalog import entry_of, require
+    from graphkd.data.entries import require_data
+    from graphkd.errors import UserError
+
+    if args.target.lower().endswith(".json"):
+        return None
+    if args.target.lower().endswith(".jsonl"):
+        found = Path(args.target)
+    else:
+        require(args.target)
+        entry = entry_of(args.target)
+        if entry is None or entry.kind != "lines":
+            return None
+        require_data(entry)
+        found = Path(entry.json_file)
+    if args.images or args.boxes:
+        raise UserError("--images and --boxes are for COCO json, not for hub files of text lines")
+    return found
+
+
+def _check_boxes(args: argparse.Namespace):
+    from graphkd.data.catalog import entry_of
+    from graphkd.data.check.report import check
 
     json_file, images, classes = _target(args)
     entry = entry_of(args.target) if classes is not None else None
-    if args.fix:
-        NewFolder(args.fix).check()
     report = check(
         json_file,
         images,
@@ -57,17 +106,7 @@ def run(args: argparse.Namespace) -> int:
     if args.boxes == "xywh":
         problems = report.cleaned.problems
         report.cleaned.problems = [p for p in problems if p.kind != "boxes_look_like_corners"]
-    _print_report(report, show_all=args.all)
-    if args.json:
-        write_json(Path(args.json), report.to_dict())
-    if args.fix:
-        rest = write_fixed(report.cleaned, args.fix)
-        print(f"repaired copy: {args.fix}/annotations.json and {args.fix}/images")
-        for problem in rest:
-            print(f"  still: {problem.line()}")
-        if not rest:
-            print("  it checks clean")
-    return 0 if report.clean else 1
+    return report
 
 
 def _target(args: argparse.Namespace) -> tuple[Path, Path, tuple[str, ...] | None]:
@@ -111,8 +150,9 @@ def _print_report(report, *, show_all: bool) -> None:
             table.add_row(kind, str(count), _DONE[KINDS[kind][0]], KINDS[kind][1])
         terminal.print(table)
     boxes = sum(len(page.annotations) for page in cleaned.pages)
+    unit = "lines" if cleaned.extra.get("kind") == "lines" else "boxes"
     print(
         f"{report.json_file}: {len(cleaned.pages)} of {report.pages} pages and "
-        f"{boxes} of {report.boxes} boxes are usable; "
+        f"{boxes} of {report.boxes} {unit} are usable; "
         f"{'clean' if report.clean else 'problems were found'}"
     )

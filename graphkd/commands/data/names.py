@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 LIST_HELP = "show all data set names, whether the data is there, pages and classes"
-REGISTER_HELP = "enter a COCO json of your own under a name"
+REGISTER_HELP = "enter a COCO json or a hub file of text lines of your own under a name"
 
 
 def add_list_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +27,8 @@ def show_list(args: argparse.Namespace) -> int:
     table.add_column("classes", overflow="fold")
     found, last = inventory(root), None
     for row in found:
-        classes = _classes(row.classes, row.text_classes)
+        lines = row.kind == "lines"
+        classes = "text lines" if lines else _classes(row.classes, row.text_classes)
         pages = "-" if row.pages is None else str(row.pages)
         table.add_row(row.name, row.data, pages, "as above" if classes == last else classes)
         last = classes
@@ -45,8 +46,9 @@ def _classes(classes: tuple[str, ...], texts: tuple[str, ...] | None) -> str:
 
 def add_register_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="name for DATASETS.TRAIN and DATASETS.TEST")
-    parser.add_argument("--json", required=True, metavar="FILE", help="COCO json")
-    parser.add_argument("--images", required=True, metavar="DIR", help="folder of the images")
+    parser.add_argument("--json", metavar="FILE", help="COCO json")
+    parser.add_argument("--images", metavar="DIR", help="folder of the images")
+    parser.add_argument("--lines", metavar="FILE.jsonl", help="hub file of text lines, alone")
     parser.add_argument(
         "--text-classes",
         metavar="A,B",
@@ -57,6 +59,30 @@ def add_register_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def register(args: argparse.Namespace) -> int:
+    from graphkd.errors import UserError
+
+    if args.lines:
+        return _register_lines(args)
+    if not (args.json and args.images):
+        raise UserError("give --json and --images, or --lines for a hub file of text lines")
+    return _register_boxes(args)
+
+
+def _register_lines(args: argparse.Namespace) -> int:
+    from graphkd.data.entries import REGISTERED_FILE, datasets_root
+    from graphkd.data.lines import add_own_lines
+    from graphkd.errors import UserError
+
+    others = (args.json, args.images, args.text_classes, args.val_json, args.val_images)
+    if any(each is not None for each in others):
+        raise UserError("--lines stands alone; register each file under a name of its own")
+    add_own_lines(args.name, args.lines)
+    print(f"{args.name}: text lines")
+    print(f"written to {datasets_root() / REGISTERED_FILE}")
+    return 0
+
+
+def _register_boxes(args: argparse.Namespace) -> int:
     from graphkd.data.check.document import similar_names
     from graphkd.data.coco import read_categories
     from graphkd.data.entries import REGISTERED_FILE, datasets_root

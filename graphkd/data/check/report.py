@@ -138,7 +138,7 @@ def write_fixed(cleaned: CleanSet, out: str | Path) -> list[Problem]:
     with NewFolder(out) as draft:
         with progress("writing the copy", len(cleaned.pages)) as bar:
             for page in cleaned.pages:
-                page.entry["file_name"] = _write_page(page, draft / IMAGES_NAME, names)
+                page.entry["file_name"] = write_page(page, draft / IMAGES_NAME, names)
                 bar.update()
         write_document(draft / JSON_NAME, cleaned.document())
     folder = Path(out)
@@ -192,7 +192,7 @@ def merge_listings(pages: list[CleanPage]) -> list[CleanPage]:
     return list(first.values())
 
 
-def _write_page(page: CleanPage, folder: Path, names: set[str]) -> str:
+def write_page(page: CleanPage, folder: Path, names: set[str]) -> str:
     """Copy or rewrite one image; returns its new name relative to `folder`."""
     header = page.file.header if page.file is not None else None
     redraw = header is not None and (header.orientation != 1 or header.unusual or header.frames > 1)
