@@ -7,6 +7,7 @@ from graphkd.modeling.dense import (
     build_gfl_timm_fpn_backbone,
     build_pico_pan_backbone,
 )
+from graphkd.modeling.maps import build_map_backbone
 from graphkd.modeling.timm_create import add_timm_config
 from graphkd.modeling.timm_fpn import build_timm_fpn_backbone, build_timm_retinanet_fpn_backbone
 from graphkd.modeling.vit_pyramid import build_timm_vit_pyramid_backbone
@@ -21,6 +22,7 @@ __all__ = [
 for _builder in (
     build_gfl_resnet_fpn_backbone,
     build_gfl_timm_fpn_backbone,
+    build_map_backbone,
     build_pico_pan_backbone,
     build_timm_fpn_backbone,
     build_timm_retinanet_fpn_backbone,

@@ -1,0 +1,1 @@
+"""From maps to polygons of text lines, with numpy, OpenCV and shapely alone."""
