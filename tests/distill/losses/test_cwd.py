@@ -7,7 +7,9 @@ import torch
 
 from graphkd.distill.losses.base import LossContext
 from graphkd.distill.losses.cwd import CWD
+from graphkd.distill.losses.functional import softened_kl
 from graphkd.distill.losses.levels import LevelPair
+from tests.distill.losses import map_pages
 
 
 def channel_divergence(student, teacher, *, temperature):
@@ -56,3 +58,11 @@ def test_the_area_of_a_level_does_not_scale_it():
         student.repeat(1, 1, 5, 5), teacher.repeat(1, 1, 5, 5), temperature=1
     )
     torch.testing.assert_close(large, small)
+
+
+def test_text_maps_are_distributions_over_the_mask():
+    student, teacher, truth = map_pages.outputs(1), map_pages.outputs(2), map_pages.targets()
+    maps = (each.maps["text"][..., :80].flatten(1) for each in (student, teacher))
+    expected = softened_kl(*maps, temperature=3).mean()
+    found = CWD(map_pages.context(), maps="text", temperature=3)(student, teacher, truth)
+    torch.testing.assert_close(found, {"text": expected})

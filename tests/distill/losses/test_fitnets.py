@@ -6,6 +6,7 @@ from torch import nn
 
 from graphkd.distill.losses.fitnets import FitNets
 from graphkd.distill.outputs import Outputs
+from tests.distill.losses import map_pages
 
 
 def test_zero_where_student_equals_teacher(toy):
@@ -47,3 +48,12 @@ def test_no_adapter_where_widths_agree(toy):
 def test_refuses_other_kernels(toy):
     with pytest.raises(ValueError, match="1 or 3"):
         FitNets(toy.context(), kernel=2)
+
+
+def test_the_fused_map_of_text_detectors():
+    student, teacher = map_pages.outputs(1), map_pages.outputs(2)
+    loss = FitNets(map_pages.context(), tap="fused")
+    error = student.features["fused"] - teacher.features["fused"]
+    found = loss(student, teacher, map_pages.targets())
+    torch.testing.assert_close(found, {"features": error.square().mean()})
+    assert list(loss.adapters) == ["fused"]

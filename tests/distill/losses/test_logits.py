@@ -6,8 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from graphkd.distill.losses.functional import bernoulli_kl
 from graphkd.distill.losses.logits import Logits, Proposals, dense_terms, region_terms
 from graphkd.distill.outputs import Dense, Outputs, Regions
+from tests.distill.losses import map_pages
 
 
 def one_region(logits, deltas):
@@ -151,3 +153,15 @@ def test_proposals_read_no_regions_and_no_ground_truth(toy):
     student, teacher = (replace(toy.outputs(seed), regions=None) for seed in (0, 1))
     full = Proposals(toy.context())(student, teacher, toy.targets())
     assert full == Proposals(toy.context())(student, teacher, toy.targets(empty=True))
+
+
+def test_text_maps_by_hand():
+    student, teacher, truth = map_pages.outputs(1), map_pages.outputs(2), map_pages.targets()
+    maps = student.maps["text"], teacher.maps["text"]
+    divergence = bernoulli_kl(*maps, temperature=2)
+    text, mask = truth.maps["text"] > 0, truth.maps["mask"] > 0
+    found = Logits(map_pages.context(), temperature=2)(student, teacher, truth)
+    torch.testing.assert_close(found, {"text": divergence[mask].mean()})
+    halves = divergence[mask & text].mean(), divergence[mask & ~text].mean()
+    found = Logits(map_pages.context(), temperature=2, balanced=True)(student, teacher, truth)
+    torch.testing.assert_close(found, {"text": sum(halves) / 2})

@@ -176,6 +176,33 @@ def test_the_teachers_terms_vanish_at_equality(label):
     assert all(value.abs() < 1e-5 for value in terms.values()), terms
 
 
+# A map of `sad` is a constant for its neighbour and trained at the same time.
+@pytest.mark.parametrize("label", sorted({*SERVED} - {"sad", "sad of levels"}))
+def test_the_gradient_is_the_slope(label):
+    loss = build(label, **DETERMINED.get(SERVED[label][0], {})).eval()
+    other, facts = said(loss), targets()
+
+    def total(item):
+        return sum(loss(item, other, facts).values())
+
+    student = with_gradient(outputs(1))
+    total(student).backward()
+    reached = gradients(student)
+    draw = torch.Generator().manual_seed(3)
+    ways = {key: torch.randn(grad.shape, generator=draw) for key, grad in reached.items()}
+    slope = sum((grad * ways[key]).sum().double() for key, grad in reached.items())
+
+    def moved(step):
+        item = map_pages.change(outputs(1), torch.clone)
+        for part, name in ways:
+            getattr(item, part)[name] += step * ways[part, name]
+        with torch.no_grad():
+            return total(item).double()
+
+    found = (moved(2e-3) - moved(-2e-3)) / 4e-3
+    assert found == pytest.approx(float(slope), rel=0.05, abs=2e-3)
+
+
 @pytest.mark.parametrize("path", YAMLS, ids=lambda path: path.stem)
 def test_every_method_yaml_builds(path):
     node = CfgNode.load_yaml_with_base(str(path))["DISTILL"]

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from graphkd.distill.losses.pkd import PKD
+from tests.distill.losses import map_pages
 
 
 def test_zero_where_student_equals_teacher(toy):
@@ -39,3 +40,10 @@ def test_only_the_finest_levels_count(toy):
 def test_refuses_no_levels(toy):
     with pytest.raises(ValueError, match="LEVELS"):
         PKD(toy.context(), levels=0)
+
+
+def test_text_maps_are_compared_inside_the_mask():
+    student, teacher, truth = map_pages.outputs(1), map_pages.outputs(2), map_pages.targets()
+    pair = torch.stack([each.maps["text"][..., :80].flatten() for each in (student, teacher)])
+    found = PKD(map_pages.context(), maps="text")(student, teacher, truth)
+    torch.testing.assert_close(found, {"text": 1 - torch.corrcoef(pair)[0, 1]}, atol=1e-5, rtol=0)
