@@ -6,7 +6,9 @@ import warnings
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+    from typing import Any
 
     from graphkd.predict.model import Model
 
@@ -23,6 +25,7 @@ def load(
     config: Path | str | None = None,
     trust: bool = False,
     device: str | None = None,
+    decoding: Mapping[str, Any] | None = None,
 ) -> Model:
     """Loads a detector: `graphkd.load("student.onnx").predict("page.png")`.
 
@@ -33,10 +36,11 @@ def load(
         config: a run's yaml, for a `.pth` that holds none.
         trust: also unpickle objects other than tensors, which can run any code.
         device: "cpu", "cuda" or "cuda:1"; None means the GPU where there is one (ONNX: the CPU).
+        decoding: of text detectors: numbers in the place of the file's, {"unclip_scale": 1.1}.
 
     Raises:
         UserError: no such file, another kind of file, a damaged one, or no such device.
     """
     from graphkd.predict.model import load_model
 
-    return load_model(weights, config=config, trust=trust, device=device)
+    return load_model(weights, config=config, trust=trust, device=device, decoding=decoding)

@@ -150,6 +150,13 @@ class Page:
         """The texts of its regions, with an empty row between them."""
         return "\n\n".join(region.text for region in self.regions if region.lines)
 
+    @property
+    def finds(self) -> Iterator[tuple[str, Region | Line]]:
+        """Class and find: each region, and the lines of a region that only surrounds lines."""
+        for region in self.regions:
+            for find in region.lines if region.found_by == "lines" else (region,):
+                yield region.label, find
+
     def to_dict(self) -> dict[str, Any]:
         """The page as it is written to json: boxes in pixels (to 0.01) and as parts of the page.
 

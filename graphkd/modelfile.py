@@ -54,6 +54,8 @@ class Header:
         precision: of the weights: "float32", "float16" or "int8".
         score_floor: the model gives no score below this.
         config: the yaml that builds the network; empty in files that hold the network itself.
+        settings: how a task prepares pages and reads the outputs, where the file does not do it
+            itself. Text detection: {"resize", "size", "decoder": {"kind", ...}}.
     """
 
     classes: tuple[str, ...]
@@ -65,6 +67,7 @@ class Header:
     precision: str = "float32"
     score_floor: float = 0.0
     config: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def thresholds(self) -> Mapping[str, float]:
@@ -116,6 +119,7 @@ def header_of(said: Mapping[str, Any]) -> Header:
         precision=str(said.get("precision", "float32")),
         score_floor=said.get("score_floor", 0.0),
         config=said.get("config") or "",
+        settings=said.get("settings", {}),
     )
     if not isinstance(header.task, str) or not header.task:
         raise ValueError("it does not name its task")
@@ -130,6 +134,8 @@ def header_of(said: Mapping[str, Any]) -> Header:
         raise ValueError("its metrics are damaged")
     if not isinstance(header.card, dict):
         raise ValueError("its card is damaged")
+    if not isinstance(header.settings, dict):
+        raise ValueError("its settings are damaged")
     if not _is_score(header.score_floor):
         raise ValueError(f"its lowest score is {header.score_floor!r}, none in 0..1")
     return header

@@ -14,9 +14,10 @@ from graphkd.evaluation.timing import Times, alternate
 from graphkd.modelfile import read_model
 from graphkd.modeling.network import is_untrained, require_device
 from graphkd.predict.detector import Detector
+from graphkd.predict.lines import LineDetector
 from graphkd.predict.onnx_detector import load_onnx
-from graphkd.predict.torch_detector import TorchDetector
 from graphkd.synthesis import make_page
+from graphkd.tasks.base import task_named
 
 SEED = 7
 
@@ -32,7 +33,8 @@ def measure_inference(
     trust: bool = False,
     clock: str = "wall",
 ) -> dict:
-    """Times detectors from decoded pages to boxes, resizing included, in alternating rounds.
+    """Times detectors from decoded pages to boxes or text lines, resizing included, in alternating
+    rounds.
 
     Args:
         files: `.pth`, `.safetensors` or `.onnx`.
@@ -86,7 +88,7 @@ def measure_inference(
 
 def load(
     file: Path | str, *, device: str = "cpu", threads: int | None = None, trust: bool = False
-) -> tuple[Detector, bool]:
+) -> tuple[Detector | LineDetector, bool]:
     """A detector of `graphkd predict`, and whether its weights are untrained.
 
     Raises:
@@ -97,11 +99,12 @@ def load(
         detector = load_onnx(path, device=device, threads=threads)
         return detector, detector.header.card.get("untrained") == "yes"
     stored = read_model(path, trust=trust)
-    return TorchDetector(stored, device=device), is_untrained(stored.state)
+    detector = task_named(stored.header.task).predictor(stored, device=device)
+    return detector, is_untrained(stored.state)
 
 
-def count_boxes(detector: Detector, pages: Sequence[np.ndarray]) -> int:
-    """Runs RGB pages (H, W, 3) uint8 of one size; the number of boxes on all of them."""
+def count_boxes(detector: Detector | LineDetector, pages: Sequence[np.ndarray]) -> int:
+    """Runs RGB pages (H, W, 3) uint8 of one size; the number of finds on all of them."""
     found = detector.detect([detector.prepare(page) for page in pages])
     return sum(len(each.scores) for each in found)
 

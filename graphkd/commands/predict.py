@@ -1,4 +1,6 @@
-"""`graphkd predict`: regions of pictures and PDFs as json, COCO, PAGE XML and drawn pictures."""
+"""`graphkd predict`: regions or text lines of pictures and PDFs as json, COCO, PAGE XML and drawn
+pictures.
+"""
 
 import argparse
 import contextlib
@@ -9,7 +11,7 @@ from pathlib import Path
 
 from graphkd.errors import UserError
 
-HELP = "find the regions of pages: pictures, folders of them and PDFs"
+HELP = "find the regions or text lines of pages: pictures, folders of them and PDFs"
 NEEDS_TRAINING = False  # only for .pth and .safetensors models, which `load_model` checks
 
 EPILOG = """examples:
@@ -17,10 +19,26 @@ EPILOG = """examples:
   graphkd predict student.onnx book.pdf -o found --pages 1-20 --dpi 200
   graphkd predict --weights output/R50-R18/model_final.pth a.jpg b.pdf -o found --draw
   graphkd predict m.safetensors scans -o found --format json,page --score-class title=0.3,table=0.6
+  graphkd predict lines.onnx scans -o found --draw --box-thresh 0.4 --unclip-scale 1.1
 
 Exit code: 0 all pages were read, 1 some or all pages were not read (see OUT/failed.json), 2 the
 command stopped because of a mistake.
 """
+
+
+# How maps of text detectors are read: field of the decoder -> type and help. The defaults are those
+# of the model file.
+DECODING = {
+    "thresh": (float, "probability above which a pixel is text, 0..1"),
+    "unclip": (str, "exact, which undoes the shrinking of the labels, or ratio"),
+    "unclip_ratio": (float, "of --unclip ratio; 1.5 for boxes, 2.0 for polygons in DB's paper"),
+    "unclip_scale": (float, "factor on the distance by which found regions grow"),
+    "shape": (str, "box (rectangles) or polygon"),
+    "candidates": (int, "greatest number of regions that are looked at on a page"),
+    "min_before": (float, "least height of a region of the map, in pixels"),
+    "min_after": (float, "least height of a line after it has grown, in pixels"),
+    "nms": (float, "of EAST: overlap from which boxes are merged"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +69,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CLASS=SCORE,..",
         help="lowest shown score of single classes",
     )
+    lines = parser.add_argument_group("text detectors (default: what the model file says)")
+    lines.add_argument("--box-thresh", dest="score", type=float, help="the same as --score")
+    for name, (kind, text) in DECODING.items():
+        lines.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text)
     add("--pages", metavar="1-3,7", help="pages of PDFs and TIFFs (default all)")
     add("--dpi", type=int, default=150, help="resolution of rendered PDF pages (default 150)")
     add(
@@ -85,7 +107,10 @@ def run(args: argparse.Namespace) -> int:
     check_folder(args.out, overwrite=args.overwrite)
     if weights is not None:
         check_weights(weights, config=args.config)
-    model = load_model(weights, config=args.config, trust=args.trust, device=args.device)
+    decoding = {name: getattr(args, name) for name in DECODING if getattr(args, name) is not None}
+    model = load_model(
+        weights, config=args.config, trust=args.trust, device=args.device, decoding=decoding
+    )
     shown = model.shown_scores(score=args.score, by_class=by_class)
     if any(0 < score < model.floor for score in shown.values()):
         note = f"note: {model.name} itself gives no score below {model.floor:g}"
@@ -94,6 +119,7 @@ def run(args: argparse.Namespace) -> int:
         "weights": model.name,
         "classes": list(model.classes),
         "thresholds": shown,
+        "decoding": decoding,
         "dpi": args.dpi,
         "card": model.card,
     }
@@ -110,7 +136,8 @@ def run(args: argparse.Namespace) -> int:
             finished = True
         finally:
             output.close(finished=finished)
-    print(f"{output.pages} pages, {output.regions} regions: {args.out}")
+    finds = f"{output.lines} lines" if output.lines else f"{output.regions} regions"
+    print(f"{output.pages} pages, {finds}: {args.out}")
     if output.failures:
         count = len(output.failures)
         print(f"{count} not read: see {args.out / 'failed.json'}", file=sys.stderr)

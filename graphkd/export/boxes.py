@@ -67,13 +67,8 @@ class BoxExporter:
     signature = SIGNATURE
 
     def __init__(self, stored: ModelFile):
-        if stored.cfg.TEST.get("SCORE_VOTING", False):
-            logger.warning("TEST.SCORE_VOTING is not exported: the file suppresses boxes plainly")
-            stored = replace(stored, cfg=stored.cfg.clone())
-            stored.cfg.defrost()
-            stored.cfg.TEST.SCORE_VOTING = False
-        self._stored = stored
-        self._trained = TorchDetector(stored, device="cpu")
+        self._stored = without_voting(stored)
+        self._trained = TorchDetector(self._stored, device="cpu")
 
     def header(self, options: ExportOptions) -> Header:
         """The header with the thresholds that the options ask for.
@@ -89,11 +84,10 @@ class BoxExporter:
                 f"--score: this model gives no scores below {floor:g} (its SCORE_THRESH_TEST), "
                 f"asked for {low[0]} is {thresholds[low[0]]:g}"
             )
-        untrained = {"untrained": "yes"} if is_untrained(self._stored.state) else {}
         return replace(
             said,
             calibration={**said.calibration, "thresholds": thresholds},
-            card={**said.card, **untrained},
+            card=card_of(self._stored),
             score_floor=floor,
         )
 
@@ -131,6 +125,23 @@ class BoxExporter:
         if size.MIN_SIZE_TEST:
             long_side = min(_LONGEST_PAGE, max(64, round(_LARGER * long_side)))
         return generated_pages(classes=classes, count=count, seed=seed, long_side=long_side)
+
+
+def without_voting(stored: ModelFile) -> ModelFile:
+    """The model with plain suppression of boxes; a warning tells where that is a change."""
+    if not stored.cfg.TEST.get("SCORE_VOTING", False):
+        return stored
+    logger.warning("TEST.SCORE_VOTING is not exported: the file suppresses boxes plainly")
+    stored = replace(stored, cfg=stored.cfg.clone())
+    stored.cfg.defrost()
+    stored.cfg.TEST.SCORE_VOTING = False
+    return stored
+
+
+def card_of(stored: ModelFile) -> dict[str, str]:
+    """The facts of a model file, and whether its weights are untrained."""
+    untrained = {"untrained": "yes"} if is_untrained(stored.state) else {}
+    return {**stored.header.card, **untrained}
 
 
 def load_exported(path: Path) -> Detector:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -27,8 +27,8 @@ class Pages:
 
     Attributes:
         source: what they are, for messages.
-        truth: data set dicts (image_id, height, width, annotations) in the order of the pages;
-            None where nothing is known.
+        truth: data set dicts (image_id, height, width, and annotations or lines) in the order of
+            the pages; None where nothing is known.
         readers: one function a page that gives (H, W, 3) uint8 RGB pixels.
     """
 
@@ -71,7 +71,8 @@ def named_pages(name: str, *, classes: Sequence[str], most: int) -> Pages:
     dicts = _evenly(DatasetCatalog.get(name), most)
     if not dicts:
         raise UserError(f"data set {name} has no pages")
-    found = tuple(MetadataCatalog.get(name).thing_classes)
+    metadata = MetadataCatalog.get(name)
+    found = ("text",) if metadata.get("kind") == "lines" else tuple(metadata.thing_classes)
     if found != tuple(classes):
         raise UserError(
             f"data set {name} has the classes {', '.join(found)}, "
@@ -85,7 +86,7 @@ def generated_pages(*, classes: Sequence[str], count: int, seed: int, long_side:
     """Generated pages, with their truth where the detector has a class list of theirs.
 
     Args:
-        classes: of the detector.
+        classes: of the detector; those of a text detector are `text` alone.
         count: how many.
         seed: the series.
         long_side: pixels of the longer side.
@@ -107,6 +108,16 @@ def generated_pages(*, classes: Sequence[str], count: int, seed: int, long_side:
                     }
                     for region in translate(page.regions)
                 ],
+            }
+            for number, page in enumerate(made)
+        )
+    elif tuple(classes) == ("text",):
+        truth = tuple(
+            {
+                "image_id": number,
+                "width": page.image.width,
+                "height": page.image.height,
+                "lines": [asdict(line) for line in page.lines],
             }
             for number, page in enumerate(made)
         )

@@ -8,17 +8,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from graphkd.document import Page
+import numpy as np
+
+from graphkd.document import Line, Page
 from graphkd.io import replacing
 
 
 class CocoWriter:
     """Writes `coco.json` (images, categories, annotations with score) and `coco_results.json`.
 
-    Entries wait in one temporary file each; `finish` puts the two documents together, so that a
-    reader never meets half of one. Categories are numbered from 1, boxes are x, y, width, height.
-    `reserve` is called with the bytes that a page will take in them; where it raises, the page is
-    left out.
+    An annotation is one of `Page.finds`; lines have their polygon as `segmentation`. Entries wait
+    in one temporary file each; `finish` puts the two documents together, so that a reader never
+    meets half of one. Categories are numbered from 1, boxes are x, y, width, height. `reserve` is
+    called with the bytes that a page will take in them; where it raises, the page is left out.
     """
 
     def __init__(self, folder: Path, classes: Sequence[str], *, reserve: Callable[[int], None]):
@@ -27,7 +29,7 @@ class CocoWriter:
         self._numbers = {category["name"]: category["id"] for category in self._categories}
         self._images = tempfile.TemporaryFile(dir=folder)
         self._annotations = tempfile.TemporaryFile(dir=folder)
-        self._pages = self._regions = 0
+        self._pages = self._finds = 0
 
     def add(self, page: Page, name: str, *, several: bool) -> None:
         """Keeps one page; `several`: its file has more pages, so its name gets the number."""
@@ -42,21 +44,25 @@ class CocoWriter:
             "name": name,
         }
         size = _put(self._images, image)
-        for place, region in enumerate(page.regions, start=self._regions + 1):
-            x1, y1, x2, y2 = region.box
-            width, height = x2 - x1, y2 - y1
+        finds = list(page.finds)
+        for place, (label, find) in enumerate(finds, start=self._finds + 1):
+            x1, y1, x2, y2 = find.box
             entry = {
                 "id": place,
                 "image_id": number,
-                "category_id": self._numbers[region.label],
-                "bbox": [x1, y1, width, height],
-                "area": width * height,
+                "category_id": self._numbers[label],
+                "bbox": [x1, y1, x2 - x1, y2 - y1],
+                "area": (x2 - x1) * (y2 - y1),
                 "iscrowd": 0,
-                "score": region.score,
+                "score": find.score,
             }
+            if isinstance(find, Line):
+                x, y = np.array(find.polygon).T
+                entry["area"] = float(abs(x @ np.roll(y, 1) - y @ np.roll(x, 1)) / 2)
+                entry["segmentation"] = [[value for point in find.polygon for value in point]]
             size += 2 * _put(self._annotations, entry)  # they stand in both files
         self._reserve(size)
-        self._pages, self._regions = number, self._regions + len(page.regions)
+        self._pages, self._finds = number, self._finds + len(finds)
 
     def finish(self) -> None:
         """Writes both files from what has been added."""
@@ -65,10 +71,10 @@ class CocoWriter:
             _copy_list(self._images, stream, self._pages)
             categories = json.dumps(self._categories, ensure_ascii=False)
             stream.write(f',\n"categories": {categories},\n"annotations": '.encode())
-            _copy_list(self._annotations, stream, self._regions)
+            _copy_list(self._annotations, stream, self._finds)
             stream.write(b"}\n")
         with replacing(self._folder / "coco_results.json") as stream:
-            _copy_list(self._annotations, stream, self._regions, keys=_RESULT_KEYS)
+            _copy_list(self._annotations, stream, self._finds, keys=_RESULT_KEYS)
             stream.write(b"\n")
 
     def close(self) -> None:
@@ -77,7 +83,7 @@ class CocoWriter:
         self._annotations.close()
 
 
-_RESULT_KEYS = ("image_id", "category_id", "bbox", "score")
+_RESULT_KEYS = ("image_id", "category_id", "bbox", "segmentation", "score")
 
 
 def _put(stream: IO[bytes], entry: dict[str, Any]) -> int:
@@ -95,7 +101,7 @@ def _copy_list(
     for line in itertools.islice(source, count):
         if keys is not None:
             entry = json.loads(line)
-            line = json.dumps({key: entry[key] for key in keys}).encode()
+            line = json.dumps({key: entry[key] for key in keys if key in entry}).encode()
         target.write(between + line.rstrip(b"\n"))
         between = b",\n"
     target.write(b"[]" if between == b"[\n" else b"\n]")

@@ -13,6 +13,19 @@ from graphkd.modelfile import Header
 DEFAULT = 0.5  # shown score of a class for which neither user nor file names one
 
 
+class PageError(UserError):
+    """A model fails on one page of a batch.
+
+    Args:
+        message: what is wrong.
+        index: the page's place in the batch.
+    """
+
+    def __init__(self, message: str, index: int):
+        super().__init__(message)
+        self.index = index
+
+
 class Prepared(NamedTuple):
     """A page ready for a model; pages of equal `shape` may share a batch without changing each
     other's result.
@@ -50,6 +63,15 @@ class Predictor(ABC):
         by falling score.
         """
 
+    def adjust(self, **values: Any) -> None:
+        """Changes numbers by which raw outputs are read, such as `unclip_scale`.
+
+        Raises:
+            UserError: this kind of model has no such number.
+        """
+        for name in values:
+            raise UserError(f"--{name.replace('_', '-')} is for text detectors, not {self.name}")
+
     def shown_scores(
         self, *, score: float | None = None, by_class: Mapping[str, float] | None = None
     ) -> dict[str, float]:
@@ -86,15 +108,17 @@ class Detector(Predictor):
         """See `Predictor.regions`.
 
         Raises:
-            UserError: boxes or scores that are not finite.
+            PageError: boxes or scores that are not finite.
         """
-        return [self._regions(found, shown) for found in self.detect(batch)]
+        found = self.detect(batch)
+        for place, page in enumerate(found):
+            if not (np.isfinite(page.boxes).all() and np.isfinite(page.scores).all()):
+                raise PageError(
+                    f"{self.name} gives boxes that are not numbers; its weights are bad", place
+                )
+        return [self._regions(page, shown) for page in found]
 
     def _regions(self, found: Detections, shown: Mapping[str, float]) -> tuple[Region, ...]:
-        if not (np.isfinite(found.boxes).all() and np.isfinite(found.scores).all()):
-            raise UserError(
-                f"{self.name}: it gives boxes that are not numbers; its weights are bad"
-            )
         best_first = np.argsort(-found.scores, kind="stable")
         scored = (
             (self.classes[int(found.classes[i])], float(found.scores[i]), found.boxes[i].tolist())

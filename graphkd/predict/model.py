@@ -8,7 +8,7 @@ from graphkd.document import Page
 from graphkd.errors import UserError
 from graphkd.modelfile import read_model
 from graphkd.packages import require_training
-from graphkd.predict.detector import Predictor, Prepared
+from graphkd.predict.detector import PageError, Predictor, Prepared
 from graphkd.predict.sources import Failure, RawPage, read_pages
 from graphkd.tasks.base import task_named
 
@@ -85,11 +85,18 @@ class Model:
             pages: the pages.
             shown: class name -> lowest shown score, every class.
             batch: at most so many neighbours of one shape at once.
+
+        Raises:
+            UserError: the model gives something that is not finite on a page.
         """
         if batch < 1:
             raise UserError(f"the batch holds at least 1 page, not {batch}")
         for group in _batches(pages, self._predictor, batch):
-            found = self._predictor.regions([prepared for _, prepared in group], shown=shown)
+            try:
+                found = self._predictor.regions([prepared for _, prepared in group], shown=shown)
+            except PageError as error:
+                raw, _ = group[error.index]
+                raise UserError(f"{raw.source}, page {raw.number}: {error}") from error
             for (raw, _), regions in zip(group, found, strict=True):
                 height, width = raw.pixels.shape[:2]
                 yield raw, Page(raw.source, raw.number, width, height, regions)
@@ -101,6 +108,7 @@ def load_model(
     config: Path | str | None = None,
     trust: bool = False,
     device: str | None = None,
+    decoding: Mapping[str, Any] | None = None,
 ) -> Model:
     """Loads a model.
 
@@ -109,11 +117,21 @@ def load_model(
         config: a run's yaml, for a `.pth` that holds none.
         trust: also unpickle objects other than tensors, which can run any code.
         device: "cpu", "cuda" or "cuda:1"; None means the GPU where there is one (ONNX: the CPU).
+        decoding: of text detectors: numbers that take the place of the file's, such as
+            {"unclip_scale": 1.1}; the fields of `graphkd.text.decode.MapDecoder`.
 
     Raises:
         UserError: no such file, another kind of file, a damaged one, no such device, or a file
             that needs packages which are not installed.
     """
+    predictor = _load(weights, config=config, trust=trust, device=device)
+    predictor.adjust(**(decoding or {}))
+    return Model(predictor)
+
+
+def _load(
+    weights: Path | str | None, *, config: Path | str | None, trust: bool, device: str | None
+) -> Predictor:
     if weights is None:
         from graphkd.shipped import default_weights
 
@@ -124,7 +142,7 @@ def load_model(
     if path.suffix == ".onnx":
         from graphkd.predict.onnx_detector import load_onnx
 
-        return Model(load_onnx(path, device=device))
+        return load_onnx(path, device=device)
     require_training(f"a {path.suffix} model")
     import torch
 
@@ -135,7 +153,7 @@ def load_model(
     except RuntimeError:
         raise UserError(f"--device {device}: name cpu, cuda or cuda:1") from None
     stored = read_model(path, config=config, trust=trust)
-    return Model(task_named(stored.header.task).predictor(stored, device=device))
+    return task_named(stored.header.task).predictor(stored, device=device)
 
 
 def check_weights(path: Path, *, config: Path | str | None = None) -> None:

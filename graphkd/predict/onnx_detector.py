@@ -1,6 +1,7 @@
 """Models in `.onnx` files, run by onnxruntime alone: neither torch nor Detectron2 is loaded."""
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from graphkd.errors import UserError
 from graphkd.modelfile import KEY, Header, read_header
 from graphkd.predict.detector import ExportedDetector, Predictor
+from graphkd.predict.lines import LineDetector
 
 _INPUT = "images"
 _OUTPUTS = ("boxes", "scores", "classes", "image_index")
@@ -20,22 +22,43 @@ def layout_detector(name: str, header: Header, session: Any) -> ExportedDetector
     Raises:
         UserError: inputs or outputs that are not those of a layout detector.
     """
+    return ExportedDetector(name, header, _runner(name, session, _OUTPUTS))
+
+
+def line_detector(name: str, header: Header, session: Any) -> LineDetector:
+    """The text detector of an onnxruntime session.
+
+    Raises:
+        UserError: inputs, outputs or settings that are not those of a text detector.
+    """
+    names = [value.name for value in session.get_outputs()]
+    run = _runner(name, session, names)
+    detector = LineDetector(name, header, lambda images: dict(zip(names, run(images), strict=True)))
+    if not set(names).issuperset(detector.outputs):
+        raise UserError(f"{name}: its outputs are not those of a graphkd text detector")
+    return detector
+
+
+def _runner(
+    name: str, session: Any, names: Sequence[str]
+) -> Callable[[np.ndarray], Sequence[np.ndarray]]:
+    """A function from pages to the named outputs of a session."""
     inputs = {value.name for value in session.get_inputs()}
     outputs = {value.name for value in session.get_outputs()}
-    if inputs != {_INPUT} or not outputs.issuperset(_OUTPUTS):
+    if inputs != {_INPUT} or not outputs.issuperset(names):
         raise UserError(f"{name}: its inputs or outputs are not those of a graphkd detector")
 
-    def call(images: np.ndarray) -> tuple[np.ndarray, ...]:
+    def call(images: np.ndarray) -> Sequence[np.ndarray]:
         try:
-            return session.run(_OUTPUTS, {_INPUT: images})
+            return session.run(names, {_INPUT: images})
         except Exception as error:  # onnxruntime has an exception type for each status
             raise UserError(f"{name}: it cannot be run ({_short(error)})") from error
 
-    return ExportedDetector(name, header, call)
+    return call
 
 
 # What runs the files of a task, made from file name, header and session.
-PREDICTORS = {"layout": layout_detector}
+PREDICTORS = {"layout": layout_detector, "text_detection": line_detector}
 
 
 def load_onnx(path: Path, *, device: str | None, threads: int | None = None) -> Predictor:

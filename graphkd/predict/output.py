@@ -21,7 +21,7 @@ from graphkd.formats.coco_json import CocoWriter
 from graphkd.io import DISK_ERRORS, replacing, write_json, write_text
 from graphkd.predict.documents import Failure, RawPage
 from graphkd.report.content import Boxes
-from graphkd.report.pictures import class_colours, draw_predictions
+from graphkd.report.pictures import class_colours, draw_lines, draw_predictions
 
 FORMATS = ("json", "coco", *(name for name in PAGE_FORMATS if name != "json"))
 RECORD = "predict.json"
@@ -49,6 +49,7 @@ class Output:
     Attributes:
         pages: written so far.
         regions: on these pages.
+        lines: of text in these regions.
         failures: what could not be read.
     """
 
@@ -67,7 +68,7 @@ class Output:
         self._record = dict(record)
         self._names = Names()
         self._classes = tuple(classes)
-        self.pages = self.regions = 0
+        self.pages = self.regions = self.lines = 0
         self.failures: list[Failure] = []
         with self._explained():
             self._space = ReservedSpace(folder, size=_RESERVE)
@@ -96,6 +97,7 @@ class Output:
                 self._coco.add(page, name, several=raw.pages > 1 or raw.number > 1)
         self.pages += 1
         self.regions += len(page.regions)
+        self.lines += sum(len(region.lines) for region in page.regions)
 
     def fail(self, failure: Failure) -> None:
         """Notes a file or page that cannot be read."""
@@ -131,12 +133,15 @@ class Output:
             ) from error
 
     def _write_picture(self, raw: RawPage, page: Page, path: Path) -> None:
+        regions = [region for region in page.regions if region.found_by == "layout"]
         boxes = Boxes(
-            np.array([region.box for region in page.regions]),
-            [region.label for region in page.regions],
-            [region.score for region in page.regions],
+            np.array([region.box for region in regions]),
+            [region.label for region in regions],
+            [region.score for region in regions],
         )
         picture = draw_predictions(raw.pixels, boxes, colours=class_colours(self._classes))
+        lines = [line.polygon for region in page.regions for line in region.lines]
+        draw_lines(picture, lines, colour=class_colours(["text"])["text"])
         path.parent.mkdir(exist_ok=True)
         content = io.BytesIO()
         picture.save(content, "JPEG", quality=88, subsampling=0)  # thin lines keep their colour
@@ -148,7 +153,8 @@ class Output:
         write_json(self._folder / _FAILED, [_entry(failure) for failure in self.failures])
 
     def _write_record(self, *, finished: bool) -> None:
-        counts = {"pages": self.pages, "regions": self.regions, "failed": len(self.failures)}
+        counts = {"pages": self.pages, "regions": self.regions, "lines": self.lines}
+        counts["failed"] = len(self.failures)
         write_json(
             self._folder / RECORD,
             {

@@ -1,7 +1,10 @@
-"""Layout detectors in `.pth` and `.safetensors` files, run by Detectron2 as in evaluation."""
+"""Detectors in `.pth` and `.safetensors` files, run by Detectron2 as in evaluation."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,10 +19,11 @@ from graphkd.data.mapper import PageMapper
 from graphkd.errors import UserError
 from graphkd.modelfile import ModelFile, build_detector
 from graphkd.predict.detector import Detections, Detector, Prepared
+from graphkd.predict.lines import BoxDecoder, LineDetector
 
 
 class TorchDetector(Detector):
-    """A Detectron2 model with the page preparation of its config."""
+    """A layout detector of Detectron2 with the page preparation of its config."""
 
     def __init__(self, stored: ModelFile, *, device: str):
         self._model = build_detector(stored, device=device)
@@ -51,12 +55,74 @@ class TorchDetector(Detector):
         Raises:
             UserError: the GPU's memory does not hold the batch.
         """
-        try:
-            with inference_context(self._model), torch.no_grad():
-                outputs = self._model([page.content for page in batch])
-        except torch.cuda.OutOfMemoryError as error:
-            raise UserError("the GPU's memory is too small; lower --batch") from error
+        with _inference(self._model):
+            outputs = self._model([page.content for page in batch])
         return [_found(output["instances"].to("cpu")) for output in outputs]
+
+
+def torch_lines(stored: ModelFile, *, device: str) -> LineDetector:
+    """The text detector of a model file: one with maps, or a one-stage detector of boxes.
+
+    Raises:
+        UserError: INPUT.FORMAT is neither RGB nor BGR.
+    """
+    model = build_detector(stored, device=device)
+    if stored.cfg.INPUT.FORMAT not in ("RGB", "BGR"):
+        raise UserError(
+            f"{stored.path}: INPUT.FORMAT {stored.cfg.INPUT.FORMAT!r} is not RGB or BGR"
+        )
+    run, decoder = _run_boxes, BoxDecoder()
+    if hasattr(model, "maps"):
+        run, decoder = _run_maps, model.decoder
+    header = replace(
+        stored.header,
+        score_floor=_floor(model, stored.cfg),
+        settings=line_settings(stored.cfg, decoder),
+    )
+    flip = stored.cfg.INPUT.FORMAT == "BGR"
+    return LineDetector(stored.path.name, header, partial(run, model, flip))
+
+
+def line_settings(cfg: CfgNode, decoder: Any) -> dict[str, Any]:
+    """The `Header.settings` of a text detector: test size and decoder."""
+    size = cfg.INPUT.LINES
+    said = {"kind": type(decoder).__name__, **asdict(decoder)}
+    return {"resize": size.RESIZE, "size": size.SIZE, "decoder": said}
+
+
+def _run_maps(model: nn.Module, flip: bool, images: np.ndarray) -> Mapping[str, np.ndarray]:
+    batch = [{"image": plane} for plane in _planes(images, flip)]
+    with _inference(model):
+        maps = model.maps(model.preprocess_image(batch).tensor)
+    return {name: each.float().cpu().numpy() for name, each in maps.items()}
+
+
+def _run_boxes(model: nn.Module, flip: bool, images: np.ndarray) -> Mapping[str, np.ndarray]:
+    height, width = images.shape[1:3]
+    batch = [{"image": plane, "height": height, "width": width} for plane in _planes(images, flip)]
+    with _inference(model):
+        outputs = model(batch)
+    found = [_found(output["instances"].to("cpu")) for output in outputs]
+    return {
+        "boxes": np.concatenate([page.boxes for page in found]),
+        "scores": np.concatenate([page.scores for page in found]),
+        "image_index": np.repeat(np.arange(len(found)), [len(page.scores) for page in found]),
+    }
+
+
+def _planes(images: np.ndarray, flip: bool) -> torch.Tensor:
+    """(N, 3, H, W) uint8 of pages (N, H, W, 3) in RGB, `flip` for BGR."""
+    images = images[..., ::-1] if flip else images
+    return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+
+
+@contextlib.contextmanager
+def _inference(model: nn.Module) -> Iterator[None]:
+    try:
+        with inference_context(model), torch.no_grad():
+            yield
+    except torch.cuda.OutOfMemoryError as error:
+        raise UserError("the GPU's memory is too small; lower --batch") from error
 
 
 def _in_format(pixels: np.ndarray, format: str) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Boxes, pages with boxes and document graphs as reports draw them, checked."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,17 +18,33 @@ class Boxes:
         scores: n scores in 0..1, or None for ground truth.
         paired: for each box, whether it has a partner on the other side (a prediction of its
             object, an object of its prediction); None where this was not compared.
+        polygons: n outlines (P, 2), drawn in the place of the boxes; None where these are all.
     """
 
     boxes: np.ndarray
     classes: list[str]
     scores: list[float] | None = None
     paired: list[bool] | None = None
+    polygons: list[np.ndarray] | None = None
+
+    @classmethod
+    def of_lines(
+        cls,
+        polygons: Sequence[np.ndarray],
+        *,
+        labels: list[str],
+        scores: list[float] | None = None,
+        paired: list[bool] | None = None,
+    ) -> "Boxes":
+        """Text lines as outlines (P, 2)."""
+        outlines = [np.asarray(polygon, np.float64).reshape(-1, 2) for polygon in polygons]
+        boxes = np.array([[*points.min(0), *points.max(0)] for points in outlines])
+        return cls(boxes, labels, scores, paired, outlines)
 
     def __post_init__(self) -> None:
         array = np.asarray(self.boxes, dtype=np.float64).reshape(-1, 4)
         object.__setattr__(self, "boxes", array)
-        for name in ("classes", "scores", "paired"):
+        for name in ("classes", "scores", "paired", "polygons"):
             values = getattr(self, name)
             if values is not None and len(values) != len(array):
                 raise ValueError(f"{len(array)} boxes but {len(values)} {name}")

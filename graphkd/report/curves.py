@@ -21,6 +21,7 @@ from graphkd.tasks.base import Metric
 
 Log = list[dict]
 
+_ITERATION = "iteration"
 _SHARE = "kd_share/"
 _TERM = "loss_kd_"
 # Colours that stay apart under the common kinds of colour blindness, dark enough for white paper.
@@ -182,8 +183,15 @@ def rate_series(logs: Mapping[str, Log]) -> list[Series]:
     return series
 
 
-def line_chart(title: str, series: Sequence[Series], *, y_label: str, dots: bool) -> Chart | None:
-    """Draws lines over the iterations; None where there is nothing to show.
+def line_chart(
+    title: str,
+    series: Sequence[Series],
+    *,
+    y_label: str,
+    dots: bool,
+    x_label: str = _ITERATION,
+) -> Chart | None:
+    """Draws lines over the iterations or another number; None where there is nothing to show.
 
     The y axis begins at 0, or at the lowest value below it. Long series are thinned to about 500
     points. With `dots` every point of a short series (up to 40) gets a marker.
@@ -202,7 +210,7 @@ def line_chart(title: str, series: Sequence[Series], *, y_label: str, dots: bool
             )
         axes.set_ylim(bottom=min(0.0, *(y for line in shown for _, y in line.points)))
 
-    return _chart(title, series, draw, y_label=y_label)
+    return _chart(title, series, draw, y_label=y_label, x_label=x_label)
 
 
 def stacked_chart(title: str, series: Sequence[Series], *, y_label: str) -> Chart | None:
@@ -223,7 +231,13 @@ def stacked_chart(title: str, series: Sequence[Series], *, y_label: str) -> Char
 
 
 def _chart(
-    title: str, series: Sequence[Series], draw: Callable, *, y_label: str, filled: bool = False
+    title: str,
+    series: Sequence[Series],
+    draw: Callable,
+    *,
+    y_label: str,
+    x_label: str = _ITERATION,
+    filled: bool = False,
 ) -> Chart | None:
     shown = [replace(line, points=_thin(line.points)) for line in series if line.points]
     if not shown:
@@ -231,10 +245,10 @@ def _chart(
     keys = [(s.name, colour_of(s.colour), s.dashed, f"{s.points[-1][1]:.3g}") for s in shown]
 
     def draw_shown(axes) -> None:
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.get_major_locator().set_params(integer=x_label == _ITERATION)
         draw(axes, shown)
 
-    drawn = picture(draw_shown, x_label="iteration", y_label=y_label)
+    drawn = picture(draw_shown, x_label=x_label, y_label=y_label)
     return Chart(title, drawn, keys, filled)
 
 

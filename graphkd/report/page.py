@@ -242,10 +242,15 @@ def _rectangles(boxes: Boxes, colours: Mapping[str, str]) -> list[dict[str, Any]
                 "height": round(float(max(y2[i] - y1[i], 0)), 1),
                 "colour": colours[boxes.classes[i]],
                 "label": f"{boxes.classes[i]}{score}",
+                "points": "" if boxes.polygons is None else _points(boxes.polygons[i]),
                 "alone": boxes.paired is not None and not boxes.paired[i],
             }
         )
     return shown
+
+
+def _points(polygon: np.ndarray) -> str:
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in polygon)
 
 
 @lru_cache(maxsize=1)

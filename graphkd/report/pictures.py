@@ -3,7 +3,7 @@
 import base64
 import colorsys
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -74,6 +74,19 @@ def draw_predictions(
         name = boxes.classes[i]
         _tag(pen, f"{name}{score}", corner, colours[name], taken, picture.size)
     return picture
+
+
+def draw_lines(picture: Image.Image, polygons: Iterable[Sequence], *, colour: str) -> None:
+    """Draws the polygons of text lines, points (x, y), into an RGB picture.
+
+    Every second one has a darker inside, so that neighbours that overlap can be told apart.
+    """
+    pen = ImageDraw.Draw(picture, "RGBA")
+    width = max(1, round(max(picture.size) / 700))
+    for number, polygon in enumerate(polygons):
+        points = [tuple(map(float, point)) for point in polygon]
+        pen.polygon(points, fill=(*rgb(colour), _FILL + _FILL * (number % 2)))
+        pen.line([*points, points[0]], fill=colour, width=width)
 
 
 def data_uri(image: np.ndarray, *, longest: int = 1100) -> str:

@@ -111,3 +111,51 @@ def write_onnx(path: Path, *, header: dict | None = None, classes: int = 0) -> P
         helper.set_model_props(model, {"graphkd": json.dumps(header)})
     onnx.save(model, path)
     return path
+
+
+def write_line_onnx(path: Path, **settings) -> Path:
+    """A text detector whose map is the darkness of the page: 8 for black, -8 for white. It gives
+    NaN on a page without any blue.
+    """
+    node, number = helper.make_node, helper.make_tensor
+    constants = [
+        number("middle", TensorProto.FLOAT, [], [127.5]),
+        number("scale", TensorProto.FLOAT, [], [-16.0]),
+        number("nothing", TensorProto.FLOAT, [], [0.0]),
+        number("colour", TensorProto.INT64, [1], [3]),
+        number("page", TensorProto.INT64, [3], [1, 2, 3]),
+        number("blue", TensorProto.INT64, [1], [2]),
+        number("end", TensorProto.INT64, [1], [3]),
+    ]
+    nodes = [
+        node("Cast", ["images"], ["levels"], to=TensorProto.FLOAT),
+        node("ReduceMean", ["levels", "colour"], ["grey"], keepdims=0),
+        node("Sub", ["grey", "middle"], ["centred"]),
+        node("Div", ["centred", "scale"], ["dark"]),
+        node("Slice", ["levels", "blue", "end", "colour"], ["ink"]),
+        node("ReduceMax", ["ink", "page"], ["most"], keepdims=0),
+        node("Log", ["most"], ["finite"]),
+        node("Mul", ["finite", "nothing"], ["zero"]),
+        node("Unsqueeze", ["zero", "page"], ["zeros"]),
+        node("Unsqueeze", ["dark", "first"], ["maps"]),
+        node("Add", ["maps", "zeros"], ["text"]),
+    ]
+    constants.append(number("first", TensorProto.INT64, [1], [1]))
+    images = helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", "h", "w", 3])
+    text = helper.make_tensor_value_info("text", TensorProto.FLOAT, ["n", 1, "h", "w"])
+    graph = helper.make_graph(nodes, "lines", [images], [text], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    decoder = {"kind": "MapDecoder", "box_thresh": 0.4, "shrink_ratio": 0.6}
+    said = {"resize": "as_is", "size": 0, "decoder": decoder, **settings}
+    header = {"format": 2, "classes": ["text"], "task": "text_detection", "settings": said}
+    helper.set_model_props(model, {"graphkd": json.dumps(header)})
+    onnx.save(model, path)
+    return path
+
+
+def line_page(boxes=((20, 30, 140, 50), (20, 80, 100, 100)), size=(160, 192)) -> np.ndarray:
+    """A white page (height, width) with black bars x1 y1 x2 y2."""
+    pixels = np.full((*size, 3), 255, np.uint8)
+    for x1, y1, x2, y2 in boxes:
+        pixels[y1:y2, x1:x2] = 0
+    return pixels
