@@ -14,8 +14,8 @@ from graphkd.data.check.lines import LEAST_AREA, largest, short_side, signed_are
 from graphkd.data.mapper import read_for
 from graphkd.robustness.corruptions import corrupt
 from graphkd.robustness.geometry import Projection, border_colour
+from graphkd.text.pages import input_scale, input_size, resized
 
-STRIDE = 32  # sides of an input are multiples of it
 # A line that is cut along its length keeps at least this share of its height.
 _WHOLE = 0.8
 _DEGRADINGS = (
@@ -97,7 +97,7 @@ class LineMapper:
         else:
             size = input_size(height, width, self.options.RESIZE, self.options.SIZE)
             matrix = np.diag([size[1] / width, size[0] / height, 1.0])
-            image = warp(image, matrix, size)
+            image = resized(image, size)
         polygons = [_moved(points, matrix) for points in polygons]
         if self.is_train:
             polygons, ignore = _cut(polygons, ignore, size, keep=self.options.KEEP_CUT)
@@ -118,29 +118,6 @@ class LineMapper:
                 maps = self.label_maker(item["polygons"], ignore, *size, progress)
                 item["maps"] = {name: torch.as_tensor(value) for name, value in maps.items()}
         return item
-
-
-def input_size(height: int, width: int, resize: str, size: int) -> tuple[int, int]:
-    """(height, width) of a page for testing, multiples of 32 and at least 32.
-
-    Args:
-        height: of the page, in pixels.
-        width: of the page, in pixels.
-        resize: "long" or "short": this side gets `size` pixels; "as_is": the page keeps its size.
-        size: in pixels.
-    """
-    scale = _scale_to(height, width, resize, size)
-    # Halves are rounded up: 720 rows become 736, as in DB's tests on ICDAR2015.
-    sides = (max(1, int(side * scale / STRIDE + 0.5)) * STRIDE for side in (height, width))
-    return tuple(sides)
-
-
-def _scale_to(height: int, width: int, resize: str, size: int) -> float:
-    if resize == "as_is":
-        return 1.0
-    if resize not in ("long", "short"):
-        raise ValueError(f"INPUT.LINES.RESIZE {resize!r} is none of long, short, as_is")
-    return size / (max(height, width) if resize == "long" else min(height, width))
 
 
 def warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -192,7 +169,7 @@ def _draw(
 ) -> tuple[np.ndarray, tuple[int, int]]:
     """Draws scale, rotation, perspective, flip and crop; the matrix and the size of the crop."""
     height, width = shape
-    scale = _scale_to(height, width, options.RESIZE, options.SIZE)
+    scale = input_scale(height, width, options.RESIZE, options.SIZE)
     scale *= rng.choice(options.SCALES) if options.SCALES else rng.uniform(*options.SCALE)
     turn = rng.uniform(-1, 1) * options.ROTATION * (rng.random() < options.ROTATION_PROB)
     cos, sin = scale * np.cos(np.deg2rad(turn)), scale * np.sin(np.deg2rad(turn))
