@@ -122,8 +122,8 @@ class Targets:
         boxes: per image (G_i, 4) ground truth, x1 y1 x2 y2 in pixels of the student's input.
         classes: per image (G_i,) int64 in 0..K-1.
         image_sizes: per image (height, width) before padding.
-        strides: FPN level name -> pixels of the student's input per cell. It is not the padded
-            image size over the map size, because map sizes are rounded up.
+        strides: name of a level or stage -> pixels of the student's input per cell. It is not the
+            padded image size over the map size, because map sizes are rounded up.
         num_classes: K.
         region_labels: (R,) int64 class of every student region, K for background.
         region_boxes: (R, 4) the ground-truth box matched to every region; arbitrary for

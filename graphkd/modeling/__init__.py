@@ -3,6 +3,7 @@
 from detectron2.modeling import BACKBONE_REGISTRY
 
 from graphkd.modeling.dense import (
+    build_csp_pan_backbone,
     build_gfl_resnet_fpn_backbone,
     build_gfl_timm_fpn_backbone,
     build_pico_pan_backbone,
@@ -20,6 +21,7 @@ __all__ = [
 ]
 
 for _builder in (
+    build_csp_pan_backbone,
     build_gfl_resnet_fpn_backbone,
     build_gfl_timm_fpn_backbone,
     build_map_backbone,

@@ -63,7 +63,7 @@ class DenseView(PyramidView):
             raise UserError(f"this view knows {known}, not {type(model).__name__}")
         super().__init__(model)
         self.pooled_levels = [
-            level for level, stride in self.strides.items() if stride <= COARSEST_POOLED_STRIDE
+            level for level in self.levels if self.strides[level] <= COARSEST_POOLED_STRIDE
         ]
         if not self.pooled_levels:
             raise UserError(
@@ -109,7 +109,8 @@ class DenseView(PyramidView):
 
     def step(self, batch: list[dict]) -> tuple[dict[str, Tensor], Outputs, Targets]:
         model = self.model
-        with record({name: getattr(model, name) for name in self.tapped}) as tape:
+        taps = {name: getattr(model, name) for name in self.tapped}
+        with record({**taps, **self.body}) as tape:
             losses = model(batch)
         maps = tape["backbone"].output
         dense = self._named(self.read_head(tape["head"].output))
@@ -118,7 +119,7 @@ class DenseView(PyramidView):
         truth = tuple(each.gt_boxes.tensor for each in instances)
         classes = tuple(each.gt_classes for each in instances)
         image_sizes = tuple(tuple(item["image"].shape[-2:]) for item in batch)
-        outputs = Outputs(features=self.features_of(maps), dense=dense)
+        outputs = Outputs(features=self.features_of(maps), dense=dense, stages=self.stages_of(tape))
         targets = Targets(
             boxes=truth,
             classes=classes,
@@ -149,7 +150,7 @@ class DenseView(PyramidView):
         self, batch: list[dict], boxes: Sequence[Tensor] | None, needs: frozenset[str]
     ) -> Outputs:
         model = self.model
-        maps = self.run_backbone(batch)
+        maps, stages = self.run_backbone(batch, needs)
         features = self.features_of(maps)
         predict = "region_predictions" in needs
         dense = regions = None
@@ -161,7 +162,7 @@ class DenseView(PyramidView):
         elif "region_features" in needs:
             regions = Regions(tuple(boxes), self._pool(maps, boxes))
         kept = features if "features" in needs else {}
-        return Outputs(kept, dense if "dense" in needs else None, regions)
+        return Outputs(kept, dense if "dense" in needs else None, regions, stages)
 
     def _regions(
         self,

@@ -71,7 +71,7 @@ class RCNNView(PyramidView):
             "roi_heads.box_pooler": model.roi_heads.box_pooler,
             "roi_heads.box_predictor": model.roi_heads.box_predictor,
         }
-        with record(taps) as tape:
+        with record({**taps, **self.body}) as tape:
             losses = model(batch)
         pooled, predicted = tape["roi_heads.box_pooler"], tape["roi_heads.box_predictor"]
         boxes = [b.tensor for b in pooled.args[1]]
@@ -79,6 +79,7 @@ class RCNNView(PyramidView):
             features=self.features_of(tape["backbone"].output),
             dense=Dense(*map(tuple, tape["proposal_generator.rpn_head"].output)),
             regions=Regions(tuple(boxes), pooled.output, *predicted.output),
+            stages=self.stages_of(tape),
         )
         images, _, _, instances = tape["roi_heads"].args
         anchors = tape["proposal_generator.anchor_generator"].output
@@ -99,7 +100,7 @@ class RCNNView(PyramidView):
     def observe(
         self, batch: list[dict], boxes: Sequence[Tensor] | None, needs: frozenset[str]
     ) -> Outputs:
-        maps = self.run_backbone(batch)
+        maps, stages = self.run_backbone(batch, needs)
         features = self.features_of(maps)
         dense = regions = None
         if "dense" in needs:
@@ -107,7 +108,7 @@ class RCNNView(PyramidView):
             dense = Dense(*map(tuple, rpn_head(list(features.values()))))
         if needs & REGION_PARTS:
             regions = self._regions(maps, boxes, predict="region_predictions" in needs)
-        return Outputs(features, dense, regions)
+        return Outputs(features, dense, regions, stages)
 
     def _regions(
         self, features: dict[str, Tensor], boxes: Sequence[Tensor], *, predict: bool

@@ -67,7 +67,8 @@ def test_head_maps_have_detectron2s_layout(seen):
         assert images == 2 and channels == 9 * 5
         assert deltas.shape == (2, 9 * 4, height, width)
         assert anchors.shape == (height * width * 9, 4)
-    assert targets.strides == {"p3": 8, "p4": 16, "p5": 32, "p6": 64, "p7": 128}
+    levels = {"p3": 8, "p4": 16, "p5": 32, "p6": 64, "p7": 128}
+    assert targets.strides == {**levels, "c3": 8, "c4": 16, "c5": 32}
     assert targets.image_sizes == ((128, 96),) * 2
 
 

@@ -59,7 +59,8 @@ def test_head_maps_distributions_and_quality(seen):
     assert dense.levels == ("p3", "p4", "p5", "p6", "p7")
     assert dense.decode(torch.ones(1, 4), targets.anchors[0][:1]).tolist() == [[-8.0, -8, 8, 8]]
     assert list(outputs.features) == ["p3", "p4", "p5", "p6", "p7"]
-    assert targets.strides == {"p3": 8, "p4": 16, "p5": 32, "p6": 64, "p7": 128}
+    levels = {"p3": 8, "p4": 16, "p5": 32, "p6": 64, "p7": 128}
+    assert targets.strides == {**levels, "c3": 8, "c4": 16, "c5": 32}
     parts = zip(
         dense.logits, dense.deltas, dense.distributions, dense.quality, targets.anchors, strict=True
     )

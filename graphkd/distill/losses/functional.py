@@ -2,6 +2,7 @@
 boxes, and maps and anchors of two networks brought into one frame.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -130,6 +131,15 @@ def cell_mask(spans: Tensor, *, size: tuple[int, int]) -> Tensor:
     in_rows = (rows >= top) & (rows < bottom)
     in_columns = (columns >= left) & (columns < right)
     return in_rows[:, :, None] & in_columns[:, None, :]
+
+
+def box_mask(boxes: Sequence[Tensor], stride: int, size: tuple[int, int]) -> Tensor:
+    """The cells (N, H, W) bool of a map that a box touches; N times (G, 4) in input pixels."""
+    spans = [
+        torch.cat([(each[:, :2] / stride).floor(), (each[:, 2:] / stride).ceil()], 1)
+        for each in boxes
+    ]
+    return torch.stack([cell_mask(each, size=size).any(0) for each in spans])
 
 
 def crop_to_common(student_map: Tensor, teacher_map: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,10 +1,11 @@
 """The `pfi` method: FPN cells weighted by how much the predictions differ."""
 
-from torch import Tensor, linalg, stack
+from torch import Tensor, linalg, stack, where, zeros_like
 
 from graphkd.distill.losses.base import DistillLoss, LossContext
 from graphkd.distill.losses.build import register
 from graphkd.distill.losses.functional import (
+    box_mask,
     check_same_heads,
     crop_to_common,
     on_shared_levels,
@@ -15,7 +16,12 @@ from graphkd.distill.outputs import Outputs, Targets
 
 
 def guided_error(
-    pair: LevelPair, student_scores: Tensor, teacher_scores: Tensor, *, divisor: str
+    pair: LevelPair,
+    student_scores: Tensor,
+    teacher_scores: Tensor,
+    *,
+    divisor: str,
+    mask: Tensor | None = None,
 ) -> Tensor:
     """Euclidean norm over the cells of squared score gap times squared feature gap.
 
@@ -24,6 +30,7 @@ def guided_error(
         student_scores: (N, S, h, w) probabilities.
         teacher_scores: (N, S, h, w).
         divisor: of the norm: `cells` for their number, `root` for the root of it.
+        mask: (N, h, w) bool, the cells that count; None for all.
 
     Returns:
         A scalar, the mean over images.
@@ -31,8 +38,13 @@ def guided_error(
     features = (pair.student - pair.teacher).square().mean(1)
     scores = (student_scores - teacher_scores).square().mean(1)
     product = (features * scores).flatten(1)
-    count = product.shape[1] if divisor == "cells" else product.shape[1] ** 0.5
-    return linalg.vector_norm(product, dim=1).mean() / count
+    if mask is None:
+        count = product.new_tensor(product.shape[1])
+    else:
+        product = where(mask.flatten(1), product, zeros_like(product))
+        count = mask.flatten(1).sum(1).clamp(min=1)
+    divided = linalg.vector_norm(product, dim=1) / (count if divisor == "cells" else count.sqrt())
+    return divided.mean()
 
 
 @register("pfi")
@@ -48,7 +60,7 @@ class PFI(DistillLoss):
 
     needs = frozenset({"features", "dense"})
 
-    def __init__(self, context: LossContext, *, divisor: str = "cells"):
+    def __init__(self, context: LossContext, *, divisor: str = "cells", mask: str = "none"):
         """Makes the adapters.
 
         Args:
@@ -56,9 +68,14 @@ class PFI(DistillLoss):
             divisor: of the norm over the cells of a level: cells for their number (the paper; the
                 term falls with the root of a level's area), root for the root of their number
                 (ours; the area does not change the term).
+            mask: none for all cells (the paper), objects for those that a box touches (a script of
+                OCRdistill).
         """
         super().__init__()
         self.divisor = one_of("divisor", divisor, ("cells", "root"))
+        self.masked = one_of("mask", mask, ("none", "objects")) == "objects"
+        if self.masked:
+            self.reads = frozenset({"boxes"})
         need_anchors(context)
         if not context.two_stage:
             need_same_classes(context, remedy="remove it or train the teacher on the same classes")
@@ -73,7 +90,8 @@ class PFI(DistillLoss):
             scores = crop_to_common(
                 _scores(student, pair.name), _scores(teacher, pair.name).detach()
             )
-            terms.append(guided_error(pair, *scores, divisor=self.divisor))
+            mask = box_mask(targets.boxes, pair.stride, pair.size) if self.masked else None
+            terms.append(guided_error(pair, *scores, divisor=self.divisor, mask=mask))
         return {"features": stack(terms).sum()}
 
 

@@ -36,6 +36,8 @@ class ATSS(nn.Module):
         anchors: Sequence[Tensor],
         boxes: Sequence[Tensor],
         image_sizes: Sequence[tuple[int, int]],
+        *,
+        ignored: Sequence[Tensor] | None = None,
     ) -> Assignment:
         """Assigns the anchors of a batch.
 
@@ -44,6 +46,8 @@ class ATSS(nn.Module):
             boxes: per image (G_i, 4).
             image_sizes: per image (height, width) before padding; anchors whose centre is outside
                 are not valid and get no object.
+            ignored: per image (I_i, 4) boxes that are neither object nor background; anchors whose
+                centre is inside are not valid unless they have an object. None for no such boxes.
 
         Returns:
             Owners and validity of all anchors, levels one after the other, and the IoU from which
@@ -53,9 +57,14 @@ class ATSS(nn.Module):
         every = torch.cat(list(anchors))
         centres = (every[:, :2] + every[:, 2:]) / 2
         found = []
-        for own, (height, width) in zip(boxes, image_sizes, strict=True):
+        for image, (own, (height, width)) in enumerate(zip(boxes, image_sizes, strict=True)):
             valid = (centres[:, 0] < width) & (centres[:, 1] < height)
             owners, thresholds = self._assign(every, centres, counts, valid, own.float())
+            if ignored is not None:
+                left, top, right, bottom = ignored[image].T[:, :, None]
+                x, y = centres.T
+                inside = (x > left) & (x < right) & (y > top) & (y < bottom)
+                valid &= ~inside.any(0) | (owners >= 0)
             found.append((owners, valid, thresholds))
         return Assignment(*map(tuple, zip(*found, strict=True)))
 

@@ -22,7 +22,12 @@ from graphkd.modeling.voting import suppressed
 
 
 def add_gfl_config(cfg: CfgNode) -> None:
-    """Adds MODEL.GFL with its defaults, those of the paper, to `cfg`; GFL and PicoGFL read it."""
+    """Adds MODEL.GFL with its defaults, those of the paper, to `cfg`; GFL and PicoGFL read it.
+
+    And MODEL.CSP, for the backbone `build_csp_pan_backbone`.
+    """
+    # n, s, m, l or x.
+    cfg.MODEL.CSP = CfgNode({"SIZE": "n"})
     cfg.MODEL.GFL = node = CfgNode()
     node.NUM_CLASSES = 80
     node.IN_FEATURES = ["p3", "p4", "p5", "p6", "p7"]
@@ -145,18 +150,32 @@ class GFL(DenseDetector):
             "pixel_std": cfg.MODEL.PIXEL_STD,
         }
 
+    def forward(self, batched_inputs: list[dict]) -> Any:
+        """As Detectron2's dense detectors. In training, anchors in the upright boxes of the
+        `polygons` of an item that are marked in its `ignore` enter no loss.
+        """
+        if not self.training:
+            return super().forward(batched_inputs)
+        images = self.preprocess_image(batched_inputs)
+        maps = self.backbone(images.tensor)
+        features = [maps[level] for level in self.head_in_features]
+        instances = [item["instances"].to(self.device) for item in batched_inputs]
+        ignored = [_ignored_boxes(item).to(self.device) for item in batched_inputs]
+        return self.forward_training(images, features, self.head(features), instances, ignored)
+
     def forward_training(
         self,
         images: ImageList,
         features: list[Tensor],
         predictions: tuple[list[Tensor], list[Tensor], list[Tensor] | None],
         gt_instances: list[Instances],
+        ignored: list[Tensor],
     ) -> dict[str, Tensor]:
-        """The losses of `gfl_losses`."""
+        """The losses of `gfl_losses`; `ignored` holds per image (I_i, 4) boxes without loss."""
         logits, edges, quality = predictions
         anchors = [each.tensor for each in self.anchor_generator(features)]
         boxes = [each.gt_boxes.tensor for each in gt_instances]
-        assignment = self.assigner(anchors, boxes, images.image_sizes)
+        assignment = self.assigner(anchors, boxes, images.image_sizes, ignored=ignored)
         _log_assignment(assignment.owners, boxes)
         rows = Rows(
             logits=_rows(logits, self.num_classes),
@@ -218,6 +237,13 @@ def check_reach(cfg: CfgNode, stride: int) -> None:
             f"half the longest side of INPUT is {longest / 2:.0f} px; set it to {least} or more, "
             "or make pages smaller"
         )
+
+
+def _ignored_boxes(item: dict) -> Tensor:
+    """(I, 4) upright boxes of the ignored polygons of a mapped page."""
+    polygons = zip(item.get("polygons", ()), item.get("ignore", ()), strict=True)
+    boxes = [[*each.min(0), *each.max(0)] for each, ignore in polygons if ignore]
+    return torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
 
 
 def _rows(maps: Sequence[Tensor], width: int) -> Tensor:
