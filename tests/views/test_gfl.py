@@ -129,6 +129,25 @@ def test_observing_gives_the_same_outputs():
             torch.testing.assert_close(one, other)
 
 
+def test_stages_are_the_maps_of_the_body_and_run_only_where_needed():
+    model = without_running_statistics(gfl().train())
+    _, outputs, _ = step(model)
+    assert {name: each.shape[1] for name, each in outputs.stages.items()} == {
+        "c3": 128,
+        "c4": 256,
+        "c5": 512,
+    }
+    view = view_of(model)
+    seen = view.observe(BATCH, None, frozenset({"stages"}))
+    for name, stage in outputs.stages.items():
+        torch.testing.assert_close(seen.stages[name], stage)
+        assert stage.shape[-1] == -(-96 // view.strides[name]) and view.channels[name] == len(
+            stage[0]
+        )
+    assert not view.observe(BATCH, None, frozenset({"features"})).stages
+    assert not any(module._forward_hooks for module in model.modules())
+
+
 def test_what_the_view_says_of_its_model():
     view, small = view_of(gfl()), view_of(pico("MODEL.GFL.REG_MAX", "12"))
     assert isinstance(view, EdgeView) and isinstance(small, EdgeView)
@@ -148,7 +167,10 @@ def test_a_pair_of_gfl_and_its_small_student():
     assert context.bins is None and not context.same_anchors and not context.same_box_codes
 
 
-METHODS = ["graphkd", "dsig", "fitnets", "pkd", "cwd", "mgd", "fgd", "fine_grained"]
+METHODS = [
+    *("graphkd", "dsig", "fitnets", "pkd", "cwd", "mgd", "fgd", "fine_grained"),
+    "region_features",
+]
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -18,14 +18,16 @@ BINS = 5
 PADDED = (96, 128)
 STRIDES = (8, 16, 32, 64)
 LEVELS = ("p3", "p4", "p5", "p6")
+# Maps of the body below the levels, with their strides.
+STAGES = {"c3": 8, "c4": 16, "c5": 32}
 
 
 def context(*, student_channels=8, teacher_channels=8, **changes) -> LossContext:
     """Facts about a made-up pair; a student of another width than the teacher on request."""
     levels = changes.get("levels", LEVELS)
     facts = LossContext(
-        channels=dict.fromkeys(levels, (student_channels, teacher_channels)),
-        strides={level: (2 ** int(level[1:]),) * 2 for level in levels},
+        channels=dict.fromkeys((*levels, *STAGES), (student_channels, teacher_channels)),
+        strides={name: (2 ** int(name[1:]),) * 2 for name in (*levels, *STAGES)},
         levels=levels,
         num_classes=CLASSES,
         text_classes=(0,),
@@ -65,7 +67,11 @@ def outputs(seed, *, images=2, channels=8, padded=PADDED, regions=6, two_stage=T
     )
     edges = tuple(random(images, ANCHORS * 4 * (BINS + 1), *size) for size in sizes)
     dense = replace(dense, distributions=edges)
-    return Outputs(features=features, dense=dense, regions=sampled)
+    body = {
+        name: random(images, channels, *size)
+        for name, size in zip(STAGES, sizes[: len(STAGES)], strict=True)
+    }
+    return Outputs(features=features, dense=dense, regions=sampled, stages=body)
 
 
 def region_boxes(count) -> torch.Tensor:
@@ -99,7 +105,7 @@ def targets(*, images=2, regions=6, empty=False) -> Targets:
         boxes=(boxes,) * images,
         classes=(classes,) * images,
         image_sizes=((90, 120),) * images,
-        strides=dict(zip(LEVELS, STRIDES, strict=True)),
+        strides={**dict(zip(LEVELS, STRIDES, strict=True)), **STAGES},
         num_classes=CLASSES,
         region_labels=labels.repeat(images),
         region_boxes=matched.repeat(images, 1),
@@ -138,12 +144,13 @@ def change(item: Outputs, function) -> Outputs:
             deltas=None if sampled.deltas is None else function(sampled.deltas),
         )
     features = {name: function(each) for name, each in item.features.items()}
-    return Outputs(features=features, dense=dense, regions=sampled)
+    body = {name: function(each) for name, each in item.stages.items()}
+    return Outputs(features=features, dense=dense, regions=sampled, stages=body)
 
 
 def tensors(item: Outputs) -> dict[str, list[torch.Tensor]]:
     """All tensors but the boxes, by the part of `needs` they belong to."""
-    parts = {"features": list(item.features.values())}
+    parts = {"features": list(item.features.values()), "stages": list(item.stages.values())}
     if item.dense is not None:
         parts["dense"] = [*item.dense.logits, *item.dense.deltas, *item.dense.distributions]
     if item.regions is not None:

@@ -129,6 +129,8 @@ def test_the_parts_it_does_not_need_may_be_missing(toy, name):
         item = toy.outputs(seed, **stages(name))
         if "dense" not in loss.needs:
             item = replace(item, dense=None)
+        if "stages" not in loss.needs:
+            item = replace(item, stages={})
         if not loss.needs & {"region_features", "region_predictions"}:
             item = replace(item, regions=None)
         elif "region_predictions" not in loss.needs:
@@ -195,7 +197,11 @@ def test_teacher_padded_further(toy, name):
         """Other values in the cells that the student's maps do not cover."""
         changed = toy.change(item, torch.clone)
         maps = [
-            [tensor for part in ("features", "dense") for tensor in toy.tensors(each)[part]]
+            [
+                tensor
+                for part in ("features", "stages", "dense")
+                for tensor in toy.tensors(each)[part]
+            ]
             for each in (changed, student)
         ]
         for own, cover in zip(*maps, strict=True):
@@ -292,7 +298,7 @@ NO_BOXES = dict(
     two_stage=None, shared_regions=None, same_anchors=None, same_box_codes=None, bins=None
 )
 # read maps of features and nothing that only a detector has
-FEATURES_ALONE = {"cwd", "fitnets", "mgd", "pkd", "fgd"}
+FEATURES_ALONE = {"cwd", "fitnets", "mgd", "pkd", "fgd", "region_features"}
 
 
 @pytest.mark.parametrize("task", OTHER_TASKS)
@@ -302,7 +308,8 @@ def test_tasks_without_boxes_are_served_or_refused_in_one_line(toy, name, task):
     if name in FEATURES_ALONE and context.levels:
         loss = build(name, context)
         facts = replace(toy.targets(), anchors=(), region_labels=None)
-        plain = [Outputs(toy.outputs(seed).features) for seed in (1, 2)]
+        both = [toy.outputs(seed) for seed in (1, 2)]
+        plain = [Outputs(each.features, stages=each.stages) for each in both]
         check(loss(*plain, facts))
         return
     with pytest.raises(UserError) as caught:

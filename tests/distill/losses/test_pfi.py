@@ -83,6 +83,23 @@ def test_equal_networks_have_a_finite_slope():
     assert torch.isfinite(maps.grad).all()
 
 
+def test_the_mask_keeps_the_cells_of_objects(toy):
+    """Products (1, 1) of which one is in a box: the norm is 1 over 1 cell."""
+    features = torch.tensor([2.0, 1.0]).reshape(1, 1, 1, 2)
+    scores = torch.tensor([0.5, 1.0]).reshape(1, 1, 1, 2)
+    pair, zeros = pair_of(features, torch.zeros_like(features)), torch.zeros_like(scores)
+    mask = torch.tensor([True, False]).reshape(1, 1, 2)
+    for divisor in ("cells", "root"):
+        assert guided_error(pair, scores, zeros, divisor=divisor, mask=mask).item() == 1
+        assert guided_error(pair, scores, zeros, divisor=divisor, mask=~mask | mask) > 0.7
+    assert guided_error(pair, scores, zeros, divisor="cells", mask=mask & False) == 0
+    loss = PFI(toy.context(), mask="objects")
+    assert loss.reads == {"boxes"} and not PFI(toy.context()).reads
+    student, teacher = toy.outputs(1), toy.outputs(2)
+    assert loss(student, teacher, toy.targets())["features"] > 0
+    assert loss(student, teacher, toy.targets(empty=True))["features"] == 0
+
+
 def test_heads_with_other_anchors_are_refused(toy):
     student, teacher = toy.outputs(1), toy.outputs(2)
     wider = tuple(torch.cat([each, each], 1) for each in teacher.dense.logits)

@@ -130,3 +130,20 @@ def test_it_has_no_parameters_and_no_python_loop_over_anchors():
         module(square_anchors((512, 512)), [boxes], [(512, 512)])
     count = [sum(event.count for event in each.key_averages()) for each in (few, many)]
     assert count[1] < 1.3 * count[0]
+
+
+def test_anchors_in_ignored_boxes_are_neither_object_nor_background():
+    """Except those that have an object, which lies in the middle of the ignored box."""
+    anchors, size = square_anchors((256, 256)), (256, 256)
+    box, ignored = torch.tensor([[96.0, 96, 160, 160]]), torch.tensor([[64.0, 80, 200, 168]])
+    plain_owners, plain_valid, thresholds = assign(anchors, box, size)
+    found = ATSS()(anchors, [box], [size], ignored=[ignored])
+    assert torch.equal(found.owners[0], plain_owners)
+    assert torch.equal(found.thresholds[0], thresholds)
+    every = torch.cat(anchors)
+    x, y = ((every[:, :2] + every[:, 2:]) / 2).T
+    inside = (x > 64) & (x < 200) & (y > 80) & (y < 168)
+    assert (inside & (plain_owners >= 0)).any() and (inside & (plain_owners < 0)).any()
+    assert torch.equal(found.valid[0], plain_valid & (~inside | (plain_owners >= 0)))
+    none = ATSS()(anchors, [box], [size], ignored=[ignored[:0]])
+    assert torch.equal(none.valid[0], plain_valid)

@@ -1,5 +1,6 @@
 """GFL and PicoGFL as models: heads, pyramids, a training step, inference."""
 
+import numpy as np
 import pytest
 import torch
 from detectron2.structures import Boxes, Instances
@@ -98,6 +99,21 @@ def test_one_class_trains():
     batch[0]["instances"].gt_classes.zero_()
     losses, _ = losses_of(gfl("gfl_pico_MNv4s", "MODEL.GFL.NUM_CLASSES", "1"), batch)
     assert all(torch.isfinite(value) and value > 0 for value in losses.values())
+
+
+def test_ignored_polygons_enter_no_loss():
+    """A page without objects that is one ignored text loses its class loss inside that text."""
+    left = np.array([[0.0, 0], [50, 4], [48, 128], [0, 124]], dtype=np.float32)
+    right = left + np.float32([48, 0])
+
+    def class_loss(**item):
+        return losses_of(gfl("gfl_pico_MNv4s"), [{**page(0, seed=1), **item}])[0]["loss_cls"]
+
+    plain = class_loss()
+    torch.testing.assert_close(class_loss(polygons=(left,), ignore=np.array([False])), plain)
+    half = class_loss(polygons=(left,), ignore=np.array([True]))
+    both = class_loss(polygons=(left, right), ignore=np.array([True, True]))
+    assert 0.3 * plain < half < 0.7 * plain and both < 0.2 * plain
 
 
 def test_a_box_without_anchor_is_logged():
