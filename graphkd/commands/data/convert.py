@@ -1,9 +1,9 @@
-"""`graphkd data convert`: published and XML data sets to COCO json."""
+"""`graphkd data convert`: data sets of regions to COCO json, of text lines to the hub format."""
 
 import argparse
 from pathlib import Path
 
-HELP = "convert a data set to COCO json"
+HELP = "convert a data set to COCO json, or text lines to a hub file"
 EPILOG = """kinds:
   publaynet, doclaynet   COCO as published, in the class order and folders of the catalog
   hj                     HJDataset: annotations/instances_*.json and the page folders
@@ -12,19 +12,34 @@ EPILOG = """kinds:
   voc                    Pascal VOC, classes as found, difficult objects marked; a published
                          year (with ImageSets/Main) is divided into trainval and test by its lists
 
+kinds of text lines (written as OUT/SPLIT.jsonl; splits as published, or by --split):
+  icdar2013, icdar2015, mlt2017, sroie, casia10k, td500, tdtr, totaltext, ctw1500
+                         as published: labels and images in folders with train, val or test
+                         in their names, or lists such as train.txt
+  page-lines, alto-lines, hocr-lines, paddle-lines, labelme-lines, coco-lines, yolo-lines
+                         the formats of tools; coco-lines takes the json's own names as splits
+
 exit code: 0 all was converted, 1 something was left out or corrected (OUT/left_out.txt lists it)
 
 examples:
   graphkd data convert publaynet publaynet_download --out datasets/publaynet
+  graphkd data convert icdar2015 icdar2015_download --out datasets/icdar2015
+  graphkd data convert page-lines my_pages --out datasets/mine --split 80,20
   graphkd data convert voc pages --out datasets/pages_voc --split 80,20 --group '^[^_]+'"""
 
 
+REGIONS = ("publaynet", "doclaynet", "hj", "prima", "alto", "voc")
+LINES = (
+    *("icdar2013", "icdar2015", "mlt2017", "sroie", "casia10k", "td500", "tdtr", "totaltext"),
+    *("ctw1500", "page-lines", "alto-lines", "hocr-lines", "paddle-lines", "labelme-lines"),
+    *("coco-lines", "yolo-lines"),
+)
 _SHOWN = 20  # lines of each kind; the file has all
 _LIST = "left_out.txt"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    kinds = ("publaynet", "doclaynet", "hj", "prima", "alto", "voc")
+    kinds = (*REGIONS, *LINES)
     parser.add_argument("kind", choices=kinds, metavar="KIND", help=", ".join(kinds))
     parser.add_argument("input", metavar="INPUT", help="folder (or single file) to convert")
     parser.add_argument("--out", required=True, metavar="DIR", help="new folder to write")
@@ -47,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
     from graphkd.errors import UserError
     from graphkd.io import write_text
 
+    if args.kind in LINES:
+        return _convert_lines(args)
     if args.kind in COCO_KINDS:
         if args.split or args.keep_labels or args.group != "page":
             raise UserError(f"{args.kind} has splits and classes of its own: leave the option out")
@@ -77,6 +94,37 @@ def run(args: argparse.Namespace) -> int:
     print(f"classes: {', '.join(done.classes)}")
     print(f"written to {done.out}")
     return 0 if done.complete else 1
+
+
+def _convert_lines(args: argparse.Namespace) -> int:
+    from graphkd.data.convert import convert_lines
+    from graphkd.data.convert.split import parse_shares
+    from graphkd.errors import UserError
+    from graphkd.io import write_text
+
+    if args.keep_labels:
+        raise UserError(f"{args.kind} has no classes: leave --keep-labels out")
+    done = convert_lines(
+        args.kind,
+        args.input,
+        args.out,
+        images=args.images,
+        shares=parse_shares(args.split) if args.split else None,
+        group=args.group,
+        seed=args.seed,
+        copy=args.copy,
+    )
+    _print_first([f"dropped: {line}" for line in done.left_out], done.out)
+    if done.left_out:
+        write_text(done.out / _LIST, "".join(f"{line}\n" for line in done.left_out))
+    for what, count in done.repaired.items():
+        print(f"{count} {what}")
+    for split, (pages, lines, ignored) in done.splits.items():
+        print(f"{split}: {pages} pages, {lines} lines, {ignored} of them ignored")
+    repaired = sum(done.repaired.values())
+    print(f"kept {done.kept} lines, repaired {repaired}, dropped {len(done.left_out)}")
+    print(f"written to {done.out}")
+    return 1 if done.left_out else 0
 
 
 def _print_first(lines: list[str], out: Path) -> None:

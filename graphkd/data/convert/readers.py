@@ -62,7 +62,7 @@ def read_page_xml(path: Path) -> list[XmlPage]:
         if label is None:
             continue
         try:
-            zone = outline_zone(label, _page_points(region))
+            zone = outline_zone(label, page_points(region))
         except BadFile as error:
             faults.append(f"region {region.get('id')!r}: {error}")
             continue
@@ -75,8 +75,9 @@ def read_page_xml(path: Path) -> list[XmlPage]:
     return [XmlPage(name, width, height, zones, lost, faults)]
 
 
-def _page_points(region: Element) -> list[float]:
-    coords = child(region, "Coords")
+def page_points(region: Element, name: str = "Coords") -> list[float]:
+    """The points x0, y0, x1, y1, ... of a PAGE element; [] if it has none."""
+    coords = child(region, name)
     if coords is None:
         return []
     if coords.get("points"):
@@ -132,7 +133,7 @@ def read_alto(path: Path) -> list[XmlPage]:
         zones.append(zone)
     return [
         XmlPage(
-            image_name=_alto_image(root) or path.stem,
+            image_name=alto_image(root) or path.stem,
             width=width,
             height=height,
             zones=zones,
@@ -181,7 +182,8 @@ def _alto_unit(root: Element) -> str:
     return next(texts, "") or "pixel"
 
 
-def _alto_image(root: Element) -> str:
+def alto_image(root: Element) -> str:
+    """The name of the picture without folders; "" if the file does not say it."""
     for element in find_all(root, "fileName"):
         text = (element.text or "").strip()
         if text:

@@ -17,7 +17,7 @@ from graphkd.data.convert.zones import BadFile, XmlPage
 from graphkd.errors import UserError
 from graphkd.io import NewFolder
 
-_IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2"}
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2"}
 
 
 @dataclass
@@ -155,7 +155,7 @@ def _read(
         for path in files:
             try:
                 for page in reader(path):
-                    image = index.find(page.image_name, _absolute(path))
+                    image = index.find(page.image_name, absolute(path))
                     claims.setdefault(image, []).append((path, page))
             except BadFile as error:
                 result.left_out.append(f"{path}: {error}")
@@ -163,7 +163,7 @@ def _read(
     pages = []
     for image, claimants in claims.items():
         # Where a folder lacks its image, its file claims that of another folder.
-        ranks = [_remoteness(image, _absolute(path)) for path, _ in claimants]
+        ranks = [remoteness(image, absolute(path)) for path, _ in claimants]
         owner, page = claimants.pop(ranks.index(min(ranks)))
         name = image.relative_to(index.root).as_posix()
         result.left_out += [f"{path}: {name} has its boxes from {owner}" for path, _ in claimants]
@@ -184,9 +184,9 @@ class _ImageIndex:
             raise UserError(f"{root}: no such folder of images")
         self.by_name: dict[str, list[Path]] = {}
         self.by_stem: dict[str, list[Path]] = {}
-        self.root = _absolute(root)
+        self.root = absolute(root)
         for path in sorted(self.root.rglob("*")):
-            if path.suffix.lower() in _IMAGE_SUFFIXES and path.is_file():
+            if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
                 self.by_name.setdefault(path.name, []).append(path)
                 self.by_stem.setdefault(_stem(path.name), []).append(path)
 
@@ -197,7 +197,7 @@ class _ImageIndex:
         )
         if not found:
             raise BadFile(f"no image {name} found below {self.root}")
-        ranks = [_remoteness(path, xml) for path in found]
+        ranks = [remoteness(path, xml) for path in found]
         closest = min(ranks)
         best = [path for path, rank in zip(found, ranks, strict=True) if rank == closest]
         if len(best) > 1:
@@ -206,12 +206,12 @@ class _ImageIndex:
         return best[0]
 
 
-def _absolute(path: Path) -> Path:
+def absolute(path: Path) -> Path:
     """Without "..", which would count as a folder; links stay links."""
     return Path(os.path.abspath(path))
 
 
-def _remoteness(image: Path, xml: Path) -> tuple[int, int]:
+def remoteness(image: Path, xml: Path) -> tuple[int, int]:
     """How far apart two absolute paths lie; of equally near ones, parallel folders come first."""
     folders, others = image.parent.parts, xml.parent.parts
     common = len(os.path.commonprefix([folders, others]))
@@ -221,7 +221,7 @@ def _remoteness(image: Path, xml: Path) -> tuple[int, int]:
 
 def _stem(name: str) -> str:
     stem = name
-    while Path(stem).suffix.lower() in _IMAGE_SUFFIXES | {".xml"}:
+    while Path(stem).suffix.lower() in IMAGE_SUFFIXES | {".xml"}:
         stem = Path(stem).stem
     return stem.removeprefix("pc-")
 
