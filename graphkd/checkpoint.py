@@ -89,7 +89,7 @@ class RunCheckpointer(_SafeCheckpointer):
         except OSError as error:
             raise UserError(
                 f"{path}: the checkpoint was not written ({error.strerror or error}); older ones "
-                f"are whole: make room on the disk, then {GO_ON}"
+                f"are complete: free some disk space, then {GO_ON}"
             ) from error
         return True
 

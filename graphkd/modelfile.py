@@ -1,6 +1,7 @@
-"""Model files: what `.pth`, `.safetensors` and exported files say about themselves, reading them
-without running code from them, and writing the small form. Torch is imported by the functions that
-need it, so that ONNX models run without it.
+"""Model files: the header of `.pth`, `.safetensors` and exported files, safe reading, and writing
+of `.safetensors`.
+
+Only the functions that need torch import it, so ONNX models run without it.
 """
 
 from __future__ import annotations
@@ -28,33 +29,37 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-KEY = "graphkd"  # under which a file holds its header
-FORMAT = 2
+KEY = "graphkd"  # the metadata key of the header in a file
+FORMAT = 2  # of the header; format 1 is that of version 0.1
 _READABLE = (1, 2)
-# Files that Detectron2's checkpointer unpickles.
+# Endings of files that Detectron2's checkpointer unpickles.
 PICKLES = (".pkl", ".pyth")
-BY_OPTION = "--trust reads it all the same, if you know where it comes from"
-BY_KEY = "TRUST_PICKLES True reads it all the same, if you know where it comes from"
-_BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, struct.error)
-_KEPT = ("MODEL", "INPUT", "TEST")  # what inference needs of a config
+BY_OPTION = "--trust reads it anyway; use it only for files from a source you trust"
+BY_KEY = "TRUST_PICKLES True reads it anyway; use it only for files from a source you trust"
+# Everything that `zipfile` raises for damaged files.
+_BROKEN_ZIP = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, ValueError),
+    *(NotImplementedError, RuntimeError),
+)
+_KEPT = ("MODEL", "INPUT", "TEST")  # the config nodes that every model needs for inference
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a model file says about itself.
+    """The header of a model file.
 
     Attributes:
-        classes: names in the order of class numbers.
-        task: name of the task that the model was trained for.
-        calibration: numbers fitted on validation pages, by name; a value is a number or a table of
-            numbers by name. Layout: {"thresholds": {class: score in 0..1 from which it is shown}}.
-        metrics: name -> value on the test set, None where it was not measured.
-        primary: the metric that decides; None where `metrics` is empty.
-        card: facts about the training (text values).
-        precision: of the weights: "float32", "float16" or "int8".
-        score_floor: the model gives no score below this.
-        config: the yaml that builds the network; empty in files that hold the network itself.
-        settings: how a task prepares pages and reads the outputs, where the file does not do it
+        classes: class names in the order of class numbers.
+        task: name of the model's task.
+        calibration: name -> number, or dict of numbers, fitted on validation data. Layout models:
+            {"thresholds": {class name: lowest shown score in 0..1}}.
+        metrics: name -> value on the test set; None for a value that was not measured.
+        primary: name of the primary metric; None if `metrics` is empty.
+        card: facts about the training, as text by name.
+        precision: number format of the weights: "float32", "float16" or "int8".
+        score_floor: lowest score that the model can give.
+        config: the yaml that builds the network; empty in files that contain the network itself.
+        settings: how a task prepares pages and decodes the outputs, if the file does not do it
             itself. Text detection: {"resize", "size", "decoder": {"kind", ...}}.
     """
 
@@ -71,55 +76,57 @@ class Header:
 
     @property
     def thresholds(self) -> Mapping[str, float]:
-        """Class name -> score from which a region is shown; empty where the file names none."""
+        """Class name -> lowest shown score; may be empty."""
         return self.calibration.get("thresholds", {})
 
     def text(self) -> str:
-        """As json, with the number of this format."""
+        """The header as json, with the number of its format."""
         return json.dumps({"format": FORMAT, **asdict(self)})
 
 
 def read_header(text: str) -> Header:
-    """The header from `Header.text`, of this format or format 1 (files of version 0.1).
+    """Reads the result of `Header.text`, in format 1 or 2.
 
     Raises:
-        ValueError: other text, another format, or damaged facts; the reason in one line.
+        ValueError: other text, another format, or a damaged value.
     """
     try:
-        said = json.loads(text)
+        values = json.loads(text)
     except (ValueError, RecursionError):
-        said = None
-    if not isinstance(said, dict) or not said.get("classes"):
+        values = None
+    if not isinstance(values, dict) or not values.get("classes"):
         raise ValueError("it names no classes; write it with `graphkd export`")
-    if said.get("format") not in _READABLE:
-        raise ValueError(f"format {said.get('format')}, this version reads 1 and 2; update graphkd")
+    if values.get("format") not in _READABLE:
+        raise ValueError(
+            f"its format is {values.get('format')}, this version reads 1 and 2; update graphkd"
+        )
     try:
-        return header_of(said)
+        return header_of(values)
     except ValueError as error:
         raise ValueError(f"{error}; export it again") from error
 
 
-def header_of(said: Mapping[str, Any]) -> Header:
-    """A header from its parts by name, as a header's json or a checkpoint holds them.
+def header_of(values: Mapping[str, Any]) -> Header:
+    """Makes a header from the values by name that the json of a header or a checkpoint holds.
 
     Raises:
-        ValueError: a part is damaged; the reason in one line.
+        ValueError: a value is damaged.
     """
-    classes = _class_list(said.get("classes"))
-    calibration = said.get("calibration", {})
-    if "calibration" not in said and "thresholds" in said:  # format 1
-        calibration = {"thresholds": said["thresholds"]}
+    classes = _class_list(values.get("classes"))
+    calibration = values.get("calibration", {})
+    if "calibration" not in values and "thresholds" in values:  # format 1
+        calibration = {"thresholds": values["thresholds"]}
     header = Header(
         classes=classes,
-        task=said.get("task", "layout"),
+        task=values.get("task", "layout"),
         calibration=calibration,
-        metrics=said.get("metrics", {}),
-        primary=said.get("primary"),
-        card=said.get("card", {}),
-        precision=str(said.get("precision", "float32")),
-        score_floor=said.get("score_floor", 0.0),
-        config=said.get("config") or "",
-        settings=said.get("settings", {}),
+        metrics=values.get("metrics", {}),
+        primary=values.get("primary"),
+        card=values.get("card", {}),
+        precision=str(values.get("precision", "float32")),
+        score_floor=values.get("score_floor", 0.0),
+        config=values.get("config") or "",
+        settings=values.get("settings", {}),
     )
     if not isinstance(header.task, str) or not header.task:
         raise ValueError("it does not name its task")
@@ -137,7 +144,7 @@ def header_of(said: Mapping[str, Any]) -> Header:
     if not isinstance(header.settings, dict):
         raise ValueError("its settings are damaged")
     if not _is_score(header.score_floor):
-        raise ValueError(f"its lowest score is {header.score_floor!r}, none in 0..1")
+        raise ValueError(f"its lowest score is {header.score_floor!r}, not a number in 0..1")
     return header
 
 
@@ -146,25 +153,24 @@ def _class_list(value: Any) -> tuple[str, ...]:
         raise ValueError("its class list is damaged")
     if not value:
         raise ValueError("it names no classes")
-    twice = [name for name in value if value.count(name) > 1]
-    if twice:
+    if twice := [name for name in value if value.count(name) > 1]:
         raise ValueError(f"it names the class {twice[0]!r} twice")
     return tuple(value)
 
 
 def _check_thresholds(value: Any, classes: tuple[str, ...]) -> None:
-    """A table of class name -> score; it need not name every class."""
+    """Checks class name -> score; classes may be missing."""
     if not isinstance(value, dict):
         raise ValueError("its thresholds are damaged")
     for name, score in value.items():
         if name not in classes:
-            raise ValueError(f"it has a threshold for {name!r}, which is no class of it")
+            raise ValueError(f"it has a threshold for {name!r}, which is not one of its classes")
         if not _is_score(score):
-            raise ValueError(f"its threshold of {name!r} is {score!r}, no score in 0..1")
+            raise ValueError(f"its threshold of {name!r} is {score!r}, not a number in 0..1")
 
 
 def _is_calibration(value: Any) -> bool:
-    """Whether it is a finite number, or a table of such."""
+    """Whether it is a finite number or a dict of finite numbers."""
     return all(map(_is_number, value.values())) if isinstance(value, dict) else _is_number(value)
 
 
@@ -179,13 +185,13 @@ def _is_score(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A trained model as read from a `.pth` or `.safetensors` file.
+    """The content of a `.pth` or `.safetensors` file of a trained model.
 
     Attributes:
         path: the file.
-        cfg: frozen config that builds it, on the CPU; MODEL.WEIGHTS is empty.
-        state: parameter and buffer name -> float32 tensor.
-        header: what the file says about itself; a `.pth` may say no more than the classes.
+        cfg: the frozen config that builds the model on the CPU; MODEL.WEIGHTS is empty.
+        state: parameter or buffer name -> float32 tensor.
+        header: its header; that of a `.pth` may have nothing but the classes.
     """
 
     path: Path
@@ -195,23 +201,22 @@ class ModelFile:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names in the order of the model's class numbers."""
+        """Class names in the order of class numbers."""
         return self.header.classes
 
 
 def read_model(
     path: Path | str, *, config: Path | str | None = None, trust: bool = False
 ) -> ModelFile:
-    """Reads a trained model; nothing in the file is executed unless `trust` is True.
+    """Reads a trained model. No code from the file is run unless `trust` is True.
 
     Args:
-        path: `.safetensors` of this project, or a checkpoint `.pth` of a run.
-        config: the run's yaml; by default the one in the file or `config.yaml` beside it.
-        trust: also unpickle objects other than tensors, which can run any code.
+        path: a `.safetensors` of this project, or the checkpoint (`.pth`) of a run.
+        config: the run's yaml; by default the config in the file, else `config.yaml` beside it.
+        trust: unpickle objects other than tensors, too, which can run any code.
 
     Raises:
-        UserError: no such file, another kind of file, a damaged one, or no config or class list
-            to be found.
+        UserError: the file is missing, damaged or of another kind, or has no config or class list.
     """
     path = Path(path)
     if not path.is_file():
@@ -228,29 +233,29 @@ def read_model(
     except ValueError as error:
         raise UserError(f"{path}: {error}") from error
     if header.task not in TASKS and not trust:
-        # Importing a task runs its code, and the file decides which module that is.
+        # The file could name any module, and importing a module runs its code.
         raise UserError(
-            f"{path}: its task {header.task} is not one of graphkd's; if you trust the file, allow "
+            f"{path}: its task {header.task} is not part of graphkd; if you trust the file, allow "
             "it with --trust"
         )
     cfg = _config_of(path, config, header)
     names, known = len(header.classes), task_named(header.task).class_count(cfg)
     if names != known:
         raise UserError(
-            f"{path}: it names {names} classes, its network has {known}; write the file again"
+            f"{path}: it names {names} classes, but its network has {known}; write the file again"
         )
     full = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
     bad = next((key for key, value in full.items() if not value.isfinite().all()), None)
     if bad is not None:
-        raise UserError(f"{path}: {bad} holds values that are no numbers; its training diverged")
+        raise UserError(f"{path}: {bad} holds NaN or infinity; the training has diverged")
     return ModelFile(path, cfg, full, header)
 
 
 def build_detector(stored: ModelFile, *, device: str = "cpu") -> nn.Module:
-    """The plain Detectron2 model of a file, complete, in eval mode.
+    """Builds the plain Detectron2 model of a file with all its weights, in eval mode.
 
     Raises:
-        UserError: keys or shapes that do not fit the config, or a device that is not there.
+        UserError: names or shapes of weights do not fit the config, or the device does not exist.
     """
     from graphkd.checkpoint import load_state
 
@@ -265,14 +270,14 @@ def build_detector(stored: ModelFile, *, device: str = "cpu") -> nn.Module:
 def write_safetensors(
     path: Path, stored: ModelFile, *, header: Header | None = None, half: bool = True
 ) -> None:
-    """Writes a model as one safetensors file with config, class names and calibration inside.
+    """Writes a model as one safetensors file that also holds config, class names and calibration.
 
     Args:
-        path: the file to write; it replaces an older one in one step.
+        path: the file to write; an older file is replaced in one step.
         stored: the model.
-        header: what the file says about itself; by default what `stored` says. Its config and
-            precision are set here.
-        half: keep weights as float16, half the size; vectors (biases, normalisation) stay float32.
+        header: its header, by default that of `stored`; config and precision are set here.
+        half: store weights as float16, which halves the file. Vectors (biases, normalisation) take
+            little space and stay float32.
     """
     from safetensors.torch import save
 
@@ -281,16 +286,17 @@ def write_safetensors(
         header or stored.header, config=inference_config(stored.cfg), precision=precision
     )
     tensors = {
-        key: (value.half() if half and value.is_floating_point() and value.dim() > 1 else value)
+        key: value.half() if half and value.is_floating_point() and value.dim() > 1 else value
         for key, value in stored.state.items()
     }
+    # safetensors refuses tensors in channels-last order.
     tensors = {key: value.contiguous() for key, value in tensors.items()}
     with replacing(path) as stream:
         stream.write(save(tensors, metadata={KEY: header.text()}))
 
 
 def inference_config(cfg: CfgNode) -> str:
-    """The part of a config that a trained model needs, as yaml; it names no file."""
+    """The part of a config that a trained model needs, as yaml; it contains no paths."""
     own = task_of(cfg).inference_keys
     kept = type(cfg)({key: cfg[key].clone() for key in (*_KEPT, *own)})
     kept.MODEL.WEIGHTS = ""
@@ -299,7 +305,7 @@ def inference_config(cfg: CfgNode) -> str:
 
 
 def _config_of(path: Path, config: Path | str | None, header: Header) -> CfgNode:
-    """The config named by the user, else the one in the file, else the one beside it."""
+    """The config that the user named, else the one in the file, else the one beside it."""
     from detectron2.config import CfgNode
 
     from graphkd.config import YAML_MISTAKES, get_cfg
@@ -312,7 +318,7 @@ def _config_of(path: Path, config: Path | str | None, header: Header) -> CfgNode
     elif beside.is_file():
         text, source = _text_of(beside), str(beside)
     else:
-        raise UserError(f"{path}: no config inside or beside it; name it with --config RUN.yaml")
+        raise UserError(f"{path}: it has no config inside or beside it; use --config RUN.yaml")
     cfg = get_cfg(header.task)
     try:
         cfg.merge_from_other_cfg(CfgNode.load_cfg(text))
@@ -334,19 +340,18 @@ def _text_of(path: Path) -> str:
 
 
 def read_weights(path: Path | str, *, trust: bool = False, remedy: str = BY_KEY) -> dict:
-    """What a weights file holds, as Detectron2's checkpointer wants it; no code of it is run.
+    """Reads a weights file into the dict that Detectron2's checkpointer expects.
 
     Args:
-        path: a `.safetensors`, or anything that `torch.save` wrote.
-        trust: also unpickle objects other than tensors, which can run any code.
-        remedy: what the message about such objects ends with.
+        path: a `.safetensors`, or any file that `torch.save` wrote.
+        trust: unpickle objects other than tensors, too, which can run any code.
+        remedy: the end of the message about such objects.
 
     Returns:
-        A dict with "model": name -> tensor, and whatever else is in the file ("classes" of this
-        project, for example).
+        A dict with "model" (name -> tensor) and everything else in the file, such as "classes".
 
     Raises:
-        UserError: no such file, a damaged one, one that holds more than tensors, or no weights.
+        UserError: the file is missing, damaged, holds no weights, or holds more than tensors.
     """
     path = Path(path)
     if not path.is_file():
@@ -354,54 +359,53 @@ def read_weights(path: Path | str, *, trust: bool = False, remedy: str = BY_KEY)
     if path.suffix == ".safetensors":
         text, state = _read_safetensors(path)
         try:
-            said = json.loads(text or "null")
+            values = json.loads(text or "null")
         except (ValueError, RecursionError) as error:
             raise UserError(f"{path}: damaged safetensors file ({error})") from error
-        return {**(said if isinstance(said, dict) else {}), "model": state}
+        return {**(values if isinstance(values, dict) else {}), "model": state}
     stored = load_pickle(path, trust=trust, remedy=remedy)
-    if not isinstance(stored, dict):
-        raise UserError(f"{path}: it holds a {type(stored).__name__}, no weights by name")
-    if "model" not in stored:
+    if isinstance(stored, dict) and "model" not in stored:
         stored = {"model": stored}
-    if not isinstance(stored["model"], dict) or not stored["model"]:
+    if not isinstance(stored, dict) or not isinstance(stored["model"], dict) or not stored["model"]:
         raise UserError(f"{path}: it holds no weights by name")
     return stored
 
 
 def require_trust(path: str, *, trust: bool) -> None:
-    """Refuses a file of the kinds that can only be unpickled, unless it is trusted.
+    """Refuses a file that can only be unpickled, unless it is trusted.
 
     Raises:
         UserError: `path` ends in .pkl or .pyth and `trust` is False.
     """
     if path.endswith(PICKLES) and not trust:
-        raise UserError(f"{path}: a pickle, and reading it can run any code; {BY_KEY}")
+        raise UserError(f"{path}: it is a pickle, and reading it can run any code; {BY_KEY}")
 
 
 def load_pickle(path: Path, *, trust: bool, remedy: str = BY_OPTION) -> object:
-    """What a `.pth` holds, read without running code from it; a flipped bit in it is noticed.
+    """Reads a `.pth` without running code from it, and notices flipped bits.
 
     Args:
         path: the file.
-        trust: fall back to full unpickling where it holds more than tensors and plain values.
-        remedy: how the user says that he trusts a file, for the message.
+        trust: unpickle the file in full if it holds more than tensors and plain values.
+        remedy: how the user can trust the file, for the message.
 
     Raises:
-        UserError: it holds other objects and is not trusted, or is damaged.
+        UserError: the file holds other objects and is not trusted, or it is damaged.
     """
     import torch
 
     _check_sums(path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickle protocols that only plain pickles have
+            # Torch warns about the protocol of plain pickles, which are refused anyway.
+            warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if not trust:
             raise _refusal(path, error, remedy) from error
     except Exception as error:
         raise _damage(path, error) from error
-    logger.warning("%s: unpickled, since it is trusted", path)
+    logger.warning("%s: it is trusted and was unpickled in full", path)
     try:
         return torch.load(path, map_location="cpu", weights_only=False)
     except Exception as error:
@@ -411,28 +415,29 @@ def load_pickle(path: Path, *, trust: bool, remedy: str = BY_OPTION) -> object:
 def _check_sums(path: Path) -> None:
     """Compares every record of a file that `torch.save` wrote with its CRC-32.
 
-    `torch.load` does not: a flipped bit would go into the weights unseen. Files of other kinds
-    (torch's old format has no sums) pass.
+    `torch.load` does not do this and would read a flipped bit as part of a weight. Files without
+    such sums (torch's old format) are not checked.
     """
     try:
         if not zipfile.is_zipfile(path):
             return
         with zipfile.ZipFile(path) as archive:
+            # `torch.save` never compresses, so a compressed record means damage.
             packed = [i for i in archive.infolist() if i.compress_type != zipfile.ZIP_STORED]
             bad = packed[0].filename if packed else archive.testzip()
-    except (*_BROKEN_ZIP, NotImplementedError, RuntimeError) as error:
+    except _BROKEN_ZIP as error:
         raise _damage(path, error) from error
     if bad is not None:
-        raise UserError(f"{path}: damaged, the check sum of {bad} is wrong; fetch or save it again")
+        raise UserError(f"{path}: damaged, the checksum of {bad} is wrong; fetch or save it again")
 
 
 def _read_checkpoint(path: Path, *, trust: bool) -> dict:
-    """A run's `.pth`, with tensors under "model" and class names."""
+    """Reads a run's `.pth`; "model" holds tensors by name, "classes" the class names."""
     import torch
 
     stored = load_pickle(path, trust=trust)
     if not isinstance(stored, dict) or not isinstance(stored.get("model"), dict):
-        raise UserError(f"{path}: it holds no model of this project; name a run's model file")
+        raise UserError(f"{path}: it holds no model of this project; name the .pth of a run")
     if not stored.get("classes"):
         raise UserError(f"{path}: it names no classes; train or export it with graphkd")
     try:
@@ -443,7 +448,7 @@ def _read_checkpoint(path: Path, *, trust: bool) -> dict:
 
 
 def _read_safetensors(path: Path) -> tuple[str, dict[str, Tensor]]:
-    """The text of this project's header (empty in a foreign file) and tensors by name."""
+    """The text of the header (empty in files of other projects) and the tensors by name."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -455,7 +460,9 @@ def _read_safetensors(path: Path) -> tuple[str, dict[str, Tensor]]:
 
 
 def _refusal(path: Path, error: Exception, remedy: str) -> UserError:
-    """Torch raises one type for objects that it does not allow and for rubbish."""
+    """The error for a file that torch's safe reading refused. Torch raises the same exception for
+    objects that it does not allow and for files that are no pickles at all.
+    """
     with path.open("rb") as file:
         plain_pickle = file.read(1) == pickle.PROTO
     if plain_pickle or "GLOBAL" in str(error) or zipfile.is_zipfile(path):

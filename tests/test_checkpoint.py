@@ -85,7 +85,7 @@ def test_missing_and_damaged_files_are_named(tmp_path, load):
     with pytest.raises(UserError, match="bad.pth: not a readable checkpoint"):
         load(nn.Linear(2, 2), str(tmp_path / "bad.pth"))
     torch.save([torch.ones(1)], tmp_path / "list.pth")
-    with pytest.raises(UserError, match="list.pth: it holds a list, no weights"):
+    with pytest.raises(UserError, match="list.pth: it holds no weights by name"):
         load(nn.Linear(2, 2), str(tmp_path / "list.pth"))
 
 

@@ -103,7 +103,7 @@ def test_files_of_format_1_are_read(tensors_file, tmp_path):
     assert (header.metrics, header.primary, header.card) == ({}, None, {"trained": "never"})
     old.update(thresholds={"text": 3})
     save_file(state, path, metadata={"graphkd": json.dumps(old)})
-    with pytest.raises(UserError, match="threshold of 'text' is 3, no score in 0..1"):
+    with pytest.raises(UserError, match="threshold of 'text' is 3, not a number in 0..1"):
         read_model(path)
 
 
@@ -151,19 +151,19 @@ def test_an_exported_model_is_weights_for_training_and_scoring(tensors_file):
     [
         ({"classes": 5}, "class list is damaged"),
         ({"classes": ["text", 3]}, "class list is damaged"),
-        ({"format": 99}, "format 99, this version reads 1 and 2; update"),
+        ({"format": 99}, "its format is 99, this version reads 1 and 2; update"),
         ({"config": "MODEL: {NO_SUCH_KEY: 1}"}, "not a config of this project"),
         ({"config": "MODEL: ["}, "not a config of this project"),
         ({"config": 7}, "not a config of this project"),
         ({"classes": []}, "it names no classes"),
         ({"classes": [*CLASSES[:-1], "text"]}, "it names the class 'text' twice"),
-        ({"classes": CLASSES[:3], **scores({})}, "it names 3 classes, its network has 5"),
-        ({"classes": [*CLASSES, "more"]}, "it names 6 classes, its network has 5"),
+        ({"classes": CLASSES[:3], **scores({})}, "it names 3 classes, but its network has 5"),
+        ({"classes": [*CLASSES, "more"]}, "it names 6 classes, but its network has 5"),
         (scores([1, 2]), "thresholds are damaged"),
-        (scores({"text": "high"}), "threshold of 'text' is 'high', no score"),
-        (scores({"text": 7.0}), "threshold of 'text' is 7.0, no score"),
-        (scores({"text": float("nan")}), "threshold of 'text' is nan, no score"),
-        (scores({"nosuch": 0.2}), "threshold for 'nosuch', which is no class"),
+        (scores({"text": "high"}), "threshold of 'text' is 'high', not a number in"),
+        (scores({"text": 7.0}), "threshold of 'text' is 7.0, not a number in"),
+        (scores({"text": float("nan")}), "threshold of 'text' is nan, not a number in"),
+        (scores({"nosuch": 0.2}), "threshold for 'nosuch', which is not one of"),
         ({"calibration": 3}, "calibration is damaged"),
         ({"calibration": {"unclip": "wide"}}, "calibration is damaged"),
         ({"calibration": {"temperature": {"text": None}}}, "calibration is damaged"),
@@ -186,7 +186,9 @@ def test_weights_that_are_no_numbers_are_refused(checkpoint, tmp_path, value):
     stored = torch.load(checkpoint, weights_only=True)
     stored["model"]["backbone.fpn_output2.weight"][0, 0, 0, 0] = value
     torch.save(stored, tmp_path / "bad.pth")
-    with pytest.raises(UserError, match="bad.pth: backbone.fpn_output2.weight holds values that"):
+    with pytest.raises(
+        UserError, match="bad.pth: backbone.fpn_output2.weight holds NaN or infinity"
+    ):
         read_model(tmp_path / "bad.pth")
 
 
@@ -213,7 +215,7 @@ def test_a_flipped_bit_of_a_checkpoint_is_noticed(model, checkpoint, tmp_path):
     weight = model.state_dict()["backbone.fpn_output2.weight"].numpy().tobytes()
     raw[raw.index(weight[:64]) + 1] ^= 8
     (tmp_path / "a.pth").write_bytes(raw)
-    with pytest.raises(UserError, match="a.pth: damaged, the check sum of"):
+    with pytest.raises(UserError, match="a.pth: damaged, the checksum of"):
         read_model(tmp_path / "a.pth")
 
 

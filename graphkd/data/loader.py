@@ -131,7 +131,8 @@ def build_train_loader(
         raise UserError(f"{', '.join(cfg.DATASETS.TRAIN)}: no page to train on")
     if isinstance(batches, Permutations) and batches.batch % world:
         raise UserError(
-            f"SOLVER.IMS_PER_BATCH {batches.batch} does not divide by {world} processes"
+            f"SOLVER.IMS_PER_BATCH is {batches.batch}; it must be a multiple of the number of "
+            f"processes, {world}"
         )
     seed, workers = max(cfg.SEED, 0), cfg.DATALOADER.NUM_WORKERS
     return DataLoader(

@@ -15,11 +15,9 @@ from typing import Any
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
-from torch import nn
 from tqdm import tqdm
 
 from graphkd.checkpoint import RunCheckpointer, checkpoints_of
-from graphkd.distill.average import RunningAverage
 from graphkd.engine.nan_guard import DivergedError, all_finite
 from graphkd.errors import GO_ON
 from graphkd.io import write_text
@@ -110,16 +108,6 @@ class PeriodicEvaluation(HookBase):
             self.trainer.storage.put_scalars(**measured, smoothing_hint=False)
 
 
-class AverageWeights(HookBase):
-    """Updates the running average of the student's weights (`SOLVER.EMA`) after every step."""
-
-    def __init__(self, average: RunningAverage, student: nn.Module):
-        self.average, self.student = average, student
-
-    def after_step(self) -> None:
-        self.average.update(self.student)
-
-
 class Checkpoints(HookBase):
     """Writes a checkpoint every `period` steps, keeps the newest `keep` of them, and calls `finish`
     after the last step.
@@ -151,28 +139,31 @@ class Checkpoints(HookBase):
 
     def save(self) -> None:
         """Writes a checkpoint of the current step; every process must call it."""
-        if self.newest == self.trainer.iter:
-            return
         step = self.trainer.iter
+        if self.newest == step:
+            return
         self._check_weights()
         self.checkpointer.save(f"model_{step:07d}", iteration=step)
         self.newest = step
         if comm.is_main_process():
-            numbered = [
-                path
-                for path in checkpoints_of(Path(self.checkpointer.save_dir))
-                if path.name != "model_final.pth"
-            ]
-            for path in numbered[: -self.keep]:
+            for path in self._numbered()[: -self.keep]:
                 path.unlink()
 
     def _check_weights(self) -> None:
-        if not all_finite(self.checkpointer.model):
-            # All processes have the same weights, so all of them stop here.
-            raise DivergedError(
-                f"step {self.trainer.iter}: the weights are not finite and were not saved; the "
-                "checkpoint before is still good; lower SOLVER.BASE_LR"
-            )
+        if all_finite(self.checkpointer.model):
+            return
+        earlier = self._numbered()
+        last = f"the last good checkpoint is {earlier[-1].name}; " if earlier else ""
+        # All processes have the same weights, so all of them stop here.
+        raise DivergedError(
+            f"step {self.trainer.iter}: the weights are not finite and were not saved; {last}lower "
+            "SOLVER.BASE_LR"
+        )
+
+    def _numbered(self) -> list[Path]:
+        """The checkpoints of single steps, the oldest first."""
+        found = checkpoints_of(Path(self.checkpointer.save_dir))
+        return [path for path in found if path.name != "model_final.pth"]
 
 
 class StopOnSignal(HookBase):

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from detectron2.config import CfgNode
 from detectron2.utils import comm
+from detectron2.utils.events import EventStorage
 
 from graphkd.config import (
     as_plain,
@@ -64,7 +65,7 @@ def train_job(
     both = set(cfg.DATASETS.TRAIN) & set(cfg.DATASETS.TEST)
     if both and comm.is_main_process():
         logger.warning(
-            "%s is used for training and for scoring, so its AP says little",
+            "%s is used for training and for scoring, so the scores are too good",
             ", ".join(sorted(both)),
         )
     if with_teacher and cfg.DISTILL.LOSSES:
@@ -107,7 +108,7 @@ def train_teacher(cfg: CfgNode, *, source: Path, students: tuple[Path, ...] = ()
         raise UserError(f"DISTILL.TEACHER.WEIGHTS: {cfg.DISTILL.TEACHER.WEIGHTS} does not exist")
     pages = [" + ".join(each.DATASETS.TRAIN) for each in (teacher_cfg, cfg)]
     if pages[0] != pages[1] and comm.is_main_process():
-        # Overrides on the command line apply only to the student.
+        # Overrides on the command line apply only to the student, so this is easily overlooked.
         logger.warning(
             "the teacher is trained on %s, the student on %s; the teacher's data is set in %s",
             *pages,
@@ -252,14 +253,9 @@ def debug_job(config: str, overrides: list[str], iterations: int) -> list[dict[s
     trained yet gets random weights.
     """
     small = [
-        "SOLVER.IMS_PER_BATCH",
-        "1",
-        "DATALOADER.NUM_WORKERS",
-        "0",
-        "LOG_PERIOD",
-        "1",  # every step shows its own terms
-        "OUTPUT_DIR",
-        str(project_path("output/debug")),
+        *("SOLVER.IMS_PER_BATCH", "1", "DATALOADER.NUM_WORKERS", "0"),
+        *("LOG_PERIOD", "1"),  # every step shows its own terms
+        *("OUTPUT_DIR", str(project_path("output/debug"))),
     ]
     cfg, source = load_run(config, [*small, *overrides])
     check_settings(cfg)
@@ -268,12 +264,11 @@ def debug_job(config: str, overrides: list[str], iterations: int) -> list[dict[s
         cfg = _with_any_teacher(cfg, source)
     classes = task_of(cfg).classes(cfg, source=source)
     student, model = build_models(cfg, source=source)
-    training = run.build_trainer(cfg, student, model, classes=classes, resume=False, title="debug")
-    trainer = training.trainer
+    trainer = run.build_trainer(
+        cfg, student, model, classes=classes, resume=False, title="debug"
+    ).trainer
     steps = []
     model.train()
-    from detectron2.utils.events import EventStorage
-
     with EventStorage(0) as trainer.storage:
         for trainer.iter in range(iterations):
             trainer.run_step()

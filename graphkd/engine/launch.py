@@ -47,6 +47,7 @@ def launch(
             _run_in_process, num_gpus, num_machines, machine_rank, dist_url, (job, args)
         )
     except ProcessExitedException as error:
+        # The process has printed its own message; its traceback here would only hide it.
         sys.exit(error.exit_code)
 
 

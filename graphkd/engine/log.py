@@ -43,4 +43,5 @@ def open_log(path: Path) -> None:
         if name == "graphkd" and comm.is_main_process():
             logger.addHandler(terminal)
     logging.captureWarnings(True)
+    # Detectron2 0.6 uses names that torch has renamed since; a user can do nothing about it.
     warnings.filterwarnings("ignore", message=".*torch.cuda.amp.*", category=FutureWarning)

@@ -25,7 +25,6 @@ from graphkd.distill.distiller import Distiller
 from graphkd.distill.teacher import teacher_file
 from graphkd.engine.build import build_models, build_trained
 from graphkd.engine.hooks import (
-    AverageWeights,
     Checkpoints,
     Metrics,
     PeriodicEvaluation,
@@ -185,11 +184,13 @@ def build_trainer(
     # The clock's after_step runs before the other hooks, so their time is not counted as training.
     trainer.register_hooks([clock, hooks.LRScheduler(optimizer, scheduler)])
     if average is not None:
-        trainer.register_hooks([AverageWeights(average, student)])
+        update = hooks.CallbackHook(after_step=lambda _: average.update(student))
+        trainer.register_hooks([update])
     trainer.register_hooks(_evaluation(cfg, student, average))
     if resume and checkpointer.resume():
         trainer.start_iter = trainer.iter + 1
     if comm.is_main_process():
+        # A killed run may have logged steps after its last checkpoint; they are taken again.
         drop_later_lines(folder / "metrics.json", step=trainer.start_iter)
 
     def finish() -> None:
@@ -243,7 +244,7 @@ def _evaluation(cfg: CfgNode, student: nn.Module, average: RunningAverage | None
     return [PeriodicEvaluation(score, metrics=metrics, period=cfg.TEST.EVAL_PERIOD)]
 
 
-def _validation_scores(cfg: CfgNode, student: nn.Module, training: "Training") -> dict:
+def _validation_scores(cfg: CfgNode, student: nn.Module, training: Training) -> dict:
     """The scores on the validation set at the end of a training."""
     for hook in training.trainer._hooks:
         # It has none if the training was resumed after its last step.

@@ -164,7 +164,7 @@ class RunDir:
             with held(self.folder):
                 # Checked again under the lock: another process may have moved the folder meanwhile.
                 if reason := self.other_run(cfg, inputs):
-                    self.move_away(f"the run there is another one, {reason}")
+                    self.move_away(f"it holds another run ({reason})")
 
     @contextlib.contextmanager
     def taken(
@@ -208,6 +208,7 @@ class RunDir:
             left.unlink()
         before, today = self.about(), provenance()
         today["number format"] = number_format(cfg)
+        # A resumed run may have changed the machine; its record then names both.
         if self.has_checkpoints and "versions" in before:
             for key in ("machine", "number format"):
                 earlier = before.get(key, today[key]).split(THEN)
@@ -264,7 +265,7 @@ def changed_input(written: _Inputs, now: _Inputs) -> str | None:
     """
     for name, digest in now.items():
         if digest is not None and written.get(name) not in (None, digest):
-            return f"the file of its {name} was another then"
+            return f"the content of its {name} file differs"
     return None
 
 

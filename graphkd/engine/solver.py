@@ -17,6 +17,7 @@ from graphkd.modeling.network import require_device
 
 OPTIMIZERS = ("SGD", "AdamW")
 FORMATS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+# Detectron2 itself would notice a wrong name only after the model is built.
 SCHEDULES = ("WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR")
 
 

@@ -22,7 +22,7 @@ def preserved_rng() -> Iterator[None]:
     and region samples as the plain run of the same seed.
     """
     python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
+    with torch.random.fork_rng():  # it restores torch's generators, on the CPU and all GPUs
         yield
     random.setstate(python)
     np.random.set_state(numpy)

@@ -107,8 +107,8 @@ class Trainer(SimpleTrainer):
             if error.errno not in DISK_ERRORS:
                 raise
             raise UserError(
-                f"{self.output_dir}: nothing more can be written there ({error.strerror}); the "
-                f"checkpoints are whole: make room on the disk, then {GO_ON}"
+                f"{self.output_dir}: cannot be written any more ({error.strerror}); the "
+                f"checkpoints are complete: free some disk space, then {GO_ON}"
             ) from error
 
     def after_train(self) -> None:
@@ -183,7 +183,7 @@ class Trainer(SimpleTrainer):
             self._stop(places, batch if problem else None)
         self.skipped += 1
         logger.warning(
-            "step %d: %s; left out (%d of SOLVER.SKIP_NONFINITE %d)",
+            "step %d: %s; skipped (%d of %d allowed by SOLVER.SKIP_NONFINITE)",
             self.iter,
             places,
             self.skipped,
@@ -201,7 +201,7 @@ class Trainer(SimpleTrainer):
         kept = self._save_before(step)
         raise DivergedError(
             f"step {step}: {places}; the batch is in {path}{kept}; lower SOLVER.BASE_LR or the "
-            "method's WEIGHT, or let SOLVER.SKIP_NONFINITE steps pass"
+            "method's WEIGHT, or skip a few such steps with SOLVER.SKIP_NONFINITE"
         )
 
     def _save_before(self, step: int) -> str:
@@ -211,18 +211,20 @@ class Trainer(SimpleTrainer):
         if self.save is None or step == 0:
             return ""
         if not all_finite(self.distiller):
-            return ", the weights were not finite before it, an older checkpoint is the last good"
+            return ", the weights were not finite even before this step, so use an older checkpoint"
+        # The checkpoint takes its name from `iter`, and a resume then repeats the bad step.
         self.iter = step - 1
         try:
             self.save()
         finally:
             self.iter = step
-        return f", the weights before it in model_{step - 1:07d}.pth"
+        return f", the weights from before the step in model_{step - 1:07d}.pth"
 
     def _log(self, losses: Mapping[str, Tensor], data_time: float, items: int) -> None:
         if (self.iter + 1) % self.log_period and self.iter > 0:
             return
         scalars = {**losses, **getattr(self.distiller, "log", {})}
+        # One tensor, because every transfer of a number waits for the GPU.
         values = torch.stack(
             [v.detach().float().to(self.device) for v in scalars.values()]
         ).tolist()

@@ -1,4 +1,4 @@
-"""What the views of detectors with a feature pyramid share: maps by level and anchors by level."""
+"""The base class of views of detectors with a feature pyramid."""
 
 from collections.abc import Sequence
 
@@ -13,11 +13,15 @@ from graphkd.views.view import View
 
 
 class PyramidView(View):
+<<<<<<< HEAD
     """A detector whose `backbone` returns a pyramid of maps; `levels` are those its head reads.
 
     Maps of the body below the pyramid, `backbone.bottom_up`, are its stages, named by stride: c2 is
     that of stride 4, c5 that of stride 32.
     """
+=======
+    """A detector whose `backbone` returns a feature pyramid; its head reads `levels`."""
+>>>>>>> a10f9b9 (Plain words: engine, model files, graphkd loss and views; comments with reasons)
 
     provides = frozenset({"features", "dense", "region_features", "region_predictions"})
     targets = frozenset({"boxes", "anchors"})
@@ -41,6 +45,7 @@ class PyramidView(View):
     def strides(self) -> dict[str, int]:
         return {name: shape.stride for name, shape in self._shapes().items()}
 
+<<<<<<< HEAD
     def _shapes(self) -> dict[str, ShapeSpec]:
         """Levels, then stages."""
         shapes = self.model.backbone.output_shape()
@@ -61,9 +66,14 @@ class PyramidView(View):
         with record(self.body if "stages" in needs else {}) as tape:
             maps = self.model.backbone(self.model.preprocess_image(batch).tensor)
         return maps, self.stages_of(tape)
+=======
+    def run_backbone(self, batch: list[dict]) -> dict[str, Tensor]:
+        """All maps of the backbone for a raw batch; the model normalises and pads it."""
+        return self.model.backbone(self.model.preprocess_image(batch).tensor)
+>>>>>>> a10f9b9 (Plain words: engine, model files, graphkd loss and views; comments with reasons)
 
     def features_of(self, maps: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The maps of `levels` among those of the backbone."""
+        """Selects the maps of `levels` from those of the backbone."""
         return {level: maps[level] for level in self.levels}
 
     def stages_of(self, tape: Tape) -> dict[str, Tensor]:
@@ -74,7 +84,7 @@ class PyramidView(View):
         return {name: maps[key] for key, name in self.stages.items()}
 
     def anchor_layout(self, generator: DefaultAnchorGenerator, *code: float) -> dict[str, tuple]:
-        """Per level offset, stride, cell anchors and the factors `code` of the box deltas."""
+        """By level: offset, stride, cell anchors, and the factors `code` of the box deltas."""
         cells = [tuple(map(tuple, cell.tolist())) for cell in generator.cell_anchors]
         rows = zip(self.levels, generator.strides, cells, strict=True)
         return {level: (generator.offset, stride, own, *code) for level, stride, own in rows}
@@ -89,7 +99,7 @@ def _stage_names(shapes: dict[str, ShapeSpec]) -> dict[str, str]:
 
 
 def pooled_levels(pooler: ROIPooler, boxes: Sequence[Tensor]) -> Tensor:
-    """(R,) index of the level, among the pooler's own, that each box (R_i, 4) is pooled from."""
+    """(R,) index, among the pooler's levels, of the level that each box (R_i, 4) is pooled from."""
     return assign_boxes_to_levels(
         [Boxes(each) for each in boxes],
         pooler.min_level,

@@ -17,19 +17,20 @@ from graphkd.views.view import view_for
 
 @view_for("GeneralizedRCNN")
 class RCNNView(PyramidView):
-    """Faster R-CNN and its kin: FPN features, RPN maps, sampled RoIs with pooled features and
-    scores.
+    """Faster R-CNN and similar detectors: FPN features, RPN maps, and sampled RoIs with pooled
+    features and scores.
     """
 
     two_stage = True
 
     def __init__(self, model: nn.Module):
-        """Checks that the model is one whose modules this view knows.
+        """Checks that this view knows the model's modules.
 
         Raises:
             UserError: another meta architecture or another kind of RoI heads.
         """
         heads = getattr(model, "roi_heads", None)
+        # A cascade calls its heads several times per step, and `record` expects one call each.
         known = isinstance(heads, StandardROIHeads) and not isinstance(heads, CascadeROIHeads)
         if not isinstance(model, GeneralizedRCNN) or not known:
             raise UserError(
@@ -123,8 +124,8 @@ class RCNNView(PyramidView):
 
 
 def _matched_boxes(sampled: Instances) -> Tensor:
-    """Ground truth of each sampled RoI (R_i, 4); zeros on a page without objects, where none
-    exists.
+    """The ground truth box of each sampled RoI, (R_i, 4); zeros on a page without objects, for
+    which Detectron2 sets no boxes.
     """
     if sampled.has("gt_boxes"):
         return sampled.gt_boxes.tensor

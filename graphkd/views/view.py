@@ -34,15 +34,16 @@ def view_of(model: nn.Module) -> "View":
 
 
 class View(ABC):
-    """Reads one unmodified model: its training step, or its answers on given images.
+    """Reads the outputs of one unmodified model, in a training step or on given images.
 
-    A view owns no parameters and changes nothing of its model.
+    A view has no parameters and does not change its model.
 
     Attributes:
         model: the model.
-        provides: parts of `Outputs` that `step` and `observe` can give, out of `losses.base.NEEDS`.
-        targets: parts of `Targets` that `step` fills, out of `losses.base.READS`.
-        two_stage: whether there is a box head on RoI features; None for no detector.
+        provides: parts of `Outputs` that `step` and `observe` can return, see `losses.base.NEEDS`.
+        targets: parts of `Targets` that `step` fills, see `losses.base.READS`.
+        two_stage: whether the detector has a box head on RoI features; None if the model is not a
+            detector.
         wanted: parts of `Outputs` that the losses read; `step` may leave out the others. None for
             all of them. The distiller sets it.
     """
@@ -57,43 +58,42 @@ class View(ABC):
 
     @abstractmethod
     def step(self, batch: list[dict]) -> tuple[dict[str, Tensor], Outputs, Targets]:
-        """Runs one training forward of the untouched model.
+        """Runs the model's own training forward pass.
 
         Args:
             batch: mapped items with their targets.
 
         Returns:
-            The model's own loss dict, bit-identical to an unobserved step, what it said, and what
-            the annotations said.
+            The model's loss dict (bit-identical to a step without a view), its outputs, and the
+            targets.
         """
 
     @abstractmethod
     def observe(
         self, batch: list[dict], boxes: Sequence[Tensor] | None, needs: frozenset[str]
     ) -> Outputs:
-        """Runs just the parts of the model in `needs`, on the same images, in the model's present
-        mode.
+        """Computes only the parts of the outputs in `needs`; the model's mode does not change.
 
         Args:
             batch: items with `image`; ground truth is not read.
-            boxes: per image (R_i, 4) in pixels of this model's input; None where no loss reads
+            boxes: per image (R_i, 4) in pixels of this model's input; None if no loss reads
                 regions.
-            needs: out of `losses.base.NEEDS`; other parts stay empty and are not computed.
+            needs: parts of `Outputs`, see `losses.base.NEEDS`; the other parts are None.
         """
 
     @property
     @abstractmethod
     def num_classes(self) -> int:
-        """K, without background, blank or other symbols of a decoder."""
+        """K, without background and without the symbols of a decoder such as blank."""
 
     @property
     def levels(self) -> tuple[str, ...]:
-        """Names of the pyramid's levels, fine to coarse; empty for a model without a pyramid."""
+        """Names of the pyramid levels, fine to coarse; empty for a model without a pyramid."""
         return ()
 
     @property
     def channels(self) -> dict[str, int]:
-        """Width by name of level or stage."""
+        """Number of channels by name of level or stage."""
         return {}
 
     @property
@@ -113,24 +113,24 @@ class View(ABC):
 
     @property
     def region_size(self) -> tuple[int, int] | None:
-        """(height, width) of pooled region features; None for no detector."""
+        """(height, width) of pooled region features; None if the model is not a detector."""
         return None
 
     @property
     def anchors(self) -> dict[str, tuple]:
-        """By level, what says where its anchors are and how deltas move them; equal on a level
-        where the anchors of two detectors correspond one to one.
+        """By level, everything that determines its anchors and how deltas move them. If two
+        detectors have equal values on a level, its anchors correspond one to one.
         """
         return {}
 
     @property
     def box_codes(self) -> tuple | None:
-        """What says how the head's deltas become boxes; equal where equal deltas mean equal boxes.
-        None for no detector.
+        """Everything that determines how the head's deltas become boxes. If two detectors have
+        equal values, equal deltas mean equal boxes. None if the model is not a detector.
         """
         return None
 
     @property
     def bins(self) -> int | None:
-        """Largest bin of the box edges' distributions; None without distributions."""
+        """Largest bin of the distributions of box edges; None without such distributions."""
         return None

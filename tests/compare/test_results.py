@@ -173,7 +173,7 @@ def test_added_rows_need_their_own_teacher(elsewhere, monday, tmp_path, untraine
         ({"config": {"DISTILL.LOSSES.pkd.WEIGHT": 9.0}}, "DISTILL.LOSSES.pkd.WEIGHT is 9.0, here"),
         ({"seed": 7}, "SEED is 7, here it is 1, 2"),
         ({"made_from": {"number format": "bfloat16"}}, "its number format is bfloat16, here it is"),
-        ({"made_from": {"teacher": "0" * 64}}, "the file of its teacher was another then"),
+        ({"made_from": {"teacher": "0" * 64}}, "the content of its teacher file differs"),
         ({"factor": 2.0}, "DISTILL.LOSSES.pkd.WEIGHT is 6.0, here it is 12.0"),
     ],
 )

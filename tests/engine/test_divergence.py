@@ -90,7 +90,9 @@ def test_a_skipped_step_leaves_weights_and_optimizer_untouched(train, tmp_path, 
     lines = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
     assert [line["skipped_steps"] for line in lines] == [0, 0, 1]
     log = (folder / "log.txt").read_text()
-    assert re.search(r"step 2: .* is not finite on pages .*png; left out \(1 of SOLVER.SKIP", log)
+    assert re.search(
+        r"step 2: .* is not finite on pages .*png; skipped \(1 of 1 allowed by SOLVER.SKIP", log
+    )
 
 
 def test_the_count_survives_a_resume_and_ends_the_run(train, tmp_path):
@@ -109,7 +111,7 @@ def test_the_count_survives_a_resume_and_ends_the_run(train, tmp_path):
 def test_by_default_the_first_one_stops_the_run_and_leaves_its_beginning(train, tmp_path):
     """Period 100: the only checkpoint is the one of the stop, and it is as if nothing was."""
     assert get_cfg().SOLVER.SKIP_NONFINITE == 0
-    with pytest.raises(DivergedError, match=r"weights before it in model_0000002.pth"):
+    with pytest.raises(DivergedError, match=r"weights from before the step in model_0000002.pth"):
         train(tmp_path / "run", "SOLVER.CHECKPOINT_PERIOD", "100", spoil={3})
     folder = tmp_path / "run-plain"
     assert [path.name for path in folder.glob("model_*")] == ["model_0000002.pth"]
@@ -274,7 +276,7 @@ def test_two_processes_skip_and_stop_together(pair, tmp_path, spoil, patience):
         assert codes == [0, 0], said
         assert state["trainer"]["skipped"] == 1
         log = (folder / "log.txt").read_text()
-        assert re.search(r"step 2: .* on pages .*; left out \(1 of", log)
+        assert re.search(r"step 2: .* on pages .*; skipped \(1 of", log)
     else:
         assert codes == [2, 2], said
         assert "".join(said).count("step 2: loss_cls is not finite on pages") == 2

@@ -182,7 +182,7 @@ def test_resuming_with_another_teacher_is_refused(trained, pair, tmp_path):
     torch.save(stored, other)
     first = train(pair, tmp_path / "run", *steps, str(weights))
     assert train(pair, tmp_path / "run", *steps, str(copy), resume=True) == first
-    with pytest.raises(UserError, match="the file of its teacher was another then; train without"):
+    with pytest.raises(UserError, match="the content of its teacher file differs; train without"):
         train(pair, tmp_path / "run", *steps, str(other), resume=True)
 
 
@@ -197,7 +197,7 @@ def test_what_a_run_began_with_is_kept_while_the_file_is_gone(trained, pair, tmp
     assert train(pair, tmp_path / "run", *options, resume=True) == first
     assert json.loads(about.read_text())["MODEL.WEIGHTS"] == began
     torch.save({"model": {}}, start)
-    with pytest.raises(UserError, match="the file of its MODEL.WEIGHTS was another then"):
+    with pytest.raises(UserError, match="the content of its MODEL.WEIGHTS file differs"):
         train(pair, tmp_path / "run", *options, resume=True)
 
 

@@ -93,10 +93,8 @@ def mean_of_present(values: Tensor, present: Tensor) -> Tensor:
 
 
 def sum_of_images(terms: list[Tensor], path: Tensor) -> Tensor:
-    """The sum of one scalar an image; for none 0 with a gradient path into `path`.
-
-    The empty slice is taken for no image alone: its backward fills a tensor as large as `path`.
-    """
+    """The sum of the scalars of all images; without images 0, with a gradient path into `path`."""
+    # The empty slice only where it is needed: its backward fills a tensor as large as `path`.
     return torch.stack(terms).sum() if terms else path[:0].sum()
 
 

@@ -63,6 +63,7 @@ from graphkd.distill.losses.teacher_graph import (
 from graphkd.distill.losses.text_test import NODE_TYPES, THRESHOLDS, TextTest
 from graphkd.distill.outputs import Outputs, Regions, Targets
 
+# Edges between nodes whose distances vary less than this teach nothing: see `edges.variation`.
 MIN_VARIATION = 0.02
 
 
@@ -96,36 +97,38 @@ class GraphKD(DistillLoss):
         edge_weight: float = 1.0,
         edge_type_weights: tuple[float, float, float] = (0.5, 1.0, 1.0),
     ):
-        """Takes the options.
+        """Checks the options and builds the adapter.
 
         Args:
             context: facts about the pair.
-            node_type: what calls a node text: covariance (the teacher's features), gt_class,
-                teacher_class, or none (all nodes alike: no merging, one edge type).
-            threshold: of the covariance test: calibrated on the text classes, otsu (guarded, else
-                fixed) or fixed.
-            fixed_threshold: z-score for `fixed`.
+            node_type: what decides whether a node is text: covariance (the teacher's features),
+                gt_class, teacher_class, or none (no types: no merging, one kind of edge).
+            threshold: how the threshold of the covariance test is found: calibrated (on the text
+                classes), otsu (falls back to fixed where there are no two groups) or fixed.
+            fixed_threshold: the threshold of `fixed`, a z-score.
             text_is_high: whether text has the higher covariance, for `otsu` and `fixed`;
-                calibration learns it.
-            decay: of running statistics, a batch.
-            merge: whether near copies of a region are one node and alike neighbouring text nodes
-                merge.
-            neighbours: nearest box centres that count as neighbours when merging.
-            max_background: hard background nodes with edges an image, at most; 0 for none.
-            background_ce: the teacher's cross entropy from which background is hard.
-            affinity: what an edge is, cosine or mahalanobis.
-            weight_by: weights of single edges, none or mahalanobis (the teacher's D2).
-            distance: between edge profiles, euclidean or mahalanobis.
-            rho_min: least shrinkage of the edge metric; 1 makes it Euclidean.
-            nontext_weight: of the non-text node term.
-            text_weight: of the text node term, times min(1, alpha * non-text nodes / text nodes).
-            background_weight: of the node term of all sampled background.
+                calibration finds this out.
+            decay: share of running statistics that is kept after a batch.
+            merge: join near copies of a region, and similar text nodes that are neighbours.
+            neighbours: number of nearest boxes that count as neighbours in merging.
+            max_background: largest number of hard background nodes (with edges) per image.
+            background_ce: background regions are hard if the teacher's cross entropy is at least
+                this.
+            affinity: how edges are computed: cosine or mahalanobis.
+            weight_by: weights of single edges: none or mahalanobis (the teacher's D2).
+            distance: distance between edge profiles: euclidean or mahalanobis.
+            rho_min: least shrinkage of the edge metric; with 1 it is Euclidean.
+            nontext_weight: weight of the non-text node term.
+            text_weight: weight of the text node term, which is also multiplied by
+                min(1, alpha * non-text nodes / text nodes).
+            background_weight: weight of the node term over all sampled background regions.
             alpha: see text_weight.
-            edge_weight: of the edge term.
-            edge_type_weights: text-text, text-nontext, nontext-nontext.
+            edge_weight: weight of the edge term.
+            edge_type_weights: weights of text-text, text-nontext and nontext-nontext edges.
 
         Raises:
-            ValueError: an option has no such value, or the data set or pair lacks what it needs.
+            ValueError: an option has a wrong value, or the data set or the pair lacks something
+                that an option needs.
         """
         super().__init__()
         need_regions(context)
@@ -173,8 +176,8 @@ class GraphKD(DistillLoss):
         self.log: dict[str, Tensor] = {}
 
     def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:
-        """Returns `text`, `nontext` and `edges`, means over the images that have a node, and
-        `background`, a mean over the images that have a region.
+        """Returns the terms `text`, `nontext` and `edges` (means over the images with a node) and
+        `background` (a mean over the images with a region).
         """
         with torch.autocast(student.regions.features.device.type, enabled=False):
             terms = self._terms(student.regions, teacher.regions, targets)
@@ -185,10 +188,8 @@ class GraphKD(DistillLoss):
 
     @torch.no_grad()
     def instance_graph(self, teacher: Outputs, targets: Targets, image: int) -> InstanceGraph:
-        """The graph of one image of a batch, for drawing; the running statistics stay as they are.
-
-        The teacher's features are taken at their own height and width, and `teacher.regions.logits`
-        is read where `needs` says so.
+        """The teacher's graph of one image of a batch, for drawing; running statistics do not
+        change. `teacher` holds the parts in `needs`.
         """
         regions = teacher.regions
         with torch.autocast(regions.features.device.type, enabled=False):
@@ -222,7 +223,8 @@ class GraphKD(DistillLoss):
             graphs = self._teacher_graphs(other, nodes, teacher, update=self.training)
             student_factor = _factor(self.student_scatter, own, nodes, update=self.training)
         self.log = {**self.text_test.log, **describe_batch(graphs)}
-        # Of the few rows with edges once more: cheaper than the gradient of rows taken from all.
+        # These few rows go through the adapter a second time, which is cheaper than the gradient of
+        # an index into the adapted features of all regions.
         difference = self.adapter(own) - other
         parts = (own.split(nodes.counts), difference.split(nodes.counts))
         found: dict[str, list[Tensor]] = {"text": [], "nontext": [], "edges": []}
@@ -240,6 +242,7 @@ class GraphKD(DistillLoss):
         squares = node_squares(difference.flatten(1), plan.slots, plan.sizes)
         is_text, is_nontext = plan.of_type(TEXT), plan.of_type(NONTEXT)
         others = is_nontext.sum()
+        # Text is usually the majority and would outweigh the few tables and figures of a page.
         balance = (self.alpha * others / is_text.sum().clamp(min=1)).clamp(max=1)
         balance = torch.where(others > 0, balance, torch.ones_like(balance))
         return {
@@ -296,8 +299,9 @@ class GraphKD(DistillLoss):
         if measured is not None and not self.warned and float(measured) <= MIN_VARIATION:
             self.warned = True
             logging.getLogger(__name__).warning(
-                "graphkd: Mahalanobis distances between nodes are all but equal (coefficient of "
-                "variation %.3f) and teach nothing; set AFFINITY: cosine and WEIGHT_BY: none",
+                "graphkd: the Mahalanobis distances between nodes are almost equal (coefficient of "
+                "variation %.3f), so the edges teach nothing; set AFFINITY: cosine and WEIGHT_BY: "
+                "none",
                 float(measured),
             )
 
@@ -305,7 +309,7 @@ class GraphKD(DistillLoss):
 def _factor(
     running: RunningScatter | None, features: Tensor, nodes: SampledNodes, *, update: bool
 ) -> Tensor | None:
-    """The factor of `running`, after these nodes have been added for `update`; None for None."""
+    """The covariance factor of `running`, None without one; `update` first adds these nodes."""
     if running is None:
         return None
     if update:
@@ -316,13 +320,13 @@ def _factor(
 def background_terms(
     student: Tensor, teacher: Tensor, targets: Targets, counts: tuple[int, ...]
 ) -> list[Tensor]:
-    """Unweighted node term of all background of every image that has a region.
+    """The unweighted node term of the background regions, for every image that has a region.
 
     Args:
         student: (R, C, h, w) features of all sampled regions, adapted to the teacher's width.
-        teacher: (R, C, h, w).
-        targets: what the regions are.
-        counts: regions of every image.
+        teacher: (R, C, h, w) features of the teacher.
+        targets: the region labels.
+        counts: number of regions of every image.
     """
     squares = F.mse_loss(student, teacher, reduction="none").flatten(1).mean(1)
     background = targets.region_labels == targets.num_classes

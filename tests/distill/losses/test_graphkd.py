@@ -340,7 +340,7 @@ def test_distances_all_but_equal_give_a_warning(caplog):
         run(loss, [page])
         assert loss.log["d2_variation"] > 0.02 and not caplog.records
         run(loss, [flat])
-    assert "all but equal" in caplog.text
+    assert "almost equal" in caplog.text
 
 
 def test_state_is_the_adapter_and_running_sums_and_it_loads():
