@@ -13,15 +13,11 @@ from graphkd.views.view import View
 
 
 class PyramidView(View):
-<<<<<<< HEAD
-    """A detector whose `backbone` returns a pyramid of maps; `levels` are those its head reads.
+    """A detector whose `backbone` returns a feature pyramid; its head reads `levels`.
 
-    Maps of the body below the pyramid, `backbone.bottom_up`, are its stages, named by stride: c2 is
-    that of stride 4, c5 that of stride 32.
+    The maps of the body below the pyramid (`backbone.bottom_up`) are its stages. They are named by
+    stride: c2 has stride 4, c5 has stride 32.
     """
-=======
-    """A detector whose `backbone` returns a feature pyramid; its head reads `levels`."""
->>>>>>> a10f9b9 (Plain words: engine, model files, graphkd loss and views; comments with reasons)
 
     provides = frozenset({"features", "dense", "region_features", "region_predictions"})
     targets = frozenset({"boxes", "anchors"})
@@ -29,7 +25,7 @@ class PyramidView(View):
     def __init__(self, model: nn.Module):
         super().__init__(model)
         body = getattr(model.backbone, "bottom_up", None)
-        # By the body's own names. A plain ViT has one map, below a pyramid without `bottom_up`.
+        # Keys are the body's own names. A plain ViT has a single map and no `bottom_up`.
         self.stages = {} if body is None else _stage_names(body.output_shape())
         if self.stages:
             self.provides = self.provides | {"stages"}
@@ -45,9 +41,8 @@ class PyramidView(View):
     def strides(self) -> dict[str, int]:
         return {name: shape.stride for name, shape in self._shapes().items()}
 
-<<<<<<< HEAD
     def _shapes(self) -> dict[str, ShapeSpec]:
-        """Levels, then stages."""
+        """Width and stride of every level, then of every stage."""
         shapes = self.model.backbone.output_shape()
         found = {level: shapes[level] for level in self.levels}
         if self.stages:
@@ -58,26 +53,21 @@ class PyramidView(View):
     def run_backbone(
         self, batch: list[dict], needs: frozenset[str]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Runs the backbone on a raw batch, which the model normalises and pads itself.
+        """Runs the backbone on a raw batch, which the model normalises and pads.
 
         Returns:
-            All its maps, and those of the body by name of stage, empty if not in `needs`.
+            All maps of the backbone, and the stages by name (empty if not in `needs`).
         """
         with record(self.body if "stages" in needs else {}) as tape:
             maps = self.model.backbone(self.model.preprocess_image(batch).tensor)
         return maps, self.stages_of(tape)
-=======
-    def run_backbone(self, batch: list[dict]) -> dict[str, Tensor]:
-        """All maps of the backbone for a raw batch; the model normalises and pads it."""
-        return self.model.backbone(self.model.preprocess_image(batch).tensor)
->>>>>>> a10f9b9 (Plain words: engine, model files, graphkd loss and views; comments with reasons)
 
     def features_of(self, maps: dict[str, Tensor]) -> dict[str, Tensor]:
         """Selects the maps of `levels` from those of the backbone."""
         return {level: maps[level] for level in self.levels}
 
     def stages_of(self, tape: Tape) -> dict[str, Tensor]:
-        """The maps of the body by name of stage; empty if it was not recorded."""
+        """The recorded stages by name; empty if the body was not recorded."""
         if "backbone.bottom_up" not in tape.calls:
             return {}
         maps = tape["backbone.bottom_up"].output
@@ -91,7 +81,7 @@ class PyramidView(View):
 
 
 def _stage_names(shapes: dict[str, ShapeSpec]) -> dict[str, str]:
-    """Own name -> c2, c3 ... of every map of a body, finest first."""
+    """The body's own name -> c2, c3 ... for every map of a body, finest first."""
     return {
         key: f"c{shape.stride.bit_length() - 1}"
         for key, shape in sorted(shapes.items(), key=lambda item: item[1].stride)
