@@ -44,8 +44,13 @@ def add_graphkd_config(cfg: CfgNode) -> None:
     # The teacher's weights; empty means model_final.pth in the OUTPUT_DIR of its yaml.
     cfg.DISTILL.TEACHER.WEIGHTS = ""
     # An ONNX file of any origin, with a yaml beside it that describes its outputs
-    # (graphkd/distill/onnx_teacher.py).
+    # (graphkd/distill/onnx_teacher.py); or rapidocr, the text detector of this package.
     cfg.DISTILL.TEACHER.ONNX = ""
+    # The folder where the text maps of an ONNX teacher are kept; none runs it on every batch.
+    cfg.DISTILL.TEACHER.CACHE = "output/teacher_maps"
+    # If its labels were shrunk by another ratio than the student's: agree compares the pixels where
+    # both labels agree, boxes draws the student's labels for the texts that the teacher finds.
+    cfg.DISTILL.TEACHER.SHRINK = "agree"
     # Use the running average of the student as the teacher, with this decay.
     cfg.DISTILL.TEACHER.EMA = False
     cfg.DISTILL.TEACHER.EMA_DECAY = 0.9998

@@ -28,6 +28,8 @@ ANSWER = "teacher_answer"
 STRIDE = 2
 # Probabilities are cut to this distance from 0 and 1, so that no single pixel rules a loss.
 LEAST_PROBABILITY = 1e-4
+# How maps of another shrink ratio are made comparable, see `TextAnswer`.
+MODES = ("agree", "boxes")
 _LOG_SECONDS = 30.0
 
 
@@ -128,9 +130,7 @@ class MapCache:
         name = hashlib.sha256(about.encode() + Path(item["file_name"]).read_bytes()).hexdigest()
         return self.folder / name[:2] / f"{name}.npz"
 
-    def fill(
-        self, items: Sequence[dict], compute: Callable[[dict], np.ndarray]
-    ) -> dict[str, Path]:
+    def fill(self, items: Sequence[dict], compute: Callable[[dict], np.ndarray]) -> dict[str, Path]:
         """Computes the maps that are missing; returns the file of every `file_name`.
 
         Args:
@@ -157,9 +157,7 @@ class MapCache:
 class CachedAnswers:
     """A mapper that adds the teacher's cached answer to every item of another mapper."""
 
-    def __init__(
-        self, mapper: Callable[..., dict], paths: Mapping[str, Path], answer: TextAnswer
-    ):
+    def __init__(self, mapper: Callable[..., dict], paths: Mapping[str, Path], answer: TextAnswer):
         self.mapper, self.paths, self.answer = mapper, paths, answer
 
     def __call__(self, item: dict, progress: float = 0.0) -> dict:
@@ -168,9 +166,13 @@ class CachedAnswers:
         Its `matrix` moves pixels of the page to pixels of the image (`graphkd.data.line_mapper`).
         """
         mapped = self.mapper(item, progress)
+        if "matrix" not in mapped:  # a task whose mapper does not say how it moved the page
+            return mapped
         with np.load(self.paths[item["file_name"]]) as stored:
             values = stored["text"].astype(np.float32)
-        to_page = np.diag([mapped["width"] / values.shape[1], mapped["height"] / values.shape[0], 1])
+        to_page = np.diag(
+            [mapped["width"] / values.shape[1], mapped["height"] / values.shape[0], 1]
+        )
         to_cells = np.diag([1 / STRIDE, 1 / STRIDE, 1])
         size = tuple(-(-side // STRIDE) for side in mapped["image"].shape[-2:])
         moved = warp(values, to_cells @ mapped["matrix"] @ to_page, size)

@@ -27,7 +27,6 @@ used: they are labels, not `Outputs`.
 
 import hashlib
 import json
-import logging
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,20 +36,28 @@ import cv2
 import numpy as np
 import torch
 import yaml
+from detectron2.config import CfgNode
 from torch import Tensor
 from torch.nn import functional as F
 
-from graphkd.config import find_file
+from graphkd.config import find_file, project_path
 from graphkd.data.line_mapper import warp
 from graphkd.data.mapper import read_for
-from graphkd.distill.cache import ANSWER, STRIDE, CachedAnswers, MapCache, TextAnswer, padded
+from graphkd.distill.cache import (
+    ANSWER,
+    MODES,
+    STRIDE,
+    CachedAnswers,
+    MapCache,
+    TextAnswer,
+    padded,
+)
 from graphkd.distill.outputs import Dense, Outputs
 from graphkd.distill.outputs import Sequence as FrameLogits
 from graphkd.distill.teacher import Teacher
 from graphkd.errors import UserError
 from graphkd.io import file_digest, replacing, write_json
-
-logger = logging.getLogger(__name__)
+from graphkd.modeling.maps.labels import label_maker
 
 _ALWAYS = ("format", "mean", "std", "multiple")
 _FOR_MAPS = ("stride", "size")
@@ -307,6 +314,26 @@ class OnnxTeacher(Teacher):
         rows = [(image.cpu().float() - mean) / std for image in images]
         pads = ((0, width - each.shape[-1], 0, height - each.shape[-2]) for each in rows)
         return torch.stack([F.pad(*each) for each in zip(rows, pads, strict=True)]).numpy()
+
+
+def onnx_teacher(cfg: CfgNode, *, source: Path) -> OnnxTeacher:
+    """The ONNX teacher of a run.
+
+    Raises:
+        UserError: a file or a key of DISTILL.TEACHER is wrong.
+    """
+    node = cfg.DISTILL.TEACHER
+    if node.SHRINK not in MODES:
+        raise UserError(
+            f"{source}: DISTILL.TEACHER.SHRINK is {node.SHRINK}; choose {' or '.join(MODES)}"
+        )
+    return OnnxTeacher(
+        node.ONNX,
+        student_format=cfg.INPUT.FORMAT,
+        cache=None if node.CACHE == "none" else project_path(node.CACHE),
+        answer=TextAnswer(node.SHRINK, label_maker(cfg)),
+        output_dir=Path(cfg.OUTPUT_DIR),
+    )
 
 
 def _read_description(path: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ checkpoint of the student.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -47,6 +47,18 @@ class Teacher(ABC):
                 regions.
             needs: the parts that the configured losses read; nothing else is computed.
         """
+
+    def prepare(self, items: Sequence[dict], mapper: Callable[..., dict]) -> Callable[..., dict]:
+        """Called once before the training.
+
+        Args:
+            items: the training items, see `Task.training_dicts`.
+            mapper: the student's mapper.
+
+        Returns:
+            The mapper of the training: `mapper`, or one that also adds this teacher's answers.
+        """
+        return mapper
 
     def after_step(self, student: nn.Module) -> None:
         """Called after every optimizer step."""
@@ -171,10 +183,9 @@ def teacher_file(cfg: CfgNode, *, source: Path) -> Path | None:
         return require_weights(cfg, load_teacher_cfg(cfg, source=source), source=source)
     if kind != "ONNX":
         return None
-    path = Path(cfg.DISTILL.TEACHER.ONNX)
-    if not path.is_file():
-        raise UserError(f"{source}: DISTILL.TEACHER.ONNX: there is no file {path}")
-    return path
+    from graphkd.distill.onnx_teacher import find_onnx
+
+    return find_onnx(cfg.DISTILL.TEACHER.ONNX)
 
 
 def teacher_kind(cfg: CfgNode, *, source: Path) -> str:
@@ -209,9 +220,9 @@ def build_teacher(
     if kind == "CONFIG":
         return _frozen(cfg, source=source, trained=trained)
     if kind == "ONNX":
-        from graphkd.distill.onnx_teacher import OnnxTeacher
+        from graphkd.distill.onnx_teacher import onnx_teacher
 
-        return OnnxTeacher(Path(cfg.DISTILL.TEACHER.ONNX), student_format=cfg.INPUT.FORMAT)
+        return onnx_teacher(cfg, source=source)
     if kind == "EMA":
         decay = cfg.DISTILL.TEACHER.EMA_DECAY
         return AverageTeacher(student, decay=decay, view_of=task_of(cfg).view)

@@ -200,11 +200,13 @@ def build_trainer(
     trainer.save = saving.save
     trainer.register_hooks(_last_hooks(cfg, saving, title, start=trainer.start_iter))
     task = task_of(cfg)
-    items = task.training_dicts(cfg)
+    items, mapper = task.training_dicts(cfg), task.mapper(cfg, is_train=True)
+    if isinstance(model, Distiller) and model.teacher is not None:
+        mapper = model.teacher.prepare(items, mapper)
     loader = build_train_loader(
         cfg,
         items,
-        task.mapper(cfg, is_train=True),
+        mapper,
         task.batches(cfg, items, seed=max(cfg.SEED, 0)),
         start_step=trainer.start_iter,
         rank=comm.get_rank(),

@@ -17,6 +17,8 @@ ABOUT = {
     "std": [255.0, 255.0, 255.0],
     "multiple": 8,
     "maps": {"text": "logits"},
+    "stride": 1,
+    "size": "as_is",
 }
 
 
@@ -67,7 +69,7 @@ def test_it_says_what_the_network_says(network, described, batch):
     with torch.no_grad():
         expected = network[0](torch.stack([item["image"] for item in batch]) / 255)
     said = teacher.observe(batch, None, NEEDS)
-    torch.testing.assert_close(said.maps["text"], expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(said.maps["text"], expected, atol=1e-4, rtol=1e-4)
     assert not said.maps["text"].requires_grad
 
 
@@ -79,14 +81,14 @@ def test_channels_are_turned_and_pages_padded(network, described, batch):
     with torch.no_grad():
         expected = network[0](padded)
     said = teacher.observe(cut, None, NEEDS).maps["text"]
-    torch.testing.assert_close(said, expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(said, expected[..., :13, :10], atol=1e-4, rtol=1e-4)
 
 
 def test_probabilities_become_logits_that_are_finite(described, batch):
     teacher = OnnxTeacher(described(probabilities=["text"]), student_format="RGB")
     # The toy's outputs lie outside of 0..1 here and there, as a saturated sigmoid's do at the ends.
     said = teacher.observe(batch, None, NEEDS).maps["text"]
-    assert said.isfinite().all() and said.abs().max() < 14
+    assert said.isfinite().all() and said.abs().max() < 9.22  # the logit of 1 - 1e-4
 
 
 def test_an_answer_in_the_batch_is_taken_as_it_is(described, batch):
@@ -103,6 +105,10 @@ def test_an_answer_in_the_batch_is_taken_as_it_is(described, batch):
         ({"maps": {}}, "names no output"),
         ({"input": None}, "names no input"),
         ({"colour": "RGB"}, "unknown key colour"),
+        ({"mean": None}, "does not say mean; nothing is guessed"),
+        ({"stride": None, "size": None}, "does not say stride, size; nothing is guessed"),
+        ({"size": {"long_side": 960}}, "size must be as_is or have least_short_side and most"),
+        ({"maps": {"text": "logits", "border": "logits"}}, "maps must name the output of the text"),
     ],
 )
 def test_a_wrong_description_is_refused(described, changes, complaint):

@@ -127,8 +127,7 @@ def level_pairs(
         adapted, constant = crop_to_common(
             adapter(student_map).float(), teacher.features[name].detach().float()
         )
-        # The stride of the fused map stands in no list of levels, and no loss on it reads one.
-        pairs.append(LevelPair(name, adapted, constant, targets.strides.get(name, 0)))
+        pairs.append(LevelPair(name, adapted, constant, targets.strides[name]))
     return pairs
 
 
