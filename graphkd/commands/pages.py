@@ -16,68 +16,91 @@ EPILOG = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare `make` and `sheet`."""
     parser.epilog = EPILOG
-    actions = parser.add_subparsers(dest="action", required=True, metavar="{make,sheet}")
-    make = actions.add_parser("make", help="write pages with their annotations")
+    make, sheet = add_actions(parser, "pages", long_side=1024)
     make.add_argument(
         "--name", choices=("pages", "pages_tiny", "pages_mini"), help="data set (default: all)"
     )
+    make.add_argument("--scan", type=float, help="with --out: share of scanned pages (default 0.3)")
+    sheet.add_argument(
+        "--classes",
+        type=int,
+        choices=(11, 5, 0),
+        default=11,
+        help="class list (default 11); 0 shows text lines",
+    )
+
+
+def add_actions(
+    parser: argparse.ArgumentParser, what: str, *, long_side: int
+) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """Declares `make` and `sheet` with the options that pages and scenes share."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="{make,sheet}")
+    make = actions.add_parser("make", help=f"write {what} with their annotations")
     make.add_argument("--split", choices=("train", "val", "test"), help="split (default: all)")
     make.add_argument(
-        "--out", type=Path, help="write pages of your own choice to this new folder instead"
+        "--out", type=Path, help=f"write {what} of your own choice to this new folder instead"
     )
     make.add_argument("--pages", type=int, help="with --out: how many (default 100)")
     make.add_argument("--seed", type=int, help="with --out: the series (default 7)")
     make.add_argument(
-        "--long-side", type=int, help="with --out: pixels of the longer side (default 1024)"
+        "--long-side", type=int, help=f"with --out: pixels of the longer side (default {long_side})"
     )
-    make.add_argument("--scan", type=float, help="with --out: share of scanned pages (default 0.3)")
     make.add_argument("--workers", type=int, help="with --out: processes (default: one per core)")
-    sheet = actions.add_parser("sheet", help="draw a contact sheet with boxes")
+    sheet = actions.add_parser("sheet", help=f"draw a contact sheet of {what} and their boxes")
     sheet.add_argument(
-        "--out", type=Path, default=Path("pages.png"), help="picture file (default pages.png)"
+        "--out", type=Path, default=Path(f"{what}.png"), help=f"picture file (default {what}.png)"
     )
     sheet.add_argument("--pages", type=int, default=12, help="how many (default 12)")
     sheet.add_argument("--seed", type=int, default=7, help="the series (default 7)")
-    sheet.add_argument(
-        "--classes", type=int, choices=(11, 5), default=11, help="class list (default 11)"
-    )
+    return make, sheet
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the chosen action; returns the exit code."""
-    return _sheet(args) if args.action == "sheet" else _make(args)
+    from graphkd.synthesis import SPLITS, make_page
+
+    if args.action == "sheet":
+        return draw_sheet(args, make_page, classes=args.classes or None)
+    sets = {args.name: SPLITS[args.name]} if args.name else SPLITS
+    own = {} if args.scan is None else {"scan": args.scan}
+    return make_sets(args, {name: list(splits) for name, splits in sets.items()}, own=own)
 
 
-def _make(args: argparse.Namespace) -> int:
+def make_sets(args: argparse.Namespace, sets: dict[str, list[str]], *, own: dict) -> int:
+    """Makes the named sets (name -> splits), or images of the user's choice with --out.
+
+    `own` holds options of the command that go with --out alone.
+    """
     import os
 
     from graphkd.errors import UserError
-    from graphkd.synthesis import SPLITS, ensure, generate
+    from graphkd.synthesis import ensure, generate
 
-    own = {
-        name: value
-        for name in ("pages", "seed", "long_side", "scan", "workers")
-        if (value := getattr(args, name)) is not None
-    }
+    for option in ("pages", "seed", "long_side", "workers"):
+        if getattr(args, option) is not None:
+            own[option] = getattr(args, option)
     if args.out is not None:
-        if args.name or args.split:
-            raise UserError("--out writes pages of your own choice: leave out --name and --split")
+        if getattr(args, "name", None) or args.split:
+            raise UserError("--out writes images of your own choice: leave out --name and --split")
         generate(args.out, **{"pages": 100, "seed": 7, **own})
         print(args.out)
         return 0
-    if own:
-        given = ", ".join("--" + name.replace("_", "-") for name in own)
+    given = ", ".join("--" + option.replace("_", "-") for option in own if own[option] is not None)
+    if given:
         raise UserError(
-            f"{given}: the named data sets are fixed; add --out DIR for pages of your own choice"
+            f"{given}: the named data sets are fixed; add --out DIR for images of your own choice"
         )
     root = Path(os.environ.get("DETECTRON2_DATASETS", "datasets"))
-    for name in [args.name] if args.name else SPLITS:
-        for split in [args.split] if args.split else SPLITS[name]:
+    for name, splits in sets.items():
+        for split in [args.split] if args.split else splits:
             print(ensure(root, name, split))
     return 0
 
 
-def _sheet(args: argparse.Namespace) -> int:
+def draw_sheet(args: argparse.Namespace, make, *, classes: int | None) -> int:
+    """Writes a contact sheet of what `make(seed, index, long_side)` makes."""
+    from functools import partial
+
     from graphkd.errors import UserError
     from graphkd.synthesis.folders import contact_sheet
 
@@ -85,6 +108,7 @@ def _sheet(args: argparse.Namespace) -> int:
         raise UserError("--pages must be at least 1")
     if not args.out.parent.is_dir():
         raise UserError(f"--out: there is no folder {args.out.parent}")
-    contact_sheet(pages=args.pages, seed=args.seed, classes=args.classes).save(args.out)
+    one = partial(make, args.seed, long_side=620)
+    contact_sheet(one, pages=args.pages, classes=classes).save(args.out)
     print(args.out)
     return 0

@@ -12,12 +12,15 @@ PubLayNet:
 * not annotated: Page-header, Page-footer
 """
 
-from graphkd.synthesis.folders import SPLITS, VERSION, Split, ensure, generate
+from graphkd.synthesis.folders import LINES, SCENES, SPLITS, VERSION, Split, ensure, generate
 from graphkd.synthesis.page import CLASSES_5, CLASSES_11, five_classes, make_page
+from graphkd.synthesis.scenes import make_scene
 
 __all__ = [
     "CLASSES_11",
     "CLASSES_5",
+    "LINES",
+    "SCENES",
     "SPLITS",
     "VERSION",
     "Split",
@@ -25,4 +28,5 @@ __all__ = [
     "five_classes",
     "generate",
     "make_page",
+    "make_scene",
 ]

@@ -82,6 +82,7 @@ class TextBlock(Block):
         type_ = self.type_
         inner = self.width - self.hang
         left, right = x + self.width, x
+        before = len(sheet.lines)
         for number, line in enumerate(self.lines):
             baseline = y + number * type_.leading + ASCENT * type_.size
             slack = inner - line.shift - line.width
@@ -99,7 +100,8 @@ class TextBlock(Block):
             left, right = min(left, start), max(right, end)
         if self.marker:
             words = [(self.marker, self.lines[0].words[0][1])]
-            sheet.text(x + self.marker_at, y + ASCENT * type_.size, words, type_)
+            baseline = y + ASCENT * type_.size
+            sheet.text(x + self.marker_at, baseline, words, type_, joins=sheet.lines[before])
             left = min(left, x + self.marker_at)
         if self.name:
             bottom = y + (len(self.lines) - 1) * type_.leading + (ASCENT + DESCENT) * type_.size

@@ -1,4 +1,4 @@
-"""Generated pages as COCO folders (splits, reuse), and contact sheets to look at."""
+"""Folders of generated pages and scenes: writing, splits, reuse, and contact sheets to look at."""
 
 import contextlib
 import json
@@ -9,29 +9,34 @@ import os
 import shutil
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from filelock import FileLock
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
 from graphkd.errors import UserError
+from graphkd.io import write_text
 from graphkd.synthesis.page import (
     CLASSES_5,
     CLASSES_11,
+    MadeLine,
     MadePage,
     MadeRegion,
     five_classes,
     make_page,
 )
+from graphkd.synthesis.scenes import make_scene
 
-GENERATOR = "graphkd pages"
 VERSION = 4  # raise it whenever the same seed gives other pages
+SCENES_VERSION = 1  # the same for scenes
 DEFAULT_SCAN = 0.3
+LINES = "lines.jsonl"
 
 logger = logging.getLogger(__name__)
 
@@ -62,8 +67,24 @@ SPLITS: dict[str, dict[str, Split]] = {
         "test": Split(200, 3, 384),
     },
 }
-"""Splits of the generated data sets. A page draws from [seed, index], so splits never share a page;
+"""Splits of the generated pages. A page draws from [seed, index], so splits never share a page;
 `pages_mini` is the beginning of `pages_tiny`."""
+
+SCENES: dict[str, Split] = {
+    "train": Split(3000, 11, 640),
+    "val": Split(200, 12, 640),
+    "test": Split(300, 13, 640),
+}
+
+
+class Record(NamedTuple):
+    """What is known about one image: its path in the folder, its size and what is on it."""
+
+    name: str
+    width: int
+    height: int
+    regions: tuple[MadeRegion, ...]
+    lines: tuple[MadeLine, ...]
 
 
 def generate(
@@ -72,53 +93,50 @@ def generate(
     pages: int,
     seed: int,
     long_side: int = 1024,
-    scan: float = DEFAULT_SCAN,
+    scan: float | None = DEFAULT_SCAN,
     workers: int | None = None,
     progress: bool = True,
 ) -> None:
-    """Write `pages` generated pages with their annotations into a new folder.
+    """Writes generated pages or scenes with their annotations into a new folder.
 
-    The folder holds `images/000000.jpg ...`, `annotations_11.json` (classes of DocLayNet) and
-    `annotations_5.json` (classes of PubLayNet, see `five_classes`) in COCO form; image ids count
-    from 1. Everything is written to a hidden folder beside it, which gets its name only when
-    complete.
+    The folder holds `images/000000.jpg ...` and `lines.jsonl`, a line of JSON per image with its
+    text lines (polygon, text, ignore). Pages also have `annotations_11.json` (classes of DocLayNet)
+    and `annotations_5.json` (classes of PubLayNet, see `five_classes`) in COCO form, where image
+    ids count from 1; scenes have `info.json`. Everything is written to a hidden folder beside it,
+    which gets its name only when complete.
 
     Args:
         folder: must not exist, or be empty.
-        pages: how many, from index 0; at least 1.
-        seed: the series; see `make_page`.
+        pages: how many images, from index 0; at least 1.
+        seed: the series; see `make_page` and `make_scene`.
         long_side: pixels of the longer side, at least 64.
-        scan: probability (0 to 1) that a page looks scanned.
-        workers: processes; None for one a core. The pages don't depend on it.
+        scan: probability (0 to 1) that a page looks scanned; None for scenes instead of pages.
+        workers: processes; None for one per core. The images do not depend on it.
         progress: show a progress bar.
 
     Raises:
         UserError: the folder is not empty, or an argument is out of range.
     """
     folder = Path(folder)
-    if pages < 1 or seed < 0 or long_side < 64 or not 0 <= scan <= 1:
+    if pages < 1 or seed < 0 or long_side < 64 or not 0 <= (scan or 0.0) <= 1:
         raise UserError(
             f"cannot generate pages={pages} seed={seed} long_side={long_side} scan={scan}: "
             "need pages >= 1, seed >= 0, long_side >= 64 and scan from 0 to 1"
         )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists and is not empty: choose another folder or delete it")
+    info = _info(Split(pages, seed, long_side), scan)
     making = folder.with_name(f".{folder.name}.making-{uuid.uuid4().hex[:8]}")
     try:
         (making / "images").mkdir(parents=True)
-        info = _info(pages=pages, seed=seed, long_side=long_side, scan=scan)
-        write = partial(_write_page, making / "images", seed=seed, long_side=long_side, scan=scan)
-        bar = partial(
-            tqdm, total=pages, desc=f"pages {folder.name}", unit="page", disable=not progress
-        )
-        with _mapper(pages, workers) as mapper:
-            records = list(bar(mapper(write, range(pages))))
-        for name, classes in (
-            ("annotations_5.json", CLASSES_5),
-            ("annotations_11.json", CLASSES_11),
-        ):
-            translate = five_classes if classes is CLASSES_5 else tuple
-            (making / name).write_text(json.dumps(_coco(info, classes, records, translate)))
+        records = _make_all(info, making, workers=workers, progress=progress)
+        if scan is None:
+            (making / "info.json").write_text(json.dumps({"info": info}))
+        else:
+            five, eleven = _coco(info, CLASSES_5, records), _coco(info, CLASSES_11, records)
+            (making / "annotations_5.json").write_text(json.dumps(five))
+            (making / "annotations_11.json").write_text(json.dumps(eleven))
+        _write_lines(making, records)
         if folder.exists():
             folder.rmdir()
         making.rename(folder)
@@ -133,7 +151,7 @@ def ensure(root: Path, name: str, split: str) -> Path:
 
     Args:
         root: the folder of all data sets ($DETECTRON2_DATASETS).
-        name: `pages`, `pages_tiny` or `pages_mini`.
+        name: `pages`, `pages_tiny`, `pages_mini` or `scenes`.
         split: `train`, `val` or `test`.
 
     Returns:
@@ -142,18 +160,23 @@ def ensure(root: Path, name: str, split: str) -> Path:
     Raises:
         UserError: no such set or split, or the folder holds something this generator did not make.
     """
-    if name not in SPLITS or split not in SPLITS[name]:
-        known = ", ".join(f"{n}/{s}" for n in SPLITS for s in SPLITS[n])
+    sets = {**SPLITS, "scenes": SCENES}
+    if name not in sets or split not in sets[name]:
+        known = ", ".join(f"{n}/{s}" for n in sets for s in sets[n])
         raise UserError(f"no generated split {name}/{split}: choose one of {known}")
-    plan = SPLITS[name][split]
+    plan, scan = sets[name][split], None if name == "scenes" else DEFAULT_SCAN
     folder = Path(root) / name / split
-    wanted = _info(pages=plan.pages, seed=plan.seed, long_side=plan.long_side, scan=DEFAULT_SCAN)
-    if _made_as(folder) == wanted:
+    wanted = _info(plan, scan)
+    if _made_as(folder) == wanted and (folder / LINES).is_file():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{split}.lock")):
         found = _made_as(folder)
         if found == wanted:
+            if not (folder / LINES).is_file():
+                # Made before pages had lines. A run may be reading the images, so they stay.
+                logger.info("%s: adding the text lines of its pages", folder)
+                _write_lines(folder, _make_all(wanted, None))
             return folder
         for left in folder.parent.glob(f".{split}.making-*"):
             shutil.rmtree(left)  # left by a killed run; nobody else works here under the lock
@@ -161,31 +184,42 @@ def ensure(root: Path, name: str, split: str) -> Path:
             logger.info("%s: made as %s, generating it anew as %s", folder, found, wanted)
             shutil.rmtree(folder)
         else:
-            logger.info("generating %d pages into %s", plan.pages, folder)
-        generate(folder, pages=plan.pages, seed=plan.seed, long_side=plan.long_side)
+            logger.info("generating %d images into %s", plan.pages, folder)
+        generate(folder, scan=scan, **asdict(plan))
     return folder
 
 
-def _info(**arguments: float) -> dict:
-    return {
-        "description": "generated document pages",
-        "generator": GENERATOR,
-        "version": VERSION,
-        **arguments,
-    }
+def _info(plan: Split, scan: float | None) -> dict:
+    """What is generated and how; a folder with the same values holds the same images."""
+    if scan is None:
+        what = {"description": "generated scenes", "generator": "graphkd scenes"}
+        return {**what, "version": SCENES_VERSION, **asdict(plan)}
+    what = {"description": "generated document pages", "generator": "graphkd pages"}
+    return {**what, "version": VERSION, **asdict(plan), "scan": scan}
 
 
 def _made_as(folder: Path) -> dict | None:
     """The info block of a generated folder, None where there is nothing, UserError for the rest."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return None
-    try:
-        info = json.loads((folder / "annotations_11.json").read_text())["info"]
-        if info["generator"] == GENERATOR:
-            return info
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    raise UserError(f"{folder} holds something else than generated pages: move it away")
+    for name in ("annotations_11.json", "info.json"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            info = json.loads((folder / name).read_text())["info"]
+            if info["generator"] in ("graphkd pages", "graphkd scenes"):
+                return info
+    raise UserError(f"{folder} holds something else than generated images: move it away")
+
+
+def _make_all(
+    info: dict, folder: Path | None, *, workers: int | None = None, progress: bool = True
+) -> list[Record]:
+    """Makes the images that `info` describes, and writes them below `folder` unless it is None."""
+    count = info["pages"]
+    write = partial(_write_page, folder, info)
+    with _mapper(count, workers) as mapper:
+        return list(
+            tqdm(mapper(write, range(count)), total=count, unit="page", disable=not progress)
+        )
 
 
 @contextlib.contextmanager
@@ -205,22 +239,40 @@ def _mapper(pages: int, workers: int | None) -> Iterator:
             raise
 
 
-def _write_page(
-    images: Path, index: int, *, seed: int, long_side: int, scan: float
-) -> tuple[str, int, int, tuple[MadeRegion, ...]]:
-    """Make and store one page; returns file name, width, height and regions."""
-    page = make_page(seed, index, long_side=long_side, scan=scan)
-    name = f"{index:06d}.jpg"
-    page.image.save(images / name, quality=page.quality)
-    return name, page.image.width, page.image.height, page.regions
+def _write_page(folder: Path | None, info: dict, index: int) -> Record:
+    """Makes one image, and writes it below `folder` unless that is None."""
+    seed, long_side = info["seed"], info["long_side"]
+    if "scan" in info:
+        page = make_page(seed, index, long_side=long_side, scan=info["scan"])
+    else:
+        page = make_scene(seed, index, long_side=long_side)
+    name = f"images/{index:06d}.jpg"
+    if folder is not None:
+        page.image.save(folder / name, quality=page.quality)
+    return Record(name, *page.image.size, page.regions, page.lines)
 
 
-def _coco(info: dict, classes: tuple[str, ...], records: list, translate) -> dict:
+def _write_lines(folder: Path, records: list[Record]) -> None:
+    """Writes the text lines of all images in the hub format."""
+    rows = [
+        {
+            "path": record.name,
+            "width": record.width,
+            "height": record.height,
+            "lines": [asdict(line) for line in record.lines],
+        }
+        for record in records
+    ]
+    write_text(folder / LINES, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _coco(info: dict, classes: tuple[str, ...], records: list[Record]) -> dict:
     """The COCO dictionary of all records in the given classes."""
     images, annotations = [], []
-    for number, (name, width, height, regions) in enumerate(records, start=1):
-        images.append({"id": number, "file_name": name, "width": width, "height": height})
-        for region in translate(regions):
+    for number, record in enumerate(records, start=1):
+        size = {"width": record.width, "height": record.height}
+        images.append({"id": number, "file_name": record.name.removeprefix("images/"), **size})
+        for region in five_classes(record.regions) if classes == CLASSES_5 else record.regions:
             x0, y0, x1, y1 = region.box
             wide, high = round(x1 - x0, 2), round(y1 - y0, 2)
             annotations.append(
@@ -247,13 +299,19 @@ COLORS = (
 )  # fmt: skip
 
 
-def draw_boxes(page: MadePage, *, classes: int = 11) -> Image.Image:
-    """The page image with every region outlined in the colour of its class (of 11 or 5)."""
-    names = CLASSES_5 if classes == 5 else CLASSES_11
-    regions = five_classes(page.regions) if classes == 5 else page.regions
+def draw_boxes(page: MadePage, *, classes: int | None = 11) -> Image.Image:
+    """The image with every region outlined in the colour of its class (of 11 or 5).
+
+    With `classes` None the text lines are outlined instead: red, or blue where they are ignored.
+    """
     image = page.image.copy()
     draw = ImageDraw.Draw(image)
-    for region in regions:
+    if classes is None:
+        for line in page.lines:
+            draw.polygon(line.polygon, outline="blue" if line.ignore else "red")
+        return image
+    names = CLASSES_5 if classes == 5 else CLASSES_11
+    for region in five_classes(page.regions) if classes == 5 else page.regions:
         color = COLORS[names.index(region.name)]
         x0, y0, x1, y1 = region.box
         # One pixel outside the box, so that the ink at its border stays visible.
@@ -262,30 +320,37 @@ def draw_boxes(page: MadePage, *, classes: int = 11) -> Image.Image:
 
 
 def contact_sheet(
-    *, pages: int, seed: int, classes: int = 11, cell: int = 620, columns: int = 4
+    make: Callable[[int], MadePage],
+    *,
+    pages: int,
+    classes: int | None = 11,
+    cell: int = 620,
+    columns: int = 4,
 ) -> Image.Image:
-    """Pages 0, 1, ... of a series side by side with their boxes, and a legend below.
+    """Pages or scenes side by side with their boxes, and a legend of the classes below.
 
     Args:
-        pages: how many, at least 1.
-        seed: the series.
-        classes: 11 or 5.
+        make: from an index to a page whose longer side has `cell` pixels.
+        pages: how many, at least 1, from index 0.
+        classes: 11 or 5; None for text lines instead of regions.
         cell: pixels of a page's longer side.
-        columns: pages a row.
+        columns: pages in a row.
     """
-    names = CLASSES_5 if classes == 5 else CLASSES_11
+    names = {None: (), 5: CLASSES_5, 11: CLASSES_11}[classes]
     columns = min(columns, pages)
+    images = [draw_boxes(make(number), classes=classes) for number in range(pages)]
+    # Scenes are lower than pages; pages keep square cells.
+    high = cell if classes else max(image.height for image in images)
     rows = math.ceil(pages / columns)
     pad, line = 12, 30
     # Below each column of pages is room for three names.
-    a_line = min(len(names), 3 * columns)
+    a_line = max(min(len(names), 3 * columns), 1)
     legend = math.ceil(len(names) / a_line) * line + pad
-    size = (columns * (cell + pad) + pad, rows * (cell + pad) + pad + legend)
+    size = (columns * (cell + pad) + pad, rows * (high + pad) + pad + legend)
     sheet = Image.new("RGB", size, "#d0d0d0")
-    for number in range(pages):
-        image = draw_boxes(make_page(seed, number, long_side=cell), classes=classes)
+    for number, image in enumerate(images):
         x = pad + number % columns * (cell + pad) + (cell - image.width) // 2
-        y = pad + number // columns * (cell + pad) + (cell - image.height) // 2
+        y = pad + number // columns * (high + pad) + (high - image.height) // 2
         sheet.paste(image, (x, y))
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=18)
     for number, (name, color) in enumerate(zip(names, COLORS, strict=False)):

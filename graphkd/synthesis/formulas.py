@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphkd.synthesis.blocks import Painted
-from graphkd.synthesis.sheet import Sheet
+from graphkd.synthesis.sheet import Sheet, SheetLine
 from graphkd.synthesis.styles import Color, between, chance, pick, unit_width
 
 ROMAN, ITALIC, SYMBOL = "Times-Roman", "Times-Italic", "Symbol"
@@ -186,8 +186,11 @@ def formula_block(
         y = at
         for line in lines:
             baseline = at + line.up
+            box = (start, at, start + line.width, baseline + line.down)
+            sheet.lines.append(SheetLine(box, [], ignore=True))
             for gx, gy, text, font, points in line.glyphs:
-                sheet.string(start + gx, baseline + gy, text, font=font, size=points, color=color)
+                look = {"font": font, "size": points, "color": color, "record": False}
+                sheet.string(start + gx, baseline + gy, text, **look)
             for rx, ry, length in line.rules:
                 left, level = start + rx, baseline + ry
                 sheet.line(left, level, left + length, level, width=0.045 * size, color=color)

@@ -46,12 +46,25 @@ class MadeRegion:
 
 
 @dataclass(frozen=True)
+class MadeLine:
+    """One text line: its corners in pixels, clockwise from the top left, and its words.
+
+    `ignore` marks lines that no score counts: formulas.
+    """
+
+    polygon: tuple[tuple[float, float], ...]
+    text: str
+    ignore: bool = False
+
+
+@dataclass(frozen=True)
 class MadePage:
-    """One page: the RGB image, its regions in drawing order, and the JPEG quality to store it."""
+    """One page: the RGB image, its regions and lines in drawing order, and the JPEG quality."""
 
     image: Image.Image
     regions: tuple[MadeRegion, ...]
     quality: int = 90
+    lines: tuple[MadeLine, ...] = ()
 
 
 def five_classes(regions: Iterable[MadeRegion]) -> tuple[MadeRegion, ...]:
@@ -103,6 +116,7 @@ def make_page(seed: int, index: int, *, long_side: int = 1024, scan: float = 0.3
     height, width = pixels.shape[:2]
     scale = np.array([width / sheet.width, height / sheet.height])
     outlines = [outline(pixels, mark, scale) for mark in sheet.marks]
+    polygons = [corners(line.box) * scale for line in sheet.lines]
     quality = 90
     # The draw happens in any case, so `scan` changes no page layout.
     scanned = chance(rng, scan)
@@ -110,6 +124,7 @@ def make_page(seed: int, index: int, *, long_side: int = 1024, scan: float = 0.3
         if chance(rng, 0.55):
             skew = Skew(float(rng.normal(0, 1.1)), width, height)
             outlines = [skew.points(points) if len(points) else points for points in outlines]
+            polygons = [skew.points(points) for points in polygons]
             fill = tuple(int(255 * channel) for channel in sheet.ground)
             pixels = skew.image(pixels, fill=fill)
         pixels, quality = spoil(rng, pixels)
@@ -121,7 +136,18 @@ def make_page(seed: int, index: int, *, long_side: int = 1024, scan: float = 0.3
             if (high - low >= SMALLEST).all():
                 box = tuple(round(float(v), 2) for v in (*low, *high))
                 regions.append(MadeRegion(mark.name, box, mark.group))
-    return MadePage(Image.fromarray(pixels), tuple(regions), quality)
+    lines = []
+    for line, points in zip(sheet.lines, polygons, strict=True):
+        points = np.clip(points, 0, (width, height)).round(2)
+        if (np.ptp(points, axis=0) >= 1).all():
+            lines.append(MadeLine(tuple(map(tuple, points.tolist())), line.text, line.ignore))
+    return MadePage(Image.fromarray(pixels), tuple(regions), quality, tuple(lines))
+
+
+def corners(box: Box) -> np.ndarray:
+    """The four corners (4, 2) of a box, clockwise from the top left."""
+    x0, y0, x1, y1 = box
+    return np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
 
 
 def outline(pixels: np.ndarray, mark: SheetMark, scale: np.ndarray) -> np.ndarray:
@@ -133,8 +159,7 @@ def outline(pixels: np.ndarray, mark: SheetMark, scale: np.ndarray) -> np.ndarra
     """
     box = np.array(mark.box).reshape(2, 2) * scale
     if mark.exact:
-        (x0, y0), (x1, y1) = box
-        return np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
+        return corners(mark.box) * scale
     height, width = pixels.shape[:2]
     x0, y0 = np.clip(np.floor(box[0]).astype(int), 0, (width, height))
     x1, y1 = np.clip(np.ceil(box[1]).astype(int), 0, (width, height))

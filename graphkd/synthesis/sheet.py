@@ -11,7 +11,7 @@ from PIL import Image
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
 
-from graphkd.synthesis.styles import BLACK, Color, Type, unit_width
+from graphkd.synthesis.styles import BLACK, Color, Type, ink_box, unit_width
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom; y points downwards."""
@@ -41,16 +41,33 @@ class SheetMark:
     exact: bool = False
 
 
+@dataclass
+class SheetLine:
+    """One line of text as it was laid out: the box of its ink in points, and its words.
+
+    The box reaches at least from the baseline to the x-height, so that a lone dash has a height.
+    """
+
+    box: Box
+    pieces: list[tuple[float, str]]
+    ignore: bool = False
+
+    @property
+    def text(self) -> str:
+        """The words in reading order, with single spaces between them."""
+        return " ".join(" ".join(text for _, text in sorted(self.pieces)).split())
+
+
 class Sheet:
     """A one-page PDF with its origin at the top left and y downwards, all lengths in points.
 
-    All text passes through `text` and `string`, which know its place and words: the place to note
-    lines.
+    All text is drawn by `text` and `string`, which also record it in `lines`.
     """
 
     def __init__(self, *, width: float, height: float, ground: Color) -> None:
         self.width, self.height, self.ground = width, height, ground
         self.marks: list[SheetMark] = []
+        self.lines: list[SheetLine] = []
         self.column = 0
         self._made_groups = 0
         self._groups: dict[tuple[int, int], int] = {}
@@ -89,6 +106,29 @@ class Sheet:
         over = SLANT * size
         self._touch(x0 - over, baseline - ASCENT * size, x1 + over, baseline + DESCENT * size)
 
+    def _record(
+        self,
+        x: float,
+        baseline: float,
+        glyphs: list[tuple[str, str, float]],
+        size: float,
+        stretch: float,
+        joins: SheetLine | None,
+    ) -> None:
+        """Adds (word, font, distance from x) to `lines`, or to the line that they join."""
+        boxes = [
+            (at + left * size * stretch, -top * size, at + right * size * stretch, -bottom * size)
+            for word, font, at in glyphs
+            for left, bottom, right, top in [ink_box(word, font)]
+        ]
+        left, top, right, bottom = union(boxes)
+        box = (x + left, baseline + top, x + right, baseline + bottom)
+        if joins is None:
+            joins = SheetLine(box, [])
+            self.lines.append(joins)
+        joins.box = union([joins.box, box])
+        joins.pieces.append((x, " ".join(word for word, _, _ in glyphs)))
+
     def new_group(self) -> int:
         """A fresh number for a list."""
         self._made_groups += 1
@@ -102,8 +142,23 @@ class Sheet:
         type_: Type,
         *,
         extra: float = 0.0,
+        joins: SheetLine | None = None,
     ) -> None:
-        """Set one line of (word, font) pairs; `extra` points are added to every space."""
+        """Sets one line of (word, font) pairs.
+
+        Args:
+            x: where the line begins.
+            baseline: distance from the top of the sheet.
+            words: the words with their fonts, at least one.
+            type_: size, colour and stretch.
+            extra: points that are added to every space.
+            joins: a recorded line that the words belong to; None for a new one.
+        """
+        glyphs, at = [], 0.0
+        for word, font in words:
+            glyphs.append((word, font, at))
+            at += type_.width(word, font) + type_.width(" ", font) + extra
+        self._record(x, baseline, glyphs, type_.size, type_.stretch, joins)
         if self._extent is not None:
             end = x + sum(type_.width(word, font) for word, font in words)
             end += (len(words) - 1) * (type_.width(" ", words[0][1]) + extra)
@@ -140,10 +195,20 @@ class Sheet:
         size: float,
         color: Color = BLACK,
         align: str = "left",
+        joins: SheetLine | None = None,
+        record: bool = True,
     ) -> float:
-        """Set a short string that begins, is centred or ends at x; returns its width."""
+        """Sets a short string that begins, is centred or ends at x.
+
+        `joins` is a recorded line that it belongs to; without `record` it is no line of text.
+
+        Returns:
+            Its width.
+        """
         width = unit_width(text, font) * size
         x -= {"left": 0.0, "center": width / 2, "right": width}[align]
+        if record and text.strip():
+            self._record(x, baseline, [(text.strip(), font, 0.0)], size, 1.0, joins)
         self._touch_text(x, baseline, x + width, size)
         self.canvas.setFillColorRGB(*color)
         self.canvas.setFont(font, size)
@@ -236,11 +301,16 @@ class Sheet:
         self._touch(*box)
         self.canvas.drawImage(ImageReader(stream), x0, self.height - y1, x1 - x0, y1 - y0)
 
+    @property
+    def pdf(self) -> bytes:
+        """The PDF file; complete after `raster`."""
+        return self._buffer.getvalue()
+
     def raster(self, long_side: int) -> np.ndarray:
         """Render the sheet: uint8 (H, W, 3), RGB, the longer side exactly `long_side` pixels."""
         self.canvas.showPage()
         self.canvas.save()
-        document = pdfium.PdfDocument(self._buffer.getvalue())
+        document = pdfium.PdfDocument(self.pdf)
         try:
             # The renderer rounds up; without the small step down the page would gain a pixel.
             scale = (long_side - 0.01) / max(self.width, self.height)

@@ -1,14 +1,18 @@
 """How one page looks (fonts, sizes, colours, spacing), and the functions that draw at random."""
 
+import io
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
+import pypdfium2 as pdfium
 from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.ttfonts import TTFont
+from reportlab.pdfgen.canvas import Canvas
 
 Color = tuple[float, float, float]
+Box = tuple[float, float, float, float]
 T = TypeVar("T")
 
 BLACK: Color = (0.0, 0.0, 0.0)
@@ -63,6 +67,56 @@ def register_fonts() -> None:
 def unit_width(text: str, font: str) -> float:
     """Width of a string set in one-point type."""
     return pdfmetrics.stringWidth(text, font, 1.0)
+
+
+@lru_cache(maxsize=1)
+def _glyph_boxes() -> dict[str, dict[str, Box]]:
+    """Outlines of the characters of each font as the renderer draws them, in one-point type.
+
+    The PDF fonts themselves are not files that could be measured: the renderer brings its own.
+    """
+    fonts = [name for family in FAMILIES.values() for name in vars(family).values()]
+    characters = [chr(code) for code in (*range(33, 127), 0x2013, 0x2022)]
+    register_fonts()
+    stream = io.BytesIO()
+    canvas = Canvas(stream, pagesize=(20000, 300))
+    for font in fonts:
+        canvas.setFont(font, 100)
+        for number, character in enumerate(characters):
+            canvas.drawString(200 * number + 50, 100, character)
+        canvas.showPage()
+    canvas.save()
+    boxes: dict[str, dict[str, Box]] = {}
+    with pdfium.PdfDocument(stream.getvalue()) as document:
+        for page, font in zip(document, fonts, strict=True):
+            text, found = page.get_textpage(), {}
+            for index in range(text.count_chars()):
+                left, bottom, right, top = text.get_charbox(index)
+                if right == left:  # a space that the reader adds between distant characters
+                    continue
+                number = int(left // 200)
+                x, y = 200 * number + 50, 100
+                found[characters[number]] = (
+                    (left - x) / 100,
+                    (bottom - y) / 100,
+                    (right - x) / 100,
+                    (top - y) / 100,
+                )
+            boxes[font] = found
+    return boxes
+
+
+@lru_cache(maxsize=60000)
+def ink_box(text: str, font: str) -> Box:
+    """Left, bottom, right and top of the ink of a string in one-point type, y upwards, measured
+    from where it begins on its baseline; at least from the baseline to the x-height.
+    """
+    glyphs = _glyph_boxes()[font]
+    first, last = glyphs[text[0]], glyphs[text[-1]]
+    tops = [glyphs[character][3] for character in text if character != " "]
+    bottoms = [glyphs[character][1] for character in text if character != " "]
+    right = unit_width(text[:-1], font) + last[2]
+    return first[0], min(0.0, *bottoms), right, max(glyphs["x"][3], *tops)
 
 
 def chance(rng: np.random.Generator, probability: float) -> bool:

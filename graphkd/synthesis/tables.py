@@ -4,7 +4,17 @@ import numpy as np
 
 from graphkd.synthesis.blocks import Painted, break_lines, in_font, text_height
 from graphkd.synthesis.sheet import ASCENT, Sheet
-from graphkd.synthesis.styles import BLACK, WHITE, Style, Type, between, chance, mix, pick
+from graphkd.synthesis.styles import (
+    BLACK,
+    WHITE,
+    Style,
+    Type,
+    between,
+    chance,
+    mix,
+    pick,
+    unit_width,
+)
 from graphkd.synthesis.words import Writer
 
 
@@ -236,13 +246,15 @@ def contents_block(
             font = style.body_family.bold if level == 0 else style.body_family.regular
             left, look = x + level * 1.6 * size, {"size": size, "color": style.body.color}
             used = sheet.string(left, baseline, text, font=font, **look)
-            number_wide = sheet.string(
-                x + width, baseline, str(at_page), font=font, align="right", **look
-            )
+            number_wide = unit_width(str(at_page), font) * size
             dots = int((width - number_wide - (left - x) - used - 1.5 * size) / dot)
-            if leaders and dots > 2:
+            dotted = leaders and dots > 2
+            # Dots make one line of the entry and its page number; without them there is a wide gap.
+            look |= {"align": "right", "joins": sheet.lines[-1] if dotted else None}
+            sheet.string(x + width, baseline, str(at_page), font=font, **look)
+            if dotted:
                 end = x + width - number_wide - 0.5 * size
-                sheet.string(end, baseline, ". " * dots, font="Times-Roman", align="right", **look)
+                sheet.string(end, baseline, ". " * dots, font="Times-Roman", **look)
         sheet.mark("Table", (x, y, x + width, y + (rows - 1) * step + size * 1.1))
 
     return Painted(width, rows * step, gap, False, paint)

@@ -147,3 +147,26 @@ def test_two_processes_may_ask_at_once(tmp_path, small):
         worker.join(60)
     assert [worker.exitcode for worker in workers] == [0, 0, 0]
     assert len(list((tmp_path / "pages_tiny" / "train" / "images").iterdir())) == 3
+
+
+def test_line_files_fit_the_images(made):
+    rows = [json.loads(row) for row in (made / folders.LINES).read_text().splitlines()]
+    assert len(rows) == 8 and sum(len(row["lines"]) for row in rows) > 100
+    for row in rows:
+        with Image.open(made / row["path"]) as picture:
+            assert picture.size == (row["width"], row["height"])
+        for line in row["lines"]:
+            assert set(line) == {"polygon", "text", "ignore"}
+            assert all(
+                0 <= x <= row["width"] and 0 <= y <= row["height"] for x, y in line["polygon"]
+            )
+
+
+def test_lines_are_added_to_pages_that_were_made_without_them(tmp_path, small):
+    folder = ensure(tmp_path, "pages_tiny", "val")
+    before = contents(folder)
+    times = {path: path.stat().st_mtime_ns for path in (folder / "images").iterdir()}
+    (folder / folders.LINES).unlink()
+    ensure(tmp_path, "pages_tiny", "val")
+    assert contents(folder) == before
+    assert {path: path.stat().st_mtime_ns for path in (folder / "images").iterdir()} == times

@@ -4,8 +4,11 @@ import hashlib
 import time
 
 import numpy as np
+import pypdfium2
 import pytest
+import reportlab
 from PIL import Image
+from reportlab.pdfgen.canvas import Canvas
 
 from graphkd.synthesis import CLASSES_5, CLASSES_11, five_classes, make_page
 from graphkd.synthesis.blocks import break_lines, in_font
@@ -242,3 +245,105 @@ def test_more_than_three_pages_a_second():
     for index in range(10):
         make_page(4, index, long_side=1024, scan=0.3)
     assert 10 / (time.process_time() - begin) > 3
+
+
+@pytest.mark.skipif(
+    (pypdfium2.version.PYPDFIUM_INFO.version, reportlab.Version) != ("5.15.2", "5.1.0"),
+    reason="another renderer may draw single pixels differently",
+)
+def test_recording_lines_changed_no_pixel_and_no_region():
+    """The digest was computed before lines were recorded."""
+    digest = hashlib.sha256()
+    for index in range(20):
+        page = make_page(1, index, long_side=512, scan=index % 2)
+        digest.update(page.image.tobytes() + repr((page.regions, page.quality)).encode())
+    assert digest.hexdigest() == "30f0d5092612e7cc165cf3efab4ec410daeaef1a999242b1dae755c9f30195d3"
+
+
+def raster(seed: list[int]) -> tuple[Sheet, np.ndarray]:
+    sheet = lay_out(np.random.default_rng(seed))
+    return sheet, sheet.raster(1024).astype(int)
+
+
+def test_lines_hold_the_ink_and_are_tight(monkeypatch):
+    """Text ink is the difference between a page and the same page drawn without text."""
+    register_fonts()
+    outside, inside, gaps = 0, 0, []
+    for index in range(12):
+        sheet, page = raster([9, index])
+        with monkeypatch.context() as patch:
+            patch.setattr(Canvas, "drawText", lambda *_: None)
+            patch.setattr(Canvas, "drawString", lambda *_: None)
+            bare = raster([9, index])[1]
+        ink = np.abs(page - bare).max(axis=2) > 40
+        covered = np.zeros_like(ink)
+        scale = page.shape[1] / sheet.width
+        for line in sheet.lines:
+            box = np.array(line.box) * scale
+            # A pixel that a letter covers by less than a fifth is hardly visible.
+            x0, y0 = np.maximum(np.floor(box[:2] + 0.2), 0).astype(int)
+            x1, y1 = np.ceil(box[2:] - 0.2).astype(int)
+            covered[y0:y1, x0:x1] = True
+            here = ink[y0:y1, x0:x1]
+            assert here.any(), line.text
+            if not line.ignore and any(map(str.isalnum, line.text)):
+                rows, columns = np.flatnonzero(here.any(axis=1)), np.flatnonzero(here.any(axis=0))
+                first = np.array([columns[0] + x0, rows[0] + y0])
+                last = np.array([columns[-1] + x0 + 1, rows[-1] + y0 + 1])
+                gaps.append([*(first - box[:2]), *(box[2:] - last)])
+        outside += (ink & ~covered).sum()
+        inside += (ink & covered).sum()
+    assert len(gaps) > 500
+    # The reach of characters outside their boxes is below a pixel, and so is the free space.
+    assert outside < 0.01 * inside
+    assert np.abs(gaps).max() < 1.6 and np.percentile(np.abs(gaps), 95) < 0.9
+
+
+def test_lines_say_what_is_drawn_there():
+    """The text layer of the PDF inside each box, read by another library."""
+    register_fonts()
+    tested = 0
+    for index in range(12):
+        sheet = lay_out(np.random.default_rng([9, index]))
+        sheet.raster(64)
+        with pypdfium2.PdfDocument(sheet.pdf) as document:
+            layer = document[0].get_textpage()
+            texts = [layer.get_text_range(n, 1) for n in range(layer.count_chars())]
+            boxes = np.array([layer.get_charbox(n) for n in range(len(texts))]).reshape(-1, 4)
+        middles = boxes[:, :2] / 2 + boxes[:, 2:] / 2
+        middles[:, 1] = sheet.height - middles[:, 1]
+        for line in sheet.lines:
+            low, high = np.array(line.box[:2]) - 0.5, np.array(line.box[2:]) + 0.5
+            here = np.flatnonzero(((middles > low) & (middles < high)).all(axis=1))
+            read = "".join(texts[n] for n in here[middles[here, 0].argsort(kind="stable")])
+            if not line.ignore:
+                assert "".join(read.split()) == "".join(line.text.split())
+                tested += 1
+    assert tested > 500
+
+
+def test_lines_turn_with_the_page():
+    pages = [make_page(5, index, long_side=1024, scan=1.0) for index in range(8)]
+    straight = [make_page(5, index, long_side=1024, scan=0.0) for index in range(8)]
+    turned = 0
+    for page, before in zip(pages, straight, strict=True):
+        assert [line.text for line in page.lines] == [line.text for line in before.lines]
+        for line, flat in zip(page.lines, before.lines, strict=True):
+            points = np.array(line.polygon)
+            assert (points >= 0).all() and (points <= page.image.size).all()
+            edge, flat_edge = points[1] - points[0], np.subtract(flat.polygon[1], flat.polygon[0])
+            assert np.hypot(*edge) == pytest.approx(np.hypot(*flat_edge), abs=0.1)
+            turned += abs(edge[1]) > 1
+    assert turned > 20
+
+
+def test_ignored_lines_are_formulas_alone(clean):
+    for page in clean:
+        formulas = np.array([r.box for r in page.regions if r.name == "Formula"]).reshape(-1, 4)
+        for line in page.lines:
+            middle = np.mean(line.polygon, axis=0)
+            within = (formulas[:, :2] <= middle) & (middle <= formulas[:, 2:])
+            if line.ignore:
+                assert within.all(axis=1).any() and line.text == ""
+            else:
+                assert line.text and (not within.all(axis=1).any() or line.text[0] == "(")
