@@ -20,25 +20,25 @@ def smooth_noise(
     return field / max(float(field.std()), 1e-6)
 
 
-def _grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+def grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     return np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j].astype(np.float32)
 
 
-def _blend(low: np.ndarray, high: np.ndarray, share: np.ndarray) -> np.ndarray:
+def blend(low: np.ndarray, high: np.ndarray, share: np.ndarray) -> np.ndarray:
     return low + (high - low) * np.clip(share, 0, 1)[..., None]
 
 
-def _color(rng: np.random.Generator, low: float, high: float) -> np.ndarray:
+def color_between(rng: np.random.Generator, low: float, high: float) -> np.ndarray:
     return (low + (high - low) * rng.random(3)).astype(np.float32)
 
 
 def landscape(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """Sky, clouds and two to four ranges of hills, the near ones darker."""
-    y, x = _grid(height, width)
+    y, x = grid(height, width)
     zenith = np.array([0.25, 0.45, 0.75], np.float32) * between(rng, 0.7, 1.2)
-    image = _blend(zenith, np.array([0.88, 0.9, 0.9], np.float32), y * 1.6)
+    image = blend(zenith, np.array([0.88, 0.9, 0.9], np.float32), y * 1.6)
     clouds = smooth_noise(rng, height, width, cells=3, octaves=4)
-    image = _blend(image, np.full(3, 0.97, np.float32), (clouds - 0.3) * 0.6 * (y < 0.6))
+    image = blend(image, np.full(3, 0.97, np.float32), (clouds - 0.3) * 0.6 * (y < 0.6))
     ridges = int(rng.integers(2, 5))
     grain = smooth_noise(rng, height, width, cells=12, octaves=3)
     for number in range(ridges):
@@ -54,17 +54,19 @@ def landscape(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 def portrait(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """A head and shoulders before a soft background."""
-    y, x = _grid(height, width)
-    image = _blend(_color(rng, 0.2, 0.8), _color(rng, 0.3, 0.9), y * 0.7 + 0.3 * x)
+    y, x = grid(height, width)
+    image = blend(color_between(rng, 0.2, 0.8), color_between(rng, 0.3, 0.9), y * 0.7 + 0.3 * x)
     middle = 0.5 + between(rng, -0.06, 0.06)
     skin = np.array([0.85, 0.66, 0.54], np.float32) * between(rng, 0.55, 1.1)
     aspect = width / height
     body = ((x - middle) * aspect / 0.42) ** 2 + ((y - 1.1) / 0.42) ** 2 < 1
-    image = np.where(body[..., None], _color(rng, 0.05, 0.6) * (1 - 0.3 * x[..., None]), image)
+    image = np.where(
+        body[..., None], color_between(rng, 0.05, 0.6) * (1 - 0.3 * x[..., None]), image
+    )
     neck = (np.abs(x - middle) * aspect < 0.085) & (y > 0.55) & (y < 0.76)
     image = np.where(neck[..., None], skin * 0.85, image)
     hair = ((x - middle) * aspect / 0.215) ** 2 + ((y - 0.37) / 0.27) ** 2 < 1
-    image = np.where(hair[..., None], _color(rng, 0.05, 0.4), image)
+    image = np.where(hair[..., None], color_between(rng, 0.05, 0.4), image)
     face = ((x - middle) * aspect / 0.165) ** 2 + ((y - 0.44) / 0.225) ** 2 < 1
     light = 1.1 - 0.6 * np.clip((x - middle) * aspect / 0.2 + 0.3, 0, 1)
     image = np.where(face[..., None], skin * light[..., None], image)
@@ -77,12 +79,12 @@ def portrait(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 def buildings(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """House fronts with rows of windows under a sky, a street below."""
-    y, x = _grid(height, width)
-    image = _blend(_color(rng, 0.5, 0.8), _color(rng, 0.75, 0.95), y)
+    y, x = grid(height, width)
+    image = blend(color_between(rng, 0.5, 0.8), color_between(rng, 0.75, 0.95), y)
     left = 0.0
     while left < 1.0:
         wide, top = between(rng, 0.12, 0.34), between(rng, 0.08, 0.5)
-        tone = _color(rng, 0.25, 0.8)
+        tone = color_between(rng, 0.25, 0.8)
         front = (x >= left) & (x < left + wide) & (y > top)
         image = np.where(front[..., None], tone * (1.1 - 0.4 * y[..., None]), image)
         pitch_x, pitch_y = wide / int(rng.integers(2, 6)), between(rng, 0.07, 0.14)
@@ -97,19 +99,19 @@ def buildings(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 def micrograph(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """Round cells with darker centres on a stained or a dark ground."""
     dark = chance(rng, 0.4)
-    base = _color(rng, 0.02, 0.15) if dark else _color(rng, 0.75, 0.95)
+    base = color_between(rng, 0.02, 0.15) if dark else color_between(rng, 0.75, 0.95)
     texture = smooth_noise(rng, height, width, cells=8, octaves=3)
     image = base + 0.05 * texture[..., None]
-    y, x = _grid(height, width)
+    y, x = grid(height, width)
     x = x * (width / height)
-    tone = _color(rng, 0.3, 0.9) if dark else _color(rng, 0.4, 0.8)
-    core = _color(rng, 0.6, 1.0) if dark else _color(rng, 0.1, 0.4)
+    tone = color_between(rng, 0.3, 0.9) if dark else color_between(rng, 0.4, 0.8)
+    core = color_between(rng, 0.6, 1.0) if dark else color_between(rng, 0.1, 0.4)
     for _ in range(int(rng.integers(8, 22))):
         cx, cy, radius = rng.random() * width / height, rng.random(), between(rng, 0.03, 0.11)
         stretch = between(rng, 0.7, 1.4)
         away = ((x - cx) / stretch) ** 2 + (y - cy) ** 2 + 0.0006 * texture
-        image = _blend(image, tone, 0.75 * (1 - away / radius**2) * 3)
-        image = _blend(image, core, (0.16 - away / radius**2) * 8)
+        image = blend(image, tone, 0.75 * (1 - away / radius**2) * 3)
+        image = blend(image, core, (0.16 - away / radius**2) * 8)
     return image
 
 
@@ -119,17 +121,21 @@ def surface(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     dy, dx = np.gradient(field)
     angle = between(rng, 0, 6.28)
     light = 0.5 + 3.0 * (dx * np.cos(angle) + dy * np.sin(angle))
-    low, high = _color(rng, 0.05, 0.4), _color(rng, 0.6, 0.95)
-    return _blend(low, high, 0.5 * light + 0.25 + 0.12 * field)
+    low, high = color_between(rng, 0.05, 0.4), color_between(rng, 0.6, 0.95)
+    return blend(low, high, 0.5 * light + 0.25 + 0.12 * field)
 
 
 def still_life(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """Shaded round objects with shadows on a table before a wall."""
-    y, x = _grid(height, width)
+    y, x = grid(height, width)
     aspect = width / height
     horizon = between(rng, 0.45, 0.65)
-    wall = _blend(_color(rng, 0.55, 0.85), _color(rng, 0.7, 0.95), 1 - np.hypot(x - 0.4, y - 0.3))
-    table = _color(rng, 0.3, 0.65) * (0.7 + 0.5 * y[..., None])
+    wall = blend(
+        color_between(rng, 0.55, 0.85),
+        color_between(rng, 0.7, 0.95),
+        1 - np.hypot(x - 0.4, y - 0.3),
+    )
+    table = color_between(rng, 0.3, 0.65) * (0.7 + 0.5 * y[..., None])
     image = np.where((y > horizon)[..., None], table, wall)
     x = x * aspect
     for number in range(int(rng.integers(2, 6))):
@@ -138,7 +144,7 @@ def still_life(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
         across = ((x - cx - 0.6 * radius) / (1.3 * radius)) ** 2
         shadow = across + ((y - cy - 0.85 * radius) / (0.3 * radius)) ** 2
         image = image * (1 - 0.5 * np.clip(1.2 - shadow, 0, 1))[..., None]
-        tone = _color(rng, 0.15, 0.9)
+        tone = color_between(rng, 0.15, 0.9)
         if chance(rng, 0.5):
             inside = (x - cx) ** 2 + (y - cy) ** 2 < radius**2
             shade = 1.15 - np.hypot(x - cx + 0.35 * radius, y - cy + 0.35 * radius) / radius * 0.75

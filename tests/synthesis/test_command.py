@@ -13,10 +13,14 @@ from graphkd.synthesis import CLASSES_5, CLASSES_11, SPLITS, Split, five_classes
 from graphkd.synthesis.folders import COLORS
 
 
-def run(*words: str) -> int:
+def parsed(command, *words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    pages.add_arguments(parser)
-    return pages.run(parser.parse_args(words))
+    command.add_arguments(parser)
+    return parser.parse_args(words)
+
+
+def run(*words: str) -> int:
+    return pages.run(parsed(pages, *words))
 
 
 def test_make_into_a_folder_of_ones_own(tmp_path):
