@@ -12,9 +12,20 @@ PACKAGE = ROOT / "graphkd"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Of a task, its models, losses and metrics the engine sees the base classes alone.
-TASKS = ["graphkd.tasks.layout", "graphkd.tasks.layout_report"]
-FAMILIES = ["graphkd.views.rcnn", "graphkd.views.dense", "graphkd.modeling.dense"]
-METRICS = ["graphkd.evaluation.coco", "graphkd.evaluation.matching"]
+TASKS = [
+    "graphkd.tasks.layout",
+    "graphkd.tasks.layout_report",
+    "graphkd.tasks.text_detection",
+]
+FAMILIES = [
+    *("graphkd.views.rcnn", "graphkd.views.dense", "graphkd.views.maps"),
+    *("graphkd.modeling.dense", "graphkd.modeling.maps"),
+]
+METRICS = [
+    "graphkd.evaluation.coco",
+    "graphkd.evaluation.hmean",
+    "graphkd.evaluation.matching",
+]
 LOSSES = [
     f"graphkd.distill.losses.{path.stem}"
     for path in (PACKAGE / "distill" / "losses").glob("*.py")
@@ -47,6 +58,7 @@ FORBIDDEN = {
     "data": [*MODELS, "graphkd.tasks"],
     "formats": [*MODELS, "torch", "detectron2", "graphkd.predict"],
     "predict": [*MODELS, *TASKS],
+    "text": ["torch", "detectron2", *MODELS, *TASKS],
     "synthesis": ["torch", "detectron2", *MODELS],
 }
 # What a room may import in spite of its entry above.

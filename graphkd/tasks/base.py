@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from graphkd.data.loader import Draw
 
 # Built-in tasks: name -> module and object. A task is imported only when it is used.
-TASKS = {"layout": "graphkd.tasks.layout:TASK"}
+TASKS = {
+    "layout": "graphkd.tasks.layout:TASK",
+    "text_detection": "graphkd.tasks.text_detection:TASK",
+}
 DEFAULT = "layout"
 
 

@@ -144,7 +144,7 @@ def decoder_for(cfg: Any) -> MapDecoder | EASTDecoder:
             raise UserError(f"TEST.TEXT.{key} is {node[key]}; choose {' or '.join(choices)}")
     return MapDecoder(
         shrink_ratio=shrink_ratios(cfg)[1],
-        **{key.lower(): node[key] for key in node if not key.startswith("EAST_")},
+        **{key.lower(): node[key] for key in node if key.lower() in MapDecoder.__annotations__},
     )
 
 

@@ -1,6 +1,6 @@
 """The view of text detectors that give maps: DB and EAST."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -37,6 +37,14 @@ class MapView(View):
         levels = dict(zip(self.levels, TAPS.values(), strict=True))
         return {**levels, "fused": TAPS["c2"], **TAPS}
 
+    @property
+    def maps(self) -> dict[str, int]:
+        return {"text": self.model.map_stride}
+
+    @property
+    def text_loss(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+        return self.model.text_loss
+
     def step(self, batch: list[dict]) -> tuple[dict[str, Tensor], Outputs, Targets]:
         model = self.model
         parts = {"backbone": model.backbone, "neck": model.neck, "head": model.head}
@@ -47,9 +55,9 @@ class MapView(View):
             stages=tape["backbone"].output,
             maps=tape["head"].output,
         )
-        return losses, outputs, self._targets(batch)
+        return losses, outputs, self._targets(batch, tape["backbone"].args[0])
 
-    def _targets(self, batch: list[dict]) -> Targets:
+    def _targets(self, batch: list[dict], images: Tensor) -> Targets:
         device = self.model.device
         polygons = tuple(
             tuple(torch.as_tensor(each, device=device) for each in item["polygons"])
@@ -59,8 +67,7 @@ class MapView(View):
         boxes = tuple(
             _upright_boxes(own, flags) for own, flags in zip(polygons, ignored, strict=True)
         )
-        images = self.model.preprocess_image(batch)
-        maps = target_maps(batch, images.tensor)
+        maps = target_maps(batch, images)
         return Targets(
             boxes=boxes,
             classes=tuple(each.new_zeros(len(each), dtype=torch.int64) for each in boxes),
@@ -77,6 +84,8 @@ class MapView(View):
     ) -> Outputs:
         model = self.model
         parts: dict[str, Any] = {}
+        if not needs:  # a method without a teacher, in a config that names one
+            return Outputs()
         stages = model.backbone(model.preprocess_image(batch).tensor)
         if "stages" in needs:
             parts["stages"] = stages

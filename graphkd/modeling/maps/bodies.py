@@ -47,6 +47,8 @@ def add_map_config(cfg: CfgNode) -> None:
     node.GEOMETRY_NORM = "all"
     # How maps become polygons (graphkd/text); calibration replaces BOX_THRESH and UNCLIP_SCALE.
     cfg.TEST.TEXT = node = CfgNode()
+    # How scores are counted: icdar, polygon or deteval (graphkd/evaluation/hmean.py).
+    node.RULE = "icdar"
     node.THRESH = 0.3
     node.BOX_THRESH = 0.5
     # box (minimum area rectangles) or polygon.

@@ -88,10 +88,9 @@ class DB(MapDetector):
     """
 
     @configurable
-    def __init__(self, *, loss_options: dict[str, Any], **parts: Any):
-        """Takes the parts; `from_config` says which key each is."""
+    def __init__(self, **parts: Any):
+        """Takes the parts of `MapDetector`; `from_config` says which key each is."""
         super().__init__(**parts)
-        self.loss_options = loss_options
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -112,9 +111,9 @@ class DB(MapDetector):
             "backbone": backbone,
             "neck": DBNeck(widths, node.CHANNELS),
             "head": DBHead(node.CHANNELS),
+            "text_loss": TEXT_LOSSES[node.TEXT_LOSS],
+            "text_weight": node.W_PROB,
             "loss_options": {
-                "text_loss": node.TEXT_LOSS,
-                "text_weight": node.W_PROB,
                 "binary_weight": node.W_BINARY,
                 "threshold_weight": node.W_THRESHOLD,
             },
@@ -123,4 +122,4 @@ class DB(MapDetector):
 
     def losses(self, maps: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict:
         """The losses of `db_losses`."""
-        return db_losses(maps, targets, **self.loss_options)
+        return db_losses(maps, targets, text_loss=self.text_loss, **self.loss_options)

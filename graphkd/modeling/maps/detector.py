@@ -15,6 +15,8 @@ from graphkd.text.decode import decoder_for
 
 # Turns the maps of one image into polygons and scores (graphkd/text).
 Decoder = Callable[..., tuple[list[np.ndarray], np.ndarray]]
+# (logits, truth, mask), all (N, 1, h, w) -> a scalar.
+TextLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class MapDetector(nn.Module):
@@ -37,12 +39,16 @@ class MapDetector(nn.Module):
         neck: nn.Module,
         head: nn.Module,
         decoder: Decoder,
+        text_loss: TextLoss,
+        text_weight: float,
+        loss_options: dict[str, Any],
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
     ):
         super().__init__()
         self.backbone, self.neck, self.head = backbone, neck, head
-        self.decoder = decoder
+        self.decoder, self.loss_options = decoder, loss_options
+        self._text_loss, self._text_weight = text_loss, text_weight
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
 
@@ -72,6 +78,16 @@ class MapDetector(nn.Module):
         In eval mode only those that are needed to find text.
         """
         return self.head(self.neck(self.backbone(images))["fused"])
+
+    def text_loss(self, logits: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
+        """The model's own loss on its text map, with its weight.
+
+        Args:
+            logits: (N, 1, h, w).
+            truth: the same shape, 0 or 1.
+            mask: the same shape, 1 where a pixel is trained on.
+        """
+        return self._text_weight * self._text_loss(logits.float(), truth, mask)
 
     @abstractmethod
     def losses(self, maps: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict:

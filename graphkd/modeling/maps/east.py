@@ -79,10 +79,9 @@ class EAST(MapDetector):
     map_stride = 4
 
     @configurable
-    def __init__(self, *, loss_options: dict[str, Any], **parts: Any):
-        """Takes the parts; `from_config` says which key each is."""
+    def __init__(self, **parts: Any):
+        """Takes the parts of `MapDetector`; `from_config` says which key each is."""
         super().__init__(**parts)
-        self.loss_options = loss_options
         self._empty_steps = 0
 
     @classmethod
@@ -95,7 +94,7 @@ class EAST(MapDetector):
         node, backbone = cfg.MODEL.EAST, build_backbone(cfg)
         known = {
             "GEOMETRY": tuple(CHANNELS),
-            "SCORE_LOSS": SCORE_LOSSES,
+            "SCORE_LOSS": tuple(SCORE_LOSSES),
             "GEOMETRY_NORM": ("all", "positives"),
         }
         for key, choices in known.items():
@@ -106,10 +105,10 @@ class EAST(MapDetector):
             "backbone": backbone,
             "neck": EASTNeck(widths, node.CHANNELS),
             "head": EASTHead(node.CHANNELS[-1], node.GEOMETRY),
+            "text_loss": SCORE_LOSSES[node.SCORE_LOSS],
+            "text_weight": node.W_SCORE,
             "loss_options": {
                 "geometry": node.GEOMETRY,
-                "score_loss": node.SCORE_LOSS,
-                "score_weight": node.W_SCORE,
                 "angle_weight": node.W_ANGLE,
                 "per_pixel": node.GEOMETRY_NORM == "all",
             },
@@ -131,4 +130,4 @@ class EAST(MapDetector):
                 "of this batch is ignored or too small text); check the labels with "
                 "`graphkd data check`, or lower MODEL.MAPS.MIN_TEXT"
             )
-        return east_losses(maps, targets, **self.loss_options)
+        return east_losses(maps, targets, text_loss=self.text_loss, **self.loss_options)

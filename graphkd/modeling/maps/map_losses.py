@@ -1,7 +1,7 @@
 """The losses of DB and EAST on raw maps; all in float32, whatever autocast computes in."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -9,8 +9,6 @@ from torch.nn import functional as F
 
 from graphkd.text.east import QUAD_REACH, RBOX_REACH
 
-TEXT_LOSSES = ("bce", "dice", "focal")
-SCORE_LOSSES = ("dice", "balanced")
 # Steepness of the soft step between text and threshold.
 SHARPNESS = 50.0
 # Hard negatives per positive, and per page where a batch has no positive.
@@ -24,8 +22,7 @@ def db_losses(
     maps: Mapping[str, Tensor],
     targets: Mapping[str, Tensor],
     *,
-    text_loss: str,
-    text_weight: float,
+    text_loss: Callable[[Tensor, Tensor, Tensor], Tensor],
     binary_weight: float,
     threshold_weight: float,
 ) -> dict[str, Tensor]:
@@ -34,26 +31,19 @@ def db_losses(
     Args:
         maps: `text` and `threshold` logits (N, 1, H, W).
         targets: `text`, `mask`, `threshold` (0.3..0.7) and `threshold_mask`, (N, 1, H, W).
-        text_loss: of TEXT_LOSSES.
-        text_weight: of the text map.
+        text_loss: of the text map, from logits, truth and mask; weighted.
         binary_weight: of the dice loss of the soft step.
         threshold_weight: of the L1 loss of the threshold map.
     """
     text, threshold = maps["text"].float(), maps["threshold"].float()
     truth, mask = targets["text"], targets["mask"]
-    probability, border = text.sigmoid(), threshold.sigmoid()
-    binary = (SHARPNESS * (probability - border)).sigmoid()
-    if text_loss == "dice":
-        text_term = dice(probability, truth, mask)
-    elif text_loss == "focal":
-        text_term = focal(text, truth, mask)
-    else:
-        text_term = hard_cross_entropy(text, truth, mask)
+    border = threshold.sigmoid()
+    binary = (SHARPNESS * (text.sigmoid() - border)).sigmoid()
     inside = targets["threshold_mask"]
     away = ((border - targets["threshold"]).abs() * inside).sum() / inside.sum().clamp(min=1)
     return {
-        "loss_text": text_weight * text_term,
-        "loss_binary": binary_weight * dice(binary, truth, mask),
+        "loss_text": text_loss(text, truth, mask),
+        "loss_binary": binary_weight * overlap_loss(binary, truth, mask),
         "loss_threshold": threshold_weight * away,
     }
 
@@ -79,8 +69,13 @@ def hard_cross_entropy(logits: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
     return ((loss * positive).sum() + hardest) / max(count + wanted, 1)
 
 
-def dice(probability: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
-    """1 - 2 |P Y| / (|P| + |Y|) over the pixels of `mask`."""
+def dice(logits: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
+    """`overlap_loss` of the probabilities."""
+    return overlap_loss(logits.sigmoid(), truth, mask)
+
+
+def overlap_loss(probability: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
+    """The dice loss, 1 - 2 |P Y| / (|P| + |Y|), over the pixels of `mask`."""
     both = (probability * truth * mask).sum()
     return 1 - 2 * both / ((probability * mask).sum() + (truth * mask).sum() + EPS)
 
@@ -108,8 +103,7 @@ def east_losses(
     targets: Mapping[str, Tensor],
     *,
     geometry: str,
-    score_loss: str,
-    score_weight: float,
+    text_loss: Callable[[Tensor, Tensor, Tensor], Tensor],
     angle_weight: float,
     per_pixel: bool,
 ) -> dict[str, Tensor]:
@@ -121,8 +115,7 @@ def east_losses(
             bottom, left in pixels and the angle in radians, or eight corner offsets in pixels and
             their weight.
         geometry: "rbox" or "quad".
-        score_loss: of SCORE_LOSSES.
-        score_weight: of the score loss.
+        text_loss: of the score map, from logits, truth and mask; weighted.
         angle_weight: of the angle's loss.
         per_pixel: divide the geometry loss by all pixels, as the published code does, instead of
             by those of text.
@@ -130,15 +123,11 @@ def east_losses(
     logits, raw = maps["text"].float(), maps["geometry"].float()
     stride = targets["text"].shape[-1] // logits.shape[-1]
     truth, mask = (targets[name][..., ::stride, ::stride] for name in ("text", "mask"))
-    if score_loss == "dice":
-        score = dice(logits.sigmoid(), truth, mask)
-    else:
-        score = balanced_cross_entropy(logits, truth, mask)
     rows = _rbox_loss if geometry == "rbox" else _quad_loss
     inside = (truth * mask)[:, 0]
     loss = rows(raw, targets["geometry"], angle_weight) * inside
     divisor = inside.numel() if per_pixel else inside.sum().clamp(min=1)
-    return {"loss_score": score_weight * score, "loss_geometry": loss.sum() / divisor}
+    return {"loss_text": text_loss(logits, truth, mask), "loss_geometry": loss.sum() / divisor}
 
 
 def _rbox_loss(raw: Tensor, truth: Tensor, angle_weight: float) -> Tensor:
@@ -158,3 +147,8 @@ def _quad_loss(raw: Tensor, truth: Tensor, angle_weight: float) -> Tensor:
     """(N, h, w): smooth L1 of the corner offsets times the weight of each text."""
     offsets = 2 * QUAD_REACH * (raw.sigmoid() - 0.5)
     return F.smooth_l1_loss(offsets, truth[:, :8], reduction="none").sum(1) * truth[:, 8]
+
+
+# Losses of the text map by name: DB's and EAST's, each with its default first.
+TEXT_LOSSES = {"bce": hard_cross_entropy, "dice": dice, "focal": focal}
+SCORE_LOSSES = {"dice": dice, "balanced": balanced_cross_entropy}
