@@ -46,8 +46,8 @@ def step(model: torch.nn.Module, batch: list[dict]) -> dict[str, torch.Tensor]:
 
 
 def batch_of(cfg) -> list[dict]:
-    """Two pages whose classes the model has."""
-    batch = [page(4, seed=1), page(0, seed=2)]
+    """Two pages whose classes the model has, small, since some of the models are large."""
+    batch = [page(3, seed=1, size=(64, 64)), page(0, seed=2, size=(64, 64))]
     for item in batch:
         item["instances"].gt_classes %= cfg.MODEL.GFL.NUM_CLASSES
     return batch
@@ -84,7 +84,7 @@ def test_a_teacher_takes_a_step(path):
     model = build_student(cfg)
     step(model, batch_of(cfg))
     for key, weight in model.named_parameters():
-        assert weight.grad is None or torch.isfinite(weight.grad).all(), key
+        assert weight.grad is not None and torch.isfinite(weight.grad).all(), key
 
 
 @names(RUNS)

@@ -13,7 +13,8 @@ from graphkd.config import get_cfg
 FOLDER = Path(__file__).resolve().parents[2] / "configs" / "students"
 FILES = sorted(FOLDER.glob("*.yaml"))
 MODELS = [path for path in FILES if not path.name.startswith("_")]
-DEEP = ("R101", "R152")
+# Stepped by test_zoo_steps and test_localization_configs.
+DEEP = ("101", "152", "101DCN")
 
 
 def _cfg(path: Path):

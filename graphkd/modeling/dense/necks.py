@@ -1,14 +1,15 @@
 """GFL's feature pyramid on Detectron2's ResNets and on timm models; deformable convolutions."""
 
 from detectron2.config import CfgNode
-from detectron2.layers import Conv2d, ShapeSpec
-from detectron2.modeling.backbone import FPN, Backbone, BottleneckBlock, build_resnet_backbone
+from detectron2.layers import ShapeSpec
+from detectron2.modeling.backbone import FPN, build_resnet_backbone
+from detectron2.modeling.backbone.resnet import BasicBlock
 from fvcore.nn import weight_init
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
 from graphkd.errors import UserError
-from graphkd.modeling.timm_fpn import fpn_on, timm_bottom_up
+from graphkd.modeling.timm_fpn import STRIDES, fpn_on, timm_bottom_up
 
 
 class P6P7FromP5(nn.Module):
@@ -37,18 +38,19 @@ class P6P7FromP5(nn.Module):
 
 
 class DeformConv(nn.Module):
-    """A deformable 3x3 convolution by torchvision, in the place of an ordinary one of Detectron2.
+    """A deformable 3x3 convolution by torchvision, in the place of an ordinary one.
 
     It starts as that one: the layer that moves the sampling points begins at 0. It runs on CPUs,
     too, where Detectron2's own operator does not; neither can be exported to ONNX.
 
     Args:
-        plain: the convolution whose weight and norm it takes over.
+        plain: the convolution without bias, grouped or not, whose weight it takes over; of one of
+            Detectron2 also the norm.
     """
 
-    def __init__(self, plain: Conv2d):
+    def __init__(self, plain: nn.Conv2d):
         super().__init__()
-        self.weight, self.norm = plain.weight, plain.norm
+        self.weight, self.norm = plain.weight, getattr(plain, "norm", None)
         self.geometry = {key: getattr(plain, key) for key in ("stride", "padding", "dilation")}
         points = plain.kernel_size[0] * plain.kernel_size[1]
         self.offset = nn.Conv2d(plain.in_channels, 2 * points, plain.kernel_size, **self.geometry)
@@ -60,24 +62,21 @@ class DeformConv(nn.Module):
         # A sampling point at 16 bits would move by whole pixels.
         offset = self.offset(features).float()
         found = deform_conv2d(features.float(), offset, self.weight.float(), **self.geometry)
-        return self.norm(found.to(features.dtype))
+        found = found.to(features.dtype)
+        return found if self.norm is None else self.norm(found)
 
 
 def build_gfl_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
     """Returns Detectron2's ResNet of MODEL.RESNETS with GFL's FPN on top: p3..p7.
 
-    Stages in MODEL.RESNETS.DEFORM_ON_PER_STAGE get deformable convolutions of torchvision.
-
     Raises:
-        UserError: modulated deformable convolutions.
+        UserError: what `deform` refuses.
     """
-    deform = list(cfg.MODEL.RESNETS.DEFORM_ON_PER_STAGE)
     plain = cfg.clone()
     plain.defrost()
     plain.MODEL.RESNETS.DEFORM_ON_PER_STAGE = [False] * 4
     body = build_resnet_backbone(plain, input_shape)
-    if any(deform):
-        _deform(body, deform, cfg)
+    deform(cfg, {name: getattr(body, name, None) for name in STRIDES})
     return fpn_on(cfg, body, P6P7FromP5(cfg.MODEL.FPN.OUT_CHANNELS))
 
 
@@ -85,22 +84,48 @@ def build_gfl_timm_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
     """Returns MODEL.TIMM.NAME with GFL's FPN on top: p3..p7 for IN_FEATURES res3..res5.
 
     Raises:
-        UserError: no res5, or what `TimmBottomUp` refuses.
+        UserError: no res5, or what `TimmBottomUp` and `deform` refuse.
     """
     body = timm_bottom_up(cfg, input_shape)
     if "res5" not in body.output_shape():
         raise UserError("MODEL.FPN.IN_FEATURES: GFL's p6 and p7 need 'res5' among them")
+    # timm's ResNets and Res2Nets call res2..res5 so.
+    layers = [getattr(body.body, f"layer{number}", None) for number in (1, 2, 3, 4)]
+    deform(cfg, dict(zip(STRIDES, layers, strict=True)))
     return fpn_on(cfg, body, P6P7FromP5(cfg.MODEL.FPN.OUT_CHANNELS))
 
 
-def _deform(body: Backbone, stages: list[bool], cfg: CfgNode) -> None:
-    if cfg.MODEL.RESNETS.DEFORM_MODULATED or cfg.MODEL.RESNETS.DEFORM_NUM_GROUPS != 1:
+def deform(cfg: CfgNode, stages: dict[str, nn.Module | None]) -> None:
+    """Makes the 3x3 convolutions of bottlenecks deformable, in place, in the stages that
+    MODEL.RESNETS.DEFORM_ON_PER_STAGE names.
+
+    Args:
+        cfg: reads MODEL.RESNETS.
+        stages: res2..res5 of the body; None for one that it has not.
+
+    Raises:
+        UserError: modulated or grouped sampling points, or a stage that is missing or has no
+            bottlenecks.
+    """
+    node = cfg.MODEL.RESNETS
+    wanted = [name for name, on in zip(stages, node.DEFORM_ON_PER_STAGE, strict=True) if on]
+    if wanted and (node.DEFORM_MODULATED or node.DEFORM_NUM_GROUPS != 1):
         raise UserError(
             "MODEL.RESNETS: deformable convolutions are unmodulated and have one group here; set "
             "DEFORM_MODULATED to False and DEFORM_NUM_GROUPS to 1"
         )
-    for stage, wanted in zip((body.res2, body.res3, body.res4, body.res5), stages, strict=True):
-        for block in stage if wanted else ():
-            if not isinstance(block, BottleneckBlock):
-                raise UserError("MODEL.RESNETS.DEFORM_ON_PER_STAGE: needs a DEPTH of 50 or more")
-            block.conv2 = DeformConv(block.conv2)
+    for name in wanted:
+        parents = [] if stages[name] is None else list(stages[name].modules())
+        places = [
+            (parent, key, layer)
+            for parent in parents
+            for key, layer in parent.named_children()
+            if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3)
+        ]
+        if not places or any(isinstance(each, BasicBlock) for each in parents):
+            raise UserError(
+                f"MODEL.RESNETS.DEFORM_ON_PER_STAGE: {name} of this body has no bottlenecks; use a "
+                "ResNet with a DEPTH of 50 or more, or a Res2Net of timm"
+            )
+        for parent, key, layer in places:
+            setattr(parent, key, DeformConv(layer))

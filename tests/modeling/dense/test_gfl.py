@@ -14,6 +14,7 @@ from graphkd.modeling.network import parameters
 from tests.small import page, small_cfg, small_model
 
 SMALL = ("MODEL.GFL.NUM_CLASSES", "5", "MODEL.FPN.OUT_CHANNELS", "32", "MODEL.GFL.NUM_CONVS", "1")
+DEFORMED = ("MODEL.RESNETS.DEFORM_ON_PER_STAGE", "[False, False, False, True]")
 BATCH = [page(5, seed=1), page(0, seed=2)]
 
 
@@ -221,36 +222,43 @@ def test_levels_of_the_small_head_share_weights_but_not_statistics():
     assert all(norm.num_batches_tracked == 1 for norms in head.norms for norm in norms)
 
 
-def test_deformable_convolutions_start_as_plain_ones():
-    name = ("gfl_R50", "MODEL.RESNETS.DEFORM_ON_PER_STAGE", "[False, False, False, True]")
-    model, plain = gfl(*name).eval(), gfl("gfl_R50").eval()
-    layers = [each for each in model.modules() if isinstance(each, DeformConv)]
-    assert len(layers) == 3
+@pytest.mark.parametrize(
+    ("body", "layers"),
+    [
+        (("gfl_R50",), 3),
+        (("gfl_R50", "MODEL.RESNETS.NUM_GROUPS", "32", "MODEL.RESNETS.WIDTH_PER_GROUP", "4"), 3),
+        # Three of the four parts of each block have a convolution.
+        (("gfl_MNv4s", "MODEL.TIMM.NAME", "res2net50d"), 9),
+    ],
+    ids=["resnet", "grouped", "res2net"],
+)
+def test_deformable_convolutions_start_as_plain_ones(body, layers):
+    model = gfl(*body, *DEFORMED).eval()
+    plain = gfl(*body).eval()
+    found = [each for each in model.modules() if isinstance(each, DeformConv)]
+    assert len(found) == layers
     state = {k: v for k, v in model.state_dict().items() if ".offset." not in k}
     plain.load_state_dict(state)
     images = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
         for key, value in plain.backbone(images).items():
             torch.testing.assert_close(model.backbone(images)[key], value, rtol=1e-3, atol=1e-4)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.ones_(module.weight)  # timm starts the last one of a block at 0
     losses, _ = losses_of(model)
     sum(losses.values()).backward()
-    assert layers[0].offset.weight.grad.abs().sum() > 0
+    assert all(each.offset.weight.grad.abs().sum() > 0 for each in found)
 
 
 @pytest.mark.parametrize(
-    ("name", "overrides", "message"),
+    ("words", "message"),
     [
-        ("gfl_R18", ("DEFORM_ON_PER_STAGE", "[False, False, False, True]"), "DEPTH of 50 or more"),
-        (
-            "gfl_R50",
-            ("DEFORM_ON_PER_STAGE", "[False, False, False, True]", "DEFORM_MODULATED", "True"),
-            "unmodulated",
-        ),
+        (("gfl_R18",), "res5 .* DEPTH of 50 or more"),
+        (("gfl_MNv4s",), "res5 .* DEPTH of 50 or more"),
+        (("gfl_R50", "MODEL.RESNETS.DEFORM_MODULATED", "True"), "unmodulated"),
     ],
 )
-def test_other_deformable_convolutions_are_refused(name, overrides, message):
-    pairs = [
-        f"MODEL.RESNETS.{word}" if index % 2 == 0 else word for index, word in enumerate(overrides)
-    ]
+def test_other_deformable_convolutions_are_refused(words, message):
     with pytest.raises(UserError, match=message):
-        gfl(name, *pairs)
+        gfl(*words, *DEFORMED)
