@@ -156,9 +156,9 @@ KNOWN: tuple[Layout, ...] = (
 _TEXT = ("text",)
 
 
-def _lines(name: str, splits: str, source: str, *, kind: str = "") -> tuple[Layout, ...]:
-    """Layouts of a set of text lines that `graphkd data convert` makes from the folder SOURCE."""
-    how = f"make it with `graphkd data convert {kind or name} {source} --out datasets/{name}`"
+def _lines(name: str, splits: str, kind: str = "") -> tuple[Layout, ...]:
+    """Layouts of a set of text lines that `graphkd data convert` makes."""
+    how = f"make it with `graphkd data convert {kind or name} FOLDER --out datasets/{name}`"
     return tuple(
         Layout(f"{name}_{split}", f"{name}/{split}.jsonl", name, _TEXT, _TEXT, how, kind="lines")
         for split in splits.split()
@@ -166,9 +166,17 @@ def _lines(name: str, splits: str, source: str, *, kind: str = "") -> tuple[Layo
 
 
 KNOWN_LINES: tuple[Layout, ...] = (
-    *_lines("page_lines", "train val test", "FOLDER --images SEGMONTO/images", kind="coco-lines"),
-    *_lines("sroie", "train val test", "FOLDER"),
-    *_lines("icdar2015_scene", "train val", "FOLDER", kind="coco-lines"),
+    *_lines("page_lines", "train val test", kind="coco-lines"),
+    *_lines("sroie", "train val test"),
+    *_lines("icdar2015_scene", "train val", kind="coco-lines"),
+    *_lines("icdar2013", "train test"),
+    *_lines("icdar2015", "train test"),
+    *_lines("mlt2017", "train val"),
+    *_lines("td500", "train test"),
+    *_lines("tdtr", "train test"),
+    *_lines("totaltext", "train test"),
+    *_lines("casia10k", "train test"),
+    *_lines("ctw1500", "train test"),
 )
 
 

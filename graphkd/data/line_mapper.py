@@ -223,7 +223,9 @@ def _place(
         if len(texts) and not background:
             box = texts[rng.integers(len(texts))]
             middle = rng.uniform(box[:2], box[2:])  # a line may be longer than the crop
-            low, high = np.maximum(low, middle - side), np.minimum(high, middle)
+            fits = box[2:] - box[:2] <= side
+            low = np.maximum(low, np.where(fits, box[2:], middle) - side)
+            high = np.minimum(high, np.where(fits, box[:2], middle))
         corner = rng.uniform(np.minimum(low, high), np.maximum(low, high))
         seen = ((texts[:, :2] < corner + side) & (texts[:, 2:] > corner)).all(1)
         over = (texts[:, :2] < corner) | (texts[:, 2:] > corner + side)
@@ -249,6 +251,8 @@ def _cut(
         if (points >= 0).all() and (points <= (width, height)).all():
             kept.append(points)
             flags.append(flag)
+            continue
+        if (points.max(0) <= 0).any() or (points.min(0) >= (width, height)).any():
             continue
         shape = shapely.Polygon(points)
         if not shape.is_valid:

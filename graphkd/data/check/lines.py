@@ -34,6 +34,8 @@ _FURTHEST = 1e7  # pixels; a larger coordinate is a mistake and would overflow i
 LEAST_AREA = 1.0  # square pixels
 SMALL = 8.0  # pixels; a text whose short side is below it is not trained on by default
 
+_NOTHING = shapely.Polygon()
+
 Found = Callable[[Problem], None]
 
 
@@ -266,13 +268,13 @@ def largest(shape: Any) -> Any:
     parts = [part for part in shapely.get_parts(shape) if part.geom_type == "Polygon"]
     if not parts:  # a part may be a collection again
         parts = [p for p in shapely.get_parts(shapely.get_parts(shape)) if p.geom_type == "Polygon"]
-    return max(parts, key=lambda part: part.area, default=shapely.Polygon())
+    return max(parts, key=lambda part: part.area, default=_NOTHING)
 
 
 def signed_area(points: np.ndarray) -> float:
     """Area of a polygon (P, 2); positive if it runs clockwise on a page whose y points down."""
-    x, y = points.T
-    return float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
+    (x, y), (u, v) = points.T, points[[*range(1, len(points)), 0]].T
+    return float(x @ v - y @ u) / 2
 
 
 def short_side(points: np.ndarray) -> float:

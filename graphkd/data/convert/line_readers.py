@@ -5,6 +5,7 @@ crosses itself is for `graphkd data check`. A row that cannot be read is listed.
 """
 
 import html.parser
+import itertools
 import json
 import math
 import re
@@ -186,7 +187,9 @@ def read_total_text(path: Path) -> list[LinePage]:
     page = LinePage(path.stem)
     text = read_text(path, page.repaired)
     starts = [match.start() for match in re.finditer(r"\bx:\s*\[\[", text)]
-    for index, (start, end) in enumerate(zip(starts, [*starts[1:], len(text)], strict=True), 1):
+    if text.strip() and not starts:
+        page.dropped.append("no x: [[..]], y: [[..]] in it")
+    for index, (start, end) in enumerate(itertools.pairwise([*starts, len(text)]), start=1):
         entry = re.match(
             r"x:\s*\[\[(.*?)\]\]\s*,\s*y:\s*\[\[(.*?)\]\](.*)", text[start:end], re.DOTALL
         )
