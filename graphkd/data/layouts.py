@@ -165,7 +165,26 @@ def _lines(name: str, splits: str, kind: str = "") -> tuple[Layout, ...]:
     )
 
 
+def _made_lines(name: str, source: str) -> tuple[Layout, ...]:
+    """Layouts of a set of text lines that `synthesis.ensure` makes in the folders of `source`."""
+    return tuple(
+        Layout(
+            f"{name}_{split}",
+            f"{source}/{split}/lines.jsonl",
+            f"{source}/{split}/images",
+            _TEXT,
+            _TEXT,
+            "made on first use",
+            (source, split),
+            kind="lines",
+        )
+        for split in ("train", "val", "test")
+    )
+
+
 KNOWN_LINES: tuple[Layout, ...] = (
+    *_made_lines("pages_text", "pages"),
+    *_made_lines("scenes", "scenes"),
     *_lines("page_lines", "train val test", kind="coco-lines"),
     *_lines("sroie", "train val test"),
     *_lines("icdar2015_scene", "train val", kind="coco-lines"),
