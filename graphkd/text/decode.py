@@ -41,7 +41,7 @@ class MapDecoder:
         unclip_ratio: of the published rule; 1.5 for boxes and 2.0 for polygons there.
         unclip_scale: factor on the distance, fitted on validation data.
         candidates: greatest number of contours.
-        min_before: least shorter side in pixels of the map before unclipping, whole pixels counted.
+        min_before: least shorter side in pixels of the map before unclipping.
         min_after: the same after it.
     """
 
@@ -79,9 +79,9 @@ class MapDecoder:
         contours, _ = cv2.findContours(text, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
         found = []
         for contour in contours[: self.candidates]:
-            # Contours run through the centres of pixels: half a pixel is missing on every side.
+            # Contours run through the centres of pixels.
             points = contour[:, 0] + 0.5
-            corners, short = min_rectangle(points, grow=1.0)
+            corners, short = min_rectangle(points, pixels=True)
             if short < self.min_before:
                 continue
             shape = corners
@@ -152,10 +152,11 @@ def shrink_ratios(cfg: Any) -> tuple[float, float]:
     """MODEL.DB.SHRINK_RATIO at the beginning and at the end of the training.
 
     Raises:
-        UserError: it is neither a number nor two, or not in 0..1.
+        UserError: it has neither one number nor two, or one outside 0..1.
     """
-    value = cfg.MODEL.DB.SHRINK_RATIO
-    ratios = (value, value) if isinstance(value, (int, float)) else tuple(value)
-    if len(ratios) != 2 or not all(0 < each < 1 for each in ratios):
-        raise UserError(f"MODEL.DB.SHRINK_RATIO is {value}; give r in 0..1, or [first, last]")
-    return float(ratios[0]), float(ratios[1])
+    ratios = cfg.MODEL.DB.SHRINK_RATIO
+    if len(ratios) not in (1, 2) or not all(0 < each < 1 for each in ratios):
+        raise UserError(
+            f"MODEL.DB.SHRINK_RATIO is {list(ratios)}; give one r in 0..1, or the first and last"
+        )
+    return float(ratios[0]), float(ratios[-1])

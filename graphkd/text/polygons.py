@@ -28,16 +28,25 @@ def ordered(corners: np.ndarray) -> np.ndarray:
     return np.roll(corners, -int(corners.sum(1).argmin()), 0)
 
 
-def min_rectangle(points: np.ndarray, *, grow: float = 0.0) -> tuple[np.ndarray, float]:
+def min_rectangle(points: np.ndarray, *, pixels: bool = False) -> tuple[np.ndarray, float]:
     """The rectangle of least area around points, as (4, 2) ordered corners, and its shorter side.
 
     Args:
         points: (P, 2), P >= 1.
-        grow: pixels added to both sides, half on each end.
+        pixels: the points are centres of pixels, so what they cover is larger: by half a pixel on
+            every side of an upright rectangle, by nothing where a side crosses rows of pixels,
+            since centres then lie on it; by (1 - D)^2 / 2 on average for a side that moves by D
+            pixels against the grid. [ours]
     """
     centre, sides, degrees = cv2.minAreaRect(np.asarray(points, np.float32))
-    width, height = sides[0] + grow, sides[1] + grow
     angle = math.radians(degrees)
+    width, height = sides
+    if pixels:
+        drift = min(abs(math.sin(angle)), abs(math.cos(angle)))
+        width, height = (
+            width + (1 - min(1.0, height * drift)) ** 2,
+            height + (1 - min(1.0, width * drift)) ** 2,
+        )
     along = np.array([math.cos(angle), math.sin(angle)]) * width / 2
     across = np.array([-math.sin(angle), math.cos(angle)]) * height / 2
     corners = np.array([-along - across, along - across, along + across, across - along])

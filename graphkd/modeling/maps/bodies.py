@@ -27,8 +27,8 @@ def add_map_config(cfg: CfgNode) -> None:
     cfg.MODEL.DB = node = CfgNode()
     # Channels of `fused`; each level of the neck has a quarter of them.
     node.CHANNELS = 96
-    # r of the shrunk polygons: a number, or [first, last], linear over the training.
-    node.SHRINK_RATIO = 0.6
+    # r of the shrunk polygons: one number, or first and last, linear over the training.
+    node.SHRINK_RATIO = [0.6]
     # The loss of the text map: bce (hard negatives alone), dice or focal.
     node.TEXT_LOSS = "bce"
     node.W_PROB = 5.0

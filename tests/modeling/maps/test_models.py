@@ -101,7 +101,7 @@ def test_east_stops_when_there_is_never_text():
     [
         ("DB", "MODEL.DB.CHANNELS", "30"),
         ("DB", "MODEL.DB.TEXT_LOSS", "hinge"),
-        ("DB", "MODEL.DB.SHRINK_RATIO", "1.5"),
+        ("DB", "MODEL.DB.SHRINK_RATIO", "[1.5]"),
         ("DB", "MODEL.MAPS.BODY", "vgg16"),
         ("DB", "TEST.TEXT.SHAPE", "circle"),
         ("EAST", "MODEL.EAST.GEOMETRY", "circle"),
