@@ -131,18 +131,15 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.nda
         matrix: (3, 3), from pixels of the page to those of the result; pixel i covers i to i + 1.
         size: of the result.
     """
+    across, down, _ = np.diag(matrix)
+    ends = across * image.shape[1], down * image.shape[0]
+    if np.allclose(matrix, np.diag([across, down, 1])) and np.allclose(ends, size[::-1]):
+        return resized(image, size)  # the whole page: there is no border to fill
     scale = np.sqrt(abs(np.linalg.det(matrix[:2, :2])))
     if scale < 1:
-        small = [max(1, round(side * scale)) for side in image.shape[1::-1]]
-        factors = small[0] / image.shape[1], small[1] / image.shape[0]
-        image = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
-        matrix = matrix @ np.diag([1 / factors[0], 1 / factors[1], 1.0])
-    if np.allclose(matrix, np.eye(3), atol=1e-9) and image.shape[:2] == tuple(size):
-        return image
-    if np.count_nonzero(matrix - np.diag(np.diag(matrix))) == 0 and matrix[2, 2] == 1:
-        ends = matrix[0, 0] * image.shape[1], matrix[1, 1] * image.shape[0]
-        if np.allclose(ends, size[::-1]):  # pure resizing has no border to fill
-            return cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
+        height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+        matrix = matrix @ np.diag([image.shape[1] / width, image.shape[0] / height, 1.0])
+        image = resized(image, (height, width))
     half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])  # OpenCV counts from a pixel's middle
     return cv2.warpPerspective(
         np.ascontiguousarray(image),

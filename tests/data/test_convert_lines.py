@@ -202,7 +202,7 @@ def test_sroie_keeps_commas(tmp_path):
     labels(tmp_path / "a" / "X0001.txt", f"{QUAD},RM 1,234.50, NET\nrubbish\n1,2,3\n{QUAD}")
     result, found = converted("sroie", tmp_path / "a")
     assert texts(found["lines"]["X0001.jpg"]) == [("RM 1,234.50, NET", False), ("", False)]
-    assert len(result.left_out) == 2 and "row 2" in result.left_out[0]
+    assert len(result.left_out) == result.dropped == 2 and "row 2" in result.left_out[0]
 
 
 PAGE = """<PcGts xmlns="http://schema.primaresearch.org/PAGE/gts/pagecontent/2019-07-15">
@@ -385,7 +385,8 @@ def test_what_fits_no_picture_is_listed(tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["data", "convert", "icdar2015", str(tmp_path / "a"), "--out", str(out)]) == 1
     said = capsys.readouterr().out
-    assert "kept 1 lines, repaired 0, dropped 1" in said and "no image contest found" in said
+    assert "kept 1 lines, repaired 0, dropped 0\nleft out 1 pages" in said
+    assert "no image contest found" in said
     assert "contest" in (out / "left_out.txt").read_text()
     assert main(["data", "convert", "icdar2015", str(tmp_path / "none"), "--out", "x"]) == 2
     with pytest.raises(UserError, match="none of 1 label files"):

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from detectron2.config import get_cfg
 
-from graphkd.data.line_mapper import LineMapper, add_line_config, input_size, warp
+from graphkd.data.line_mapper import LineMapper, add_line_config, warp
 from graphkd.robustness.geometry import Projection
+from graphkd.text.pages import input_size
 from tests.data.line_sets import drawn_page
 
 
@@ -131,7 +132,7 @@ def test_scales_as_east_draws_them(tmp_path):
         ((10, 4000), "long", 960, (32, 960)),
     ],
 )
-def input_sizes_in_tests(page, resize, size, expected):
+def test_sizes_in_tests(page, resize, size, expected):
     assert input_size(*page, resize, size) == expected
 
 

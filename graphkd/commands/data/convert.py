@@ -114,7 +114,7 @@ def _convert_lines(args: argparse.Namespace) -> int:
         seed=args.seed,
         copy=args.copy,
     )
-    _print_first([f"dropped: {line}" for line in done.left_out], done.out)
+    _print_first([f"left out: {line}" for line in done.left_out], done.out)
     if done.left_out:
         write_text(done.out / _LIST, "".join(f"{line}\n" for line in done.left_out))
     for what, count in done.repaired.items():
@@ -122,7 +122,9 @@ def _convert_lines(args: argparse.Namespace) -> int:
     for split, (pages, lines, ignored) in done.splits.items():
         print(f"{split}: {pages} pages, {lines} lines, {ignored} of them ignored")
     repaired = sum(done.repaired.values())
-    print(f"kept {done.kept} lines, repaired {repaired}, dropped {len(done.left_out)}")
+    print(f"kept {done.kept} lines, repaired {repaired}, dropped {done.dropped}")
+    if len(done.left_out) > done.dropped:
+        print(f"left out {len(done.left_out) - done.dropped} pages or files")
     print(f"written to {done.out}")
     return 1 if done.left_out else 0
 

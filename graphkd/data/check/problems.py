@@ -94,7 +94,8 @@ class Problem:
         if self.image_id is not None and self.file is None:
             where.append(f"image {self.image_id}")
         if self.annotation_id is not None:
-            where.append(f"annotation {self.annotation_id}")
+            what = "line" if self.kind.startswith("line_") else "annotation"
+            where.append(f"{what} {self.annotation_id}")
         text = f"{', '.join(where)}: {self.message}" if where else self.message
         return "".join(c if c.isprintable() else "?" for c in text)
 

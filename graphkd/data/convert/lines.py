@@ -34,6 +34,7 @@ class ConvertedLines:
     splits: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     repaired: Counter[str] = field(default_factory=Counter)
     left_out: list[str] = field(default_factory=list)  # one line each: file and reason
+    dropped: int = 0  # lines among them; the others are pages
 
     @property
     def kept(self) -> int:
@@ -220,6 +221,7 @@ def _read(
                     result.left_out.append(f"{path}: {page.image}: {error}")
                 result.repaired += page.repaired
                 result.left_out += [f"{path}: {reason}" for reason in page.dropped]
+                result.dropped += len(page.dropped)
             bar.update()
     return list(placed.values())
 
