@@ -137,3 +137,27 @@ def test_it_teaches_a_run(described, tmp_path, capsys):
     path.write_bytes(path.read_bytes() + b"\x00")
     assert cli.main(["train", str(config), "--resume", "SOLVER.MAX_ITER", "2"]) == 2
     assert "teacher" in capsys.readouterr().err
+
+
+def test_rapidocr_is_found_in_its_package(tmp_path, monkeypatch, network):
+    model, _ = network
+    (tmp_path / "rapidocr" / "models").mkdir(parents=True)
+    (tmp_path / "rapidocr" / "__init__.py").touch()
+    path = tmp_path / "rapidocr" / "models" / "PP_det_small.onnx"
+    axes = {"x": {0: "n", 2: "h", 3: "w"}}
+    names = {"input_names": ["x"], "output_names": ["fetch_name_0"]}
+    sample = torch.zeros(1, 3, 16, 16)
+    torch.onnx.export(model, (sample,), str(path), dynamic_axes=axes, dynamo=False, **names)
+    monkeypatch.syspath_prepend(tmp_path)
+    teacher = OnnxTeacher("rapidocr", student_format="RGB")
+    assert teacher.path == path and teacher.answer.shrink == 0.6
+    assert teacher._page_size(4000, 1000) == (1600, 384)
+    path.with_name("other_det_v9.onnx").touch()
+    with pytest.raises(UserError, match="has 2 text detectors"):
+        OnnxTeacher("rapidocr")
+
+
+def test_rapidocr_is_asked_for(monkeypatch):
+    monkeypatch.setattr("graphkd.distill.onnx_teacher.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"needs the package rapidocr: pip install '.\[teacher\]'"):
+        OnnxTeacher("rapidocr")
