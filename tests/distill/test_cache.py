@@ -9,12 +9,14 @@ import torch
 from detectron2.config import CfgNode
 from torch.nn.functional import avg_pool2d
 
+from graphkd.cli import main
 from graphkd.data.line_mapper import LineMapper, add_line_config
 from graphkd.distill.cache import ANSWER, MapCache, TextAnswer, logits_of, padded, shrunk
 from graphkd.distill.onnx_teacher import OnnxTeacher
 from graphkd.errors import UserError
 from graphkd.modeling.maps.labels import DBLabels
 from tests.distill.test_onnx_teacher import described, network  # noqa: F401
+from tests.lines_data import lines_data, write_text_pair  # noqa: F401
 
 SIZE = (64, 96)
 LINE = np.array([[10, 20], [80, 20], [80, 44], [10, 44]], np.float64)
@@ -181,3 +183,18 @@ def test_answers_of_other_sizes_are_padded_without_text():
     maps = padded(answers)
     assert maps["text"].shape == (2, 1, 4, 6) and maps["trusted"].shape == (2, 1, 8, 12)
     assert maps["text"][1, 0, 3].max() < -9 and not maps["trusted"][1, 0, 7].any()
+
+
+@pytest.mark.parametrize("cache", ["kept", "none"])
+def test_it_teaches_a_run(teacher, lines_data, tmp_path, cache):  # noqa: F811
+    run = write_text_pair(tmp_path, lines_data)
+    path = teacher(shrink=0.4).path
+    folder = cache if cache == "none" else tmp_path / cache
+    changes = ["DISTILL.TEACHER.CONFIG", "", "DISTILL.TEACHER.ONNX", path]
+    changes += ["DISTILL.TEACHER.CACHE", folder, "SOLVER.MAX_ITER", 2, "TEST.EVAL_PERIOD", 0]
+    assert main(["train", str(run), *map(str, changes)]) == 0
+    rows = [json.loads(row) for row in (tmp_path / "run" / "metrics.json").read_text().splitlines()]
+    assert all(row["loss_kd_logits_text"] > 0 for row in rows if "total_loss" in row)
+    # The three pages without a line are the same picture.
+    assert len(list(tmp_path.glob("kept/*/*.npz"))) == (10 if cache == "kept" else 0)
+    assert (tmp_path / "run" / "teacher_map.png").is_file()

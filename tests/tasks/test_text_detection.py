@@ -21,7 +21,7 @@ from tests.lines_data import lines_data, write_text_pair  # noqa: F401
 
 @pytest.fixture(scope="module")
 def text_pair(lines_data, tmp_path_factory):  # noqa: F811
-    return write_text_pair(tmp_path_factory.mktemp("text"), lines_data, method="logits")
+    return write_text_pair(tmp_path_factory.mktemp("text"), lines_data)
 
 
 @pytest.fixture(scope="module")

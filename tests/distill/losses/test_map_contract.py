@@ -214,4 +214,5 @@ def test_every_method_yaml_builds(path):
 
 def test_every_method_has_a_yaml():
     there = {path.stem for path in YAMLS}
-    assert {name for name, _ in SERVED.values()} <= there
+    names = {"st" if name == "logits" else name for name, _ in SERVED.values()}
+    assert names <= there
