@@ -119,7 +119,7 @@ def result_rows(
     ]
 
 
-def coco_ap(ground_truth: dict, results: Sequence[dict]) -> dict:
+def coco_ap(ground_truth: dict, results: Sequence[dict], *, most: int = 100) -> dict:
     """Computes COCO box AP and AR of results against a ground truth; both stay unchanged.
 
     Args:
@@ -128,6 +128,7 @@ def coco_ap(ground_truth: dict, results: Sequence[dict]) -> dict:
             that of the box, a missing `iscrowd` is 0, and a missing `id` is a new one.
         results: dicts with image_id, category_id, bbox (x, y, w, h), score. Without results, AP is
             0.0.
+        most: best detections of an image that count for AP and AR100, 100 in COCO.
 
     Returns:
         AP, AP50, AP75, APs, APm, APl (COCO's small, medium, large), AR1, AR10, AR100, ARs, ARm,
@@ -162,6 +163,7 @@ def coco_ap(ground_truth: dict, results: Sequence[dict]) -> dict:
         for result in results
     ]
     evaluator = COCOeval_faster(truth_api, truth_api.loadRes(guesses), iouType="bbox")
+    evaluator.params.maxDets = [1, 10, most]
     evaluator.evaluate()
     evaluator.accumulate()
     return _twelve_numbers(evaluator, names)
@@ -425,7 +427,7 @@ def _twelve_numbers(evaluator: COCOeval_faster, names: dict) -> dict:
     precision = np.asarray(evaluator.eval["precision"])  # threshold, recall, class, area, count
     recall = np.asarray(evaluator.eval["recall"])  # threshold, class, area, count
     area = {label: i for i, label in enumerate(parameters.areaRngLbl)}
-    count = {limit: i for i, limit in enumerate(parameters.maxDets)}
+    count = {limit: i for i, limit in enumerate((1, 10, 100))}
     numbers: dict[str, Any] = {}
     for key, (threshold, area_name) in _PRECISIONS.items():
         cells = precision[..., area[area_name], count[100]]

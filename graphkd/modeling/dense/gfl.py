@@ -229,6 +229,8 @@ def check_reach(cfg: CfgNode, stride: int) -> None:
         UserError: the last bin is too near.
     """
     bins, longest = cfg.MODEL.GFL.REG_MAX, max(cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TEST)
+    if "LINES" in cfg.INPUT:  # text detection has sizes of its own
+        longest = max(cfg.INPUT.LINES.SIZE, cfg.INPUT.LINES.CROP)
     reach = (bins - CLAMP - 1) * stride
     if reach < longest / 2:
         least = math.ceil(longest / 2 / stride + CLAMP + 1)
