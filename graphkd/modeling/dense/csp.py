@@ -35,7 +35,7 @@ class ConvBlock(nn.Sequential):
         padding = (kernel - 1) // 2
         super().__init__(
             nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False),
-            nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.03),
+            nn.BatchNorm2d(outputs, eps=1e-3),
             nn.SiLU(),
         )
 
