@@ -53,8 +53,9 @@ def lines_data(tmp_path_factory):
 
 def write_text_pair(folder: Path, names: dict, *, kind: str = "db", method: str = "st") -> Path:
     """A run yaml: two tiny text detectors on `lines_data`, 6 steps of 2 crops; its teacher beside
-    it.
+    it. `kind` is db, east or csp.
     """
+    small, large = ("n", "m") if kind == "csp" else ("MV3", "R18")
     common = f"""
 DATASETS:
   TRAIN: ["{names["train"]}"]
@@ -72,10 +73,10 @@ TEST: {{EVAL_PERIOD: 3}}
 SEED: 1
 """
     (folder / "teacher.yaml").write_text(
-        f'_BASE_: "{CONFIGS}/students/{kind}_tiny_R18.yaml"\n{common}'
+        f'_BASE_: "{CONFIGS}/students/{kind}_tiny_{large}.yaml"\n{common}'
         f'OUTPUT_DIR: "{folder}/teacher"\n'
     )
-    bases = [f"{CONFIGS}/students/{kind}_tiny_MV3.yaml", f"{CONFIGS}/methods/{method}.yaml"]
+    bases = [f"{CONFIGS}/students/{kind}_tiny_{small}.yaml", f"{CONFIGS}/methods/{method}.yaml"]
     (folder / "run.yaml").write_text(
         f"_BASE_: {json.dumps(bases)}\n{common}"
         f'DISTILL: {{TEACHER: {{CONFIG: "{folder}/teacher.yaml"}}}}\nOUTPUT_DIR: "{folder}/run"\n'

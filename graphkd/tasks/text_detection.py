@@ -21,6 +21,7 @@ from graphkd.errors import UserError
 from graphkd.evaluation.coco import document_of
 from graphkd.evaluation.hmean import curve, document_lines, measure, score_pages
 from graphkd.evaluation.timing import waiter
+from graphkd.evaluation.upright import upright_boxes
 from graphkd.io import write_json
 from graphkd.modeling.dense import add_gfl_config
 from graphkd.modeling.maps import add_map_config
@@ -87,6 +88,10 @@ class TextDetectionTask(Task):
         Metric("line_height_error", higher_is_better=False, unit="%"),
         Metric("splits", higher_is_better=False, about="per 100 lines"),
         Metric("merges", higher_is_better=False, about="per 100 lines"),
+        Metric("AP", about="COCO AP of upright boxes; one-stage detectors"),
+        Metric("AP50", about="the same at IoU 0.5"),
+        Metric("box_precision", about="of upright boxes at IoU 0.5, where F1 is best"),
+        Metric("box_recall"),
     )
     primary = "hmean"
 
@@ -153,6 +158,8 @@ class TextDetectionTask(Task):
         metrics = {metric.name: numbers.get(metric.name) for metric in self.metrics}
         metrics |= {metric.name: numbers.get(metric.name) for metric in self.more_metrics}
         metrics["DetEval"] = score_pages(pages, rule="deteval")["hmean"]
+        if decoder is None:
+            metrics |= upright_boxes(every)
         metrics |= {"items": len(said.pages), "seconds": said.seconds}
         if output_dir is not None:
             rows = [

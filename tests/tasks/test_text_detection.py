@@ -79,6 +79,16 @@ def test_train_and_eval_commands_agree(lines_data, tmp_path, capsys):  # noqa: F
     assert "hmean" in capsys.readouterr().out
 
 
+def test_one_stage_detectors_are_also_scored_as_boxes(lines_data, tmp_path):  # noqa: F811
+    path = write_text_pair(tmp_path, lines_data, kind="csp", method="region_features")
+    cfg, source = load_run(str(path), [])
+    train_teacher(cfg, source=source)
+    result = run.train(cfg, source=source)
+    assert set(load(result.weights)["calibration"]) == {"box_thresh"}
+    assert set(result.scores) >= {"hmean", "AP", "AP50", "box_precision", "box_recall"}
+    assert all(0 <= result.scores[key] <= 100 for key in ("hmean", "AP50", "box_recall"))
+
+
 def test_sets_of_regions_and_more_classes_are_refused(text_pair, own_data):
     cfg = load_cfg(text_pair, ["DATASETS.TRAIN", str((own_data["train"],))])
     with pytest.raises(UserError, match="no text lines"):
