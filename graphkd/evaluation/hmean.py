@@ -43,7 +43,8 @@ class Overlaps:
         found_height: (n,) likewise.
         ignore: (m,) bool, texts that neither count nor punish.
         scores: (n,).
-        dropped: how many texts and detections had no valid polygon.
+        truth_places: (m,) places of the texts in the list they came from; found_places: (n,)
+            likewise. Those of invalid polygons are missing.
     """
 
     common: np.ndarray
@@ -55,7 +56,8 @@ class Overlaps:
     found_height: np.ndarray
     ignore: np.ndarray
     scores: np.ndarray
-    dropped: tuple[int, int] = (0, 0)
+    truth_places: np.ndarray
+    found_places: np.ndarray
 
     @property
     def iou(self) -> np.ndarray:
@@ -72,6 +74,7 @@ class Overlaps:
             found_box=self.found_box[kept],
             found_height=self.found_height[kept],
             scores=self.scores[kept],
+            found_places=self.found_places[kept],
         )
 
     def ignored(self, share: float = _IGNORED_SHARE) -> np.ndarray:
@@ -234,7 +237,8 @@ def _measure(truth: Truth, found: Found) -> Overlaps:
         _heights(others),
         np.array([ignore for _, ignore in truth], bool)[kept_texts],
         np.array([score for _, score in found], np.float64)[kept_others],
-        (len(truth) - len(texts), len(found) - len(others)),
+        kept_texts,
+        kept_others,
     )
 
 

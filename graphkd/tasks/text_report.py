@@ -26,7 +26,6 @@ from graphkd.report.stored import Options, StoredRun, item_sections
 
 FOUND = "lines.json"
 _LABEL, _IGNORED = "text", "ignored"
-_NOTHING = {"polygons": [], "scores": []}
 
 
 @dataclass(frozen=True)
@@ -34,12 +33,12 @@ class Judged:
     """What a run found on the test pages.
 
     Attributes:
-        rows: by image id, {"polygons", "scores"} with every score that was stored.
+        lines: by image id, the stored lines, each with `polygon` and `score`.
         pages: the geometry of every page.
         box_thresh: the score from which a line counts.
     """
 
-    rows: Mapping
+    lines: Mapping
     pages: list[Overlaps]
     box_thresh: float
 
@@ -161,11 +160,13 @@ def _coloured(values: np.ndarray) -> np.ndarray:
 
 
 def _judge(run: StoredRun, rows: Sequence[dict], dicts: Sequence[dict]) -> Judged:
-    found = {row["image_id"]: row for row in rows}
-    own = [found.get(page["image_id"], _NOTHING) for page in dicts]
+    lines = {row["id"]: row["lines"] for row in rows}
+    found = [
+        [(line["polygon"], line["score"]) for line in lines.get(page["image_id"], ())]
+        for page in dicts
+    ]
     truth = [[(line["polygon"], line["ignore"]) for line in page["lines"]] for page in dicts]
-    pages = measure(truth, [list(zip(p["polygons"], p["scores"], strict=True)) for p in own])
-    return Judged(found, pages, _threshold(run))
+    return Judged(lines, measure(truth, found), _threshold(run))
 
 
 def _threshold(run: StoredRun) -> float:
@@ -183,17 +184,15 @@ def _example(page: dict, place: int, judged: Mapping[str, Judged]) -> Example:
     lines, hit = page["lines"], None
     shown, scores = {}, []
     for name, run in judged.items():
-        row = run.rows.get(page["image_id"], _NOTHING)
-        kept = [i for i, score in enumerate(row["scores"]) if score >= run.box_thresh]
+        stored = run.lines.get(page["image_id"], ())
+        kept = [i for i, line in enumerate(stored) if line["score"] >= run.box_thresh]
         geometry = run.pages[place].above(run.box_thresh)
-        hit, paired = _paired(geometry)
-        if geometry.dropped != (0, 0):  # the places of the others are not known
-            hit = paired = None
+        hit, paired = _paired(geometry, len(lines), len(stored))
         shown[name] = Boxes.of_lines(
-            [row["polygons"][i] for i in kept],
+            [stored[i]["polygon"] for i in kept],
             labels=[_LABEL] * len(kept),
-            scores=[row["scores"][i] for i in kept],
-            paired=paired,
+            scores=[stored[i]["score"] for i in kept],
+            paired=[paired[i] for i in kept],
         )
         scores.append(f"{name} {score_pages([geometry])['pages'][0]['hmean']:.1f}")
     truth = Boxes.of_lines(
@@ -205,9 +204,10 @@ def _example(page: dict, place: int, judged: Mapping[str, Judged]) -> Example:
     return Example(image, title, truth, shown)
 
 
-def _paired(page: Overlaps) -> tuple[list[bool], list[bool]]:
+def _paired(page: Overlaps, objects: int, found: int) -> tuple[list[bool], list[bool]]:
     """Which texts and which detections have a partner, or need none since they are ignored."""
     rows, columns = pair(page.iou).T
-    texts, found = page.ignore.copy(), page.ignored()
-    texts[rows], found[columns] = True, True
-    return texts.tolist(), found.tolist()
+    texts, others = np.zeros(objects, bool), np.zeros(found, bool)
+    texts[page.truth_places[rows]] = texts[page.truth_places[page.ignore]] = True
+    others[page.found_places[columns]] = others[page.found_places[page.ignored()]] = True
+    return texts.tolist(), others.tolist()

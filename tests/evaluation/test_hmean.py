@@ -86,7 +86,8 @@ def test_invalid_polygons_are_dropped_on_both_sides():
     for broken in (crossing, LINE[:2], np.zeros((4, 2)), LINE * np.nan, LINE * [1, 0]):
         truth, found = [page(broken, LINE)], [seen(LINE, broken)]
         assert numbers(score(truth, found)) == (100, 100, 100)
-        assert measure(truth, found)[0].dropped == (1, 1)
+        (measured,) = measure(truth, found)
+        assert (measured.truth_places.tolist(), measured.found_places.tolist()) == ([1], [0])
         assert numbers(score([page(broken)], [[]])) == (0, 0, 0)
 
 
