@@ -41,7 +41,7 @@ def lines_data(tmp_path_factory):
     catalog.ensure_registered()
     names = {}
     for split, (pages, first) in {"train": (12, 0), "test": (4, 100)}.items():
-        names[split] = f"graphkd_lines_{split}"
+        names[split] = f"graphkd_{folder.name}_{split}"  # two test files have two sets
         register_lines(names[split], write_lines(folder, split, pages=pages, first=first))
     yield names
     for name in names.values():

@@ -330,7 +330,10 @@ def compare_lines(
 
 
 def _unmatched(
-    wanted: Sequence[FoundLines], given: Sequence[FoundLines], pages: Sequence[Overlaps], least: float
+    wanted: Sequence[FoundLines],
+    given: Sequence[FoundLines],
+    pages: Sequence[Overlaps],
+    least: float,
 ) -> float:
     """Share of the lines of either side, of at least this score, without a partner."""
     lonely = total = 0

@@ -71,7 +71,7 @@ def torch_lines(stored: ModelFile, *, device: str) -> LineDetector:
         raise UserError(
             f"{stored.path}: INPUT.FORMAT {stored.cfg.INPUT.FORMAT!r} is not RGB or BGR"
         )
-    run, decoder = _run_boxes, BoxDecoder()
+    run, decoder = _run_boxes, BoxDecoder(stored.cfg.TEST.TEXT.BOX_THRESH)
     if hasattr(model, "maps"):
         run, decoder = _run_maps, model.decoder
     header = replace(

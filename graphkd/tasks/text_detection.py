@@ -23,17 +23,19 @@ from graphkd.evaluation.hmean import curve, document_lines, measure, score_pages
 from graphkd.evaluation.timing import waiter
 from graphkd.evaluation.upright import upright_boxes
 from graphkd.io import write_json
+from graphkd.modelfile import ModelFile
 from graphkd.modeling.dense import add_gfl_config
 from graphkd.modeling.maps import add_map_config
 from graphkd.modeling.maps.labels import label_maker
 from graphkd.modeling.network import HEAD_NODES, build_network
+from graphkd.predict.detector import Predictor
 from graphkd.tasks.base import Metric, Task
 from graphkd.text.decode import MapDecoder
 
 CLASSES = ("text",)
 # Factors on the unclip distance that the calibration tries; the first of equals is taken.
 UNCLIP_SCALES = (1.0, 0.95, 1.05, 0.9, 1.1, 0.85, 1.15, 0.8, 1.2, 1.3, 0.7)
-# Score from which polygons are kept for the calibration of the score threshold.
+# Score from which polygons are kept for curves over the threshold and for its calibration.
 FLOOR = 0.05
 
 
@@ -144,13 +146,16 @@ class TextDetectionTask(Task):
         output_dir: Path | None = None,
     ) -> dict[str, Any]:
         decoder = calibrated(getattr(model, "decoder", None), calibration)
+        least = calibration.get("box_thresh", cfg.TEST.TEXT.BOX_THRESH)
+        if decoder is not None:
+            # Lines below the threshold are found, too: for the curve over it.
+            least = decoder.box_thresh
+            decoder = replace(decoder, box_thresh=min(FLOOR, least))
         said = self._find(cfg, model, dataset, decoder=decoder)
         if said is None:
             return {}
-        pages = measure(said.truth, said.found)
-        every, least = pages, calibration.get("box_thresh", cfg.TEST.TEXT.BOX_THRESH)
-        if decoder is None:
-            pages = [page.above(least) for page in pages]
+        every = measure(said.truth, said.found)
+        pages = [page.above(least) for page in every]
         numbers = document_lines(pages)
         if cfg.TEST.TEXT.RULE != "icdar":
             numbers.update(score_pages(pages, rule=cfg.TEST.TEXT.RULE))
@@ -204,6 +209,23 @@ class TextDetectionTask(Task):
         best = max(rows, key=lambda row: row["hmean"])
         found["box_thresh"] = best["box_thresh"] if best["hmean"] else cfg.TEST.TEXT.BOX_THRESH
         return found
+
+    def predictor(self, stored: ModelFile, *, device: str) -> Predictor:
+        from graphkd.predict.torch_detector import torch_lines
+
+        return torch_lines(stored, device=device)
+
+    def export(self, stored: ModelFile) -> Any:
+        from graphkd.export.lines import LineExporter
+
+        return LineExporter(stored)
+
+    def report_sections(
+        self, runs: Sequence[Any], options: Any, *, say: Callable[[str], None]
+    ) -> tuple[list[Any], list[str]]:
+        from graphkd.tasks.text_report import text_sections
+
+        return text_sections(runs, options, say=say)
 
     def _find(self, cfg: CfgNode, model: nn.Module, dataset: str, *, decoder: Any) -> Lines | None:
         """Runs the model over a data set; None on processes other than the main one."""

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+import graphkd
 from graphkd.cli import main
 from graphkd.config import load_cfg
+from graphkd.data.lines import published
 from graphkd.engine import run
 from graphkd.engine.jobs import load_run, train_teacher
 from graphkd.errors import UserError
@@ -152,3 +154,17 @@ def test_boxes_become_four_corners():
     ((corners, score),) = found_lines({"instances": instances})
     assert corners.tolist() == [[1, 2], [5, 2], [5, 4], [1, 4]] and score == 0.5
     assert text_detection.TASK.primary_metric.higher_is_better
+
+
+def test_prediction_finds_the_lines_of_the_evaluation(trained, text_pair):
+    folder = text_pair.parent / "run" / "eval"
+    stored = {
+        row["id"]: row["lines"] for row in json.loads(next(folder.rglob("lines.json")).read_text())
+    }
+    model = graphkd.load(trained.weights, device="cpu")
+    cfg, _ = load_run(str(text_pair), [])
+    for page in published(cfg.DATASETS.TEST[0]):
+        (found,) = model.predict(page["file_name"], score=0.05)
+        given = sorted(line.score for region in found.regions for line in region.lines)
+        expected = sorted(line["score"] for line in stored[page["image_id"]])
+        assert given == pytest.approx(expected, abs=1e-4)
