@@ -60,16 +60,22 @@ class RunCheckpointer(_SafeCheckpointer):
 
     def save(self, name: str, **extra) -> None:
         """Writes `<folder>/<name>.pth`. Older files stay intact if the process is killed or the
-        disk is full.
+        disk is full. `model_final` holds no averaging teacher, which only another step would need.
 
         Raises:
             UserError: the file cannot be written, for example because the disk is full.
         """
         data = {"model": self.model.state_dict(), **self.about, **extra}
         # Every process must do this: the trainer's state gathers the random state of all processes.
-        data.update({key: item.state_dict() for key, item in self.checkpointables.items()})
+        parts = self._parts(f"{name}.pth")
+        data.update({key: item.state_dict() for key, item in parts.items()})
         if self._put(name, data):
             self.tag_last_checkpoint(f"{name}.pth")
+
+    def _parts(self, name: str) -> dict[str, Any]:
+        """What a checkpoint file of this name holds beside the student."""
+        absent = "teacher" if name == "model_final.pth" else None
+        return {key: item for key, item in self.checkpointables.items() if key != absent}
 
     def save_other(self, name: str, model: nn.Module) -> None:
         """Writes a model that was trained beside the student, without the state for a resume."""
@@ -131,7 +137,7 @@ class RunCheckpointer(_SafeCheckpointer):
 
     def _check_parts(self, path: Path, stored: dict) -> None:
         """Refuses a checkpoint of another kind of run, such as a plain one for a distilled run."""
-        parts = {"model": self.model, **self.checkpointables}
+        parts = {"model": self.model, **self._parts(path.name)}
         missing = [key for key in parts if key not in stored]
         if "distill" in stored and "distill" not in parts:
             missing.append("a run without distillation")
@@ -144,7 +150,7 @@ class RunCheckpointer(_SafeCheckpointer):
     def _fill(self, path: Path, stored: dict) -> None:
         logger.info("going on from %s", path)
         load_state(self.model, stored["model"], source=str(path))
-        for key, item in self.checkpointables.items():
+        for key, item in self._parts(path.name).items():
             try:
                 item.load_state_dict(stored[key])
             except (KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:

@@ -7,6 +7,9 @@ import torch
 
 import graphkd
 from graphkd.cli import main
+from graphkd.engine import run
+from graphkd.engine.build import build_student
+from graphkd.engine.jobs import load_run
 from tests.own_data import write_coco
 from tests.pair import CONFIGS
 
@@ -40,6 +43,53 @@ SEED: 1
         f'DISTILL: {{TEACHER: {{CONFIG: "{folder}/teacher.yaml"}}}}\nOUTPUT_DIR: "{folder}/run"\n'
     )
     return folder / "run.yaml"
+
+
+def trained(config, *overrides, plain=False, resume=False):
+    """Trains; returns the folder of the run."""
+    cfg, source = load_run(str(config), list(overrides), plain=plain)
+    return run.train(cfg, source=source, resume=resume).weights.parent
+
+
+def read(path):
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+AVERAGES = {
+    "the teacher": ("DISTILL.TEACHER.EMA", "True", "DISTILL.TEACHER.CONFIG", ""),
+    "the student": ("SOLVER.EMA", "0.99"),
+}
+
+
+@pytest.mark.parametrize("averaged", AVERAGES)
+def test_a_run_cut_short_goes_on_bit_for_bit_with_its_average(gfl_pair, averaged, tmp_path):
+    options = (*AVERAGES[averaged], "SOLVER.CHECKPOINT_PERIOD", "2", "OUTPUT_DIR")
+    plain = averaged == "the student"
+    whole = trained(gfl_pair, *options, str(tmp_path / "whole"), plain=plain)
+    cut = trained(gfl_pair, *options, str(tmp_path / "cut"), plain=plain)
+    for name in ("model_final.pth", "model_0000003.pth", "result.json"):
+        (cut / name).unlink()
+    trained(gfl_pair, *options, str(tmp_path / "cut"), plain=plain, resume=True)
+    part = "average" if plain else "teacher"
+    for name in ("model_0000003.pth", "model_final.pth"):
+        first, second = read(whole / name), read(cut / name)
+        pairs = [(first["model"], second["model"])]
+        if part in first:
+            assert first[part]["updates"] == second[part]["updates"] == 4
+            pairs.append((first[part]["model"], second[part]["model"]))
+        for one, other in pairs:
+            assert all(torch.equal(one[key], other[key]) for key in one)
+    losses = [
+        [json.loads(line)["total_loss"] for line in (folder / "metrics.json").open()]
+        for folder in (whole, cut)
+    ]
+    assert losses[0] == losses[1] and len(losses[0]) == 4
+    assert ("teacher" in read(whole / "model_0000003.pth")) == (part == "teacher")
+    assert "teacher" not in read(whole / "model_final.pth")
+    # The optimizer has the weights of the student alone: `ld` has none of its own.
+    state = read(whole / "model_0000003.pth")["trainer"]["optimizer"]["state"]
+    cfg, _ = load_run(str(gfl_pair), [])
+    assert len(state) == len(list(build_student(cfg).parameters()))
 
 
 @pytest.fixture(scope="module")

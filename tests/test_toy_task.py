@@ -117,17 +117,20 @@ def test_self_distillation_needs_no_teacher_and_leaves_nothing(tmp_path):
 def test_the_average_teaches_and_resumes_exactly(tmp_path):
     path = distilled(tmp_path, "ema", "TEACHER: {EMA: True}, LOSSES: {toy_maps: {}, pkd: {}}")
     assert run("train", path) == 0
-    whole = load(tmp_path / "ema" / "model_final.pth")
-    assert "teacher" not in whole["model"] and whole["teacher"]["updates"] == 12
-    for name in ("model_final.pth", "result.json", "model_0000011.pth"):
+    names = ("model_final.pth", "model_0000011.pth")
+    whole, last = (load(tmp_path / "ema" / name) for name in names)
+    assert last["teacher"]["updates"] == 12 and "teacher" not in whole
+    for name in (*names, "result.json"):
         (tmp_path / "ema" / name).unlink()
     assert run("train", path, "--resume") == 0
-    again = load(tmp_path / "ema" / "model_final.pth")
-    for part in ("model", "teacher"):
-        one, other = whole[part], again[part]
-        if part == "teacher":
-            one, other = one["model"], other["model"]
-        assert all(torch.equal(one[key], other[key]) for key in one)
+    again, end = (load(tmp_path / "ema" / name) for name in names)
+    for one, other in ((whole, again), (last["teacher"], end["teacher"])):
+        assert all(torch.equal(one["model"][key], other["model"][key]) for key in one["model"])
+    # A run that lacks its result alone takes no further step, so it needs no teacher.
+    for name in ("result.json", "model_0000011.pth"):
+        (tmp_path / "ema" / name).unlink()
+    assert run("train", path, "--resume") == 0
+    assert (tmp_path / "ema" / "result.json").is_file()
 
 
 def test_averaged_weights_are_scored_and_saved(tmp_path):
