@@ -10,11 +10,12 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.structures import Boxes, Instances
 
-from graphkd.data.check.lines import LEAST_AREA, largest, short_side, signed_area
+from graphkd.data.check.lines import LEAST_AREA
 from graphkd.data.mapper import read_for
 from graphkd.robustness.corruptions import corrupt
 from graphkd.robustness.geometry import Projection, border_colour
 from graphkd.text.pages import input_scale, input_size, resized
+from graphkd.text.polygons import clockwise, fill, largest, min_rectangle, signed_area, valid
 
 # A line that is cut along its length keeps at least this share of its height.
 _WHOLE = 0.8
@@ -47,6 +48,7 @@ def add_line_config(cfg: CfgNode) -> None:
             # is cut, trained as far as it is in the crop. Lines of a page need True.
             "KEEP_CUT": False,
             "BACKGROUND": 0.0,  # share of crops without text, as far as there are such places
+            "COPIES": 0,  # most texts of a page that are copied to free places on it
             "COLOR": 0.0,  # strength of changes of brightness, contrast and colour, 0..1
             "DEGRADE": 0.0,  # probability of a weak corruption of scans and photos
         }
@@ -92,13 +94,15 @@ class LineMapper:
         if self.is_train:
             # The loader seeds numpy's global generator by the position in the stream.
             rng = np.random.default_rng(np.random.randint(2**31))
+            image, polygons, ignore = _copied(image, polygons, ignore, rng, self.options.COPIES)
             matrix, size = _draw(rng, polygons, ignore, (height, width), self.options)
             image = _paint(warp(image, matrix, size), rng, self.options)
         else:
             size = input_size(height, width, self.options.RESIZE, self.options.SIZE)
             matrix = np.diag([size[1] / width, size[0] / height, 1.0])
             image = resized(image, size)
-        polygons = [_moved(points, matrix) for points in polygons]
+        move = Projection(matrix, size)
+        polygons = [clockwise(move.points(points)) for points in polygons]
         if self.is_train:
             polygons, ignore = _cut(polygons, ignore, size, keep=self.options.KEEP_CUT)
         item = {k: v for k, v in dataset_dict.items() if k != "lines"}
@@ -151,10 +155,38 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.nda
     )
 
 
-def _moved(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """A polygon (P, 2) moved by a matrix; it runs clockwise afterwards too."""
-    points = Projection(matrix, (0, 0)).points(points)
-    return np.roll(points[::-1], 1, axis=0) if signed_area(points) < 0 else points
+def _copied(
+    image: np.ndarray,
+    polygons: list[np.ndarray],
+    ignore: np.ndarray,
+    rng: np.random.Generator,
+    most: int,
+) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
+    """Copies up to `most` texts that are not ignored to places without text."""
+    sources = [
+        points
+        for points, flag in zip(polygons, ignore, strict=True)
+        if not flag and (points >= 0).all() and (points <= image.shape[1::-1]).all()
+    ]
+    count = int(rng.integers(most + 1)) if sources else 0
+    if not count:
+        return image, polygons, ignore
+    image, polygons = image.copy(), list(polygons)
+    for _ in range(count):
+        points = sources[rng.integers(len(sources))]
+        low, high = np.floor(points.min(0)).astype(int), np.ceil(points.max(0)).astype(int)
+        corner = (rng.random(2) * (image.shape[1::-1] - (high - low) + 1)).astype(int)
+        taken = np.array([[p.min(0), p.max(0)] for p in polygons])
+        meets = (taken[:, 0] < corner + high - low) & (taken[:, 1] > corner)
+        if meets.all(1).any():
+            continue
+        (x0, y0), (x1, y1), (x, y) = low, high, corner
+        mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
+        fill(mask, points - low, 1)
+        place = image[y : y + y1 - y0, x : x + x1 - x0]
+        place[mask > 0] = image[y0:y1, x0:x1][mask > 0]
+        polygons.append(points - low + corner)
+    return image, polygons, np.append(ignore, np.zeros(len(polygons) - len(ignore), bool))
 
 
 def _draw(
@@ -251,16 +283,11 @@ def _cut(
             continue
         if (points.max(0) <= 0).any() or (points.min(0) >= (width, height)).any():
             continue
-        shape = shapely.Polygon(points)
-        if not shape.is_valid:
-            shape = shapely.make_valid(shape)
-        shape = largest(shape.intersection(window))
-        if shape.area < LEAST_AREA:
+        rest = largest(valid(points).intersection(window))
+        if not len(rest) or abs(signed_area(rest)) < LEAST_AREA:
             continue
-        rest = np.asarray(shape.exterior.coords)[:-1]
-        rest = np.roll(rest[::-1], 1, axis=0) if signed_area(rest) < 0 else rest
-        whole = keep and short_side(rest) >= _WHOLE * short_side(points)
-        kept.append(rest)
+        whole = keep and min_rectangle(rest)[1] >= _WHOLE * min_rectangle(points)[1]
+        kept.append(clockwise(rest))
         flags.append(bool(flag) or not whole)
     return kept, np.array(flags, bool)
 

@@ -116,7 +116,7 @@ def valid(points: np.ndarray) -> shapely.Geometry:
 
 def pieces(shape: shapely.Geometry) -> list[np.ndarray]:
     """The outlines (P, 2) of all polygons in a shape, without the repeated last point."""
-    parts = shapely.get_parts(shape)
+    parts = shapely.get_parts(shapely.get_parts(shape))  # a part may be a collection, too
     return [
         np.asarray(part.exterior.coords)[:-1]
         for part in parts
@@ -130,6 +130,17 @@ def largest(shape: shapely.Geometry) -> np.ndarray:
     if not outlines:
         return np.zeros((0, 2))
     return max(outlines, key=lambda each: cv2.contourArea(each.astype(np.float32)))
+
+
+def signed_area(points: np.ndarray) -> float:
+    """Area of a polygon (P, 2); positive if it runs clockwise on a page whose y points down."""
+    (x, y), (u, v) = points.T, points[[*range(1, len(points)), 0]].T
+    return float(x @ v - y @ u) / 2
+
+
+def clockwise(points: np.ndarray) -> np.ndarray:
+    """The same polygon (P, 2) with the same first point, running clockwise on the page."""
+    return np.roll(points[::-1], 1, axis=0) if signed_area(points) < 0 else points
 
 
 def fill(canvas: np.ndarray, points: np.ndarray, value: float) -> None:

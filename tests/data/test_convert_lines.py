@@ -12,7 +12,7 @@ from graphkd.cli import main
 from graphkd.commands.data.convert import LINES
 from graphkd.data.check.lines import check_lines, clean_lines
 from graphkd.data.convert import LINE_KINDS, convert_lines
-from graphkd.data.convert.line_readers import turned_box
+from graphkd.data.convert.line_rows import turned_box
 from graphkd.data.convert.lines import upright_points
 from graphkd.errors import UserError
 
@@ -360,11 +360,14 @@ def test_yolo_boxes_outlines_and_pages_without_labels(tmp_path):
         picture(tmp_path / "a" / "images" / "train" / f"{name}.jpg", (200, 100), 6)
     rows = "0 0.5 0.5 0.2 0.1\n0 0.1 0.1 0.5 0.1 0.5 0.3 0.1 0.3\n0 0.5 0.5\n0 nan 0 1 1"
     labels(tmp_path / "a" / "labels" / "train" / "a.txt", rows)
+    labels(tmp_path / "a" / "labels" / "train" / "classes.txt", "text")
+    labels(tmp_path / "a" / "images" / "train" / "broken.jpg", "no picture")
     result, found = converted("yolo-lines", tmp_path / "a")
     first, second = found["train"]["a.jpg"]
     assert first["polygon"] == [[40, 90], [60, 90], [60, 110], [40, 110]]  # upright: 100 x 200
     assert second["polygon"] == [[10, 20], [50, 20], [50, 60], [10, 60]]
-    assert found["train"]["b.jpg"] == [] and len(result.left_out) == 2
+    assert found["train"]["b.jpg"] == [] and result.dropped == 2
+    assert len(result.left_out) == 3 and "not an image" in result.left_out[-1]
 
 
 def test_shares_divide_pages_by_group(tmp_path):

@@ -123,6 +123,23 @@ def test_scales_as_east_draws_them(tmp_path):
     assert seen == {0.5, 1.0, 2.0}
 
 
+def test_copied_texts_lie_where_no_text_was(tmp_path):
+    page = drawn_page(tmp_path / "a.png", size=(300, 300), boxes=[(10, 10, 60, 30)], ignore=())
+    options = config(SCALE=[1, 1], ROTATION=0.0, FLIP=0.0, COPIES=5)
+    counts = []
+    for seed in range(10):
+        np.random.seed(seed)
+        item = LineMapper(options, is_train=True)(page)
+        mask = (item["image"].numpy().max(0) < 128).astype(np.uint8)
+        counts.append(len(item["polygons"]))
+        assert all(overlap(p, mask[: int(p[:, 1].max()) + 1]) > 0 for p in item["polygons"])
+        assert mask.sum() == pytest.approx(counts[-1] * 50 * 20, rel=0.02)
+        assert item["ignore"].tolist() == [False] * counts[-1]
+    assert min(counts) < max(counts) <= 6
+    ignored = drawn_page(tmp_path / "b.png", boxes=[(10, 10, 60, 30)], ignore=(0,))
+    assert len(LineMapper(options, is_train=True)(ignored)["polygons"]) <= 1
+
+
 @pytest.mark.parametrize(
     ("page", "resize", "size", "expected"),
     [

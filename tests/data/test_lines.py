@@ -12,13 +12,13 @@ from graphkd.data import catalog, lines
 from graphkd.data.check.lines import (
     check_lines,
     clean_lines,
-    signed_area,
     tidy,
     write_fixed_lines,
     write_hub,
 )
 from graphkd.data.entries import own_entries
 from graphkd.errors import UserError
+from graphkd.text.polygons import signed_area
 from tests.data.line_sets import corners, drawn_page, hub
 
 

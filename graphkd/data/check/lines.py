@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import shapely
 
@@ -27,14 +26,13 @@ from graphkd.data.check.report import IMAGES_NAME, Report, write_page
 from graphkd.data.images import MAX_PIXELS
 from graphkd.errors import UserError
 from graphkd.io import NewFolder, write_text
+from graphkd.text.polygons import clockwise, largest, min_rectangle, signed_area, valid
 
 HUB_NAME = "lines.jsonl"
 MAX_POINTS = 10_000  # of one polygon; a line that follows every letter has a few hundred
 _FURTHEST = 1e7  # pixels; a larger coordinate is a mistake and would overflow in drawing
 LEAST_AREA = 1.0  # square pixels
 SMALL = 8.0  # pixels; a text whose short side is below it is not trained on by default
-
-_NOTHING = shapely.Polygon()
 
 Found = Callable[[Problem], None]
 
@@ -237,49 +235,27 @@ def tidy(
     """
     kinds = []
     shape = shapely.Polygon(points)
-    changed = False
-    if not shape.is_valid:
+    crossing = not shape.is_valid
+    if crossing:
         # Four corners in the wrong order make a bow tie; their hull is the quadrilateral meant.
-        shape = shape.convex_hull if len(points) == 4 else largest(shapely.make_valid(shape))
+        shape = shape.convex_hull if len(points) == 4 else valid(points)
         kinds.append(("line_crossing", "the outline crosses itself"))
-        changed = True
-    left, top, right, lower = shape.bounds if not shape.is_empty else (0, 0, 0, 0)
+    left, top, right, lower = shape.bounds
     over = max(-left, -top, right - size[0], lower - size[1])
     if over > 0:
         if left >= size[0] or top >= size[1] or right <= 0 or lower <= 0:
             return None, [("line_outside", "the line lies off the page")]
-        shape = largest(shape.intersection(shapely.box(0, 0, *size)))
-        changed = True
+        shape = shape.intersection(shapely.box(0, 0, *size))
         if over > ROUNDING:
             kinds.append(("line_clipped", f"the line reaches {over:.0f} pixels over the page"))
-    if shape.area < LEAST_AREA:
-        return None, [("line_too_small", f"an area of {shape.area:.2g} square pixels")]
-    if changed:
-        points = np.asarray(shape.exterior.coords)[:-1]
-    if signed_area(points) < 0:
-        if not changed:
-            kinds.append(("line_orientation", "the points run anticlockwise"))
-        points = np.roll(points[::-1], 1, axis=0)  # the first point stays the first
-    return points, kinds
-
-
-def largest(shape: Any) -> Any:
-    """The largest polygon among the parts of a shape; an empty one if there is none."""
-    parts = [part for part in shapely.get_parts(shape) if part.geom_type == "Polygon"]
-    if not parts:  # a part may be a collection again
-        parts = [p for p in shapely.get_parts(shapely.get_parts(shape)) if p.geom_type == "Polygon"]
-    return max(parts, key=lambda part: part.area, default=_NOTHING)
-
-
-def signed_area(points: np.ndarray) -> float:
-    """Area of a polygon (P, 2); positive if it runs clockwise on a page whose y points down."""
-    (x, y), (u, v) = points.T, points[[*range(1, len(points)), 0]].T
-    return float(x @ v - y @ u) / 2
-
-
-def short_side(points: np.ndarray) -> float:
-    """The short side of the smallest rotated rectangle round a polygon (P, 2), in pixels."""
-    return float(min(cv2.minAreaRect(np.asarray(points, np.float32))[1]))
+    if crossing or over > 0:
+        points = largest(shape)
+    elif signed_area(points) < 0:
+        kinds.append(("line_orientation", "the points run anticlockwise"))
+    area = abs(signed_area(points)) if len(points) else 0.0
+    if area < LEAST_AREA:
+        return None, [("line_too_small", f"an area of {area:.2g} square pixels")]
+    return clockwise(points), kinds
 
 
 def _judge(pages: list[CleanPage], found: Found) -> None:
@@ -291,7 +267,7 @@ def _judge(pages: list[CleanPage], found: Found) -> None:
     elif not cared:
         found(Problem("all_ignored", f"all {len(lines)} lines are marked `ignore`"))
     else:
-        small = sum(short_side(np.asarray(line["polygon"])) < SMALL for line in cared)
+        small = sum(min_rectangle(line["polygon"])[1] < SMALL for line in cared)
         if small > len(cared) / 2:
             text = f"{small} of {len(cared)} lines are less than {SMALL:.0f} pixels high"
             found(Problem("most_too_small", text))

@@ -10,7 +10,8 @@ import numpy as np
 
 from graphkd.data.check.files import progress
 from graphkd.data.check.lines import HUB_NAME, write_hub
-from graphkd.data.convert.line_readers import LINE_KINDS, LineKind, LinePage
+from graphkd.data.convert.line_formats import LINE_KINDS, LineKind
+from graphkd.data.convert.line_rows import LinePage
 from graphkd.data.convert.split import split_names
 from graphkd.data.convert.write import IMAGE_SUFFIXES, absolute, place_all, remoteness
 from graphkd.data.convert.zones import BadFile
@@ -85,9 +86,12 @@ def convert_lines(
     if kind == "yolo-lines":  # a picture without labels is one without text
         known = {page.path for page in pages}
         for path in [path for paths in finder.by_stem.values() for path in paths]:
-            if path not in known:
-                size = read_header(path).upright
-                pages.append(_Placed(LinePage(path.name), path, finder.split(path), size))
+            try:
+                if path not in known:
+                    size = read_header(path).upright
+                    pages.append(_Placed(LinePage(path.name), path, finder.split(path), size))
+            except ImageProblem as error:
+                result.left_out.append(f"{path}: {error}")
     if shares is not None:
         names = {finder.name(page.path): page for page in pages}
         division = split_names(list(names), shares, rule=group, seed=seed)
@@ -118,6 +122,8 @@ def _label_files(source: Path, kind: LineKind) -> tuple[list[Path], dict[str, st
     files, lists = [], {}
     for path in sorted(source.rglob("*")):
         if path.suffix.lower() not in kind.suffixes or not path.is_file():
+            continue
+        if path.name == "classes.txt":  # YOLO's class names
             continue
         found = _LIST.fullmatch(path.stem) if kind.lists else None
         if found is None:
