@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     formats = _formats(args.format)
     by_class = parse_by_class(args.score_class)
     wanted = parse_ranges(args.pages) if args.pages is not None else None
-    password = _password_in(args.password_file)
+    password = password_in(args.password_file)
     files = find_files(inputs, recursive=args.recursive, outside=args.out)
     if wanted is not None:
         check_pages(files, wanted)
@@ -195,7 +195,7 @@ def _work(model, files, output, *, shown, wanted, password, args) -> None:
             bar.update(1)
 
 
-def _password_in(path: Path | None) -> str | None:
+def password_in(path: Path | None) -> str | None:
     """The first line of a file; None without one."""
     if path is None:
         return None

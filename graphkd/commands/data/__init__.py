@@ -1,10 +1,10 @@
-"""`graphkd data`: list, register, check and convert data sets."""
+"""`graphkd data`: list, register, check, convert and harvest data sets."""
 
 import argparse
 
-from graphkd.commands.data import check, convert, names
+from graphkd.commands.data import check, convert, harvest, names
 
-HELP = "list, register, check, repair and convert data sets"
+HELP = "list, register, check, repair and convert data sets, or harvest PDFs"
 
 _EPILOG = """examples:
   graphkd data list
@@ -13,6 +13,7 @@ _EPILOG = """examples:
   graphkd data check letters.json --images scans --fix letters_clean
   graphkd data convert prima PRImA_folder --out datasets/prima
   graphkd data convert alto my_alto_folder --out datasets/mine --split 70,15,15 --group folder
+  graphkd data harvest my_pdfs --labels lines --out datasets/mine
 
 Data sets lie below $DETECTRON2_DATASETS (default: the folder `datasets`)."""
 
@@ -21,6 +22,7 @@ _ACTIONS = {
     "register": (names.add_register_arguments, names.register, names.REGISTER_HELP, None),
     "check": (check.add_arguments, check.run, check.HELP, check.EPILOG),
     "convert": (convert.add_arguments, convert.run, convert.HELP, convert.EPILOG),
+    "harvest": (harvest.add_arguments, harvest.run, harvest.HELP, harvest.EPILOG),
 }
 
 
