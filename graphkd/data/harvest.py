@@ -34,7 +34,9 @@ _INK = 40  # of 255: the least contrast of a character with its surroundings
 _HIDDEN = (pdfium.FPDF_TEXTRENDERMODE_INVISIBLE, pdfium.FPDF_TEXTRENDERMODE_CLIP)
 # Type sizes: words that are further apart are different lines (columns, table cells). A single
 # space that the file draws is part of the line in any case, as justified lines stretch them.
-_GAP, _WIDEST_SPACE = 1.0, 2.5
+_GAP, _WIDEST_SPACE = 0.8, 2.5
+# Bullets and numbers of list items belong to the line that they stand before.
+_MARKER = re.compile(r"[\u2022\u25e6\u25aa\u25a0\u25cf\u2023*]|\(?[0-9a-zA-Z]{1,3}[.)]|\[[0-9]+\]")
 
 
 @dataclass(frozen=True)
@@ -393,7 +395,9 @@ def _group(letters: _Letters) -> Iterator[np.ndarray]:
     between = ((first[None] - last[:, None]) * mean[:, None]).sum(axis=2)  # end of i, start of j
     least, most = np.minimum.outer(tall, tall), np.maximum.outer(tall, tall)
     joined = parallel & (base < 0.45 * least) & (most < 2.2 * least)
-    joined &= (between > -0.5 * least) & (between < _GAP * least)
+    marks = ["".join(letters.text[n] for n in run) for run in runs]
+    reach = np.array([_WIDEST_SPACE if _MARKER.fullmatch(mark) else _GAP for mark in marks])
+    joined &= (between > -0.5 * least) & (between < reach[:, None] * least)
     parts, labels = connected_components(coo_array(joined), directed=False)
     for part in range(parts):
         chosen = np.flatnonzero(labels == part)

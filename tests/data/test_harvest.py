@@ -17,6 +17,8 @@ from graphkd.data import catalog, lines
 from graphkd.data.check.lines import check_lines
 from graphkd.data.harvest import harvest_lines
 from graphkd.errors import UserError
+from graphkd.synthesis.kinds import lay_out
+from graphkd.synthesis.styles import register_fonts
 
 SIZE = (300, 400)
 
@@ -300,3 +302,27 @@ def test_harvest_can_be_registered_and_trained_on(tmp_path, monkeypatch):
     (page,) = lines.training_dicts(["mine"])
     assert len(page["lines"]) == 6 and page["document"] == "a"
     catalog.unregister_all()
+
+
+def test_generated_pages_are_harvested_as_they_were_laid_out(tmp_path):
+    """Two ways to the same polygons: the layout of a page, and its PDF's text layer."""
+    register_fonts()
+    folder, sheets = tmp_path / "pages", {}
+    folder.mkdir()
+    for index in range(8):
+        sheet = sheets[str(index)] = lay_out(np.random.default_rng([9, index]))
+        sheet.raster(64)
+        (folder / f"{index}.pdf").write_bytes(sheet.pdf)
+    harvest_lines([folder], tmp_path / "out", shares={"all": 1.0}, dpi=144)
+    found = same = 0
+    for row in (tmp_path / "out" / "all.jsonl").read_text().splitlines():
+        record = json.loads(row)
+        known: dict[str, list[np.ndarray]] = {}
+        for line in sheets[record["document"]].lines:
+            if any(map(str.isalnum, line.text)):
+                known.setdefault(line.text, []).append(np.array(line.box) * 2)
+        found += sum(map(len, known.values()))
+        for line in record["lines"]:
+            box = np.concatenate([np.min(line["polygon"], axis=0), np.max(line["polygon"], axis=0)])
+            same += any(np.abs(box - other).max() < 2.5 for other in known.get(line["text"], []))
+    assert found > 400 and same > 0.95 * found
