@@ -1,4 +1,4 @@
-"""`graphkd bench infer`: how fast trained detectors answer, model files and ONNX files together."""
+"""`graphkd bench infer`: the speed of trained detectors, from model files and ONNX files."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from graphkd.bench.machine import describe_machine, machine_line, milliseconds, set_threads, table
+from graphkd.bench.machine import describe_machine, machine_line, milliseconds, set_threads
 from graphkd.errors import UserError
 from graphkd.evaluation.timing import Times, alternate
 from graphkd.modelfile import read_model
@@ -16,6 +16,7 @@ from graphkd.modeling.network import is_untrained, require_device
 from graphkd.predict.detector import Detector
 from graphkd.predict.lines import LineDetector
 from graphkd.predict.onnx_detector import load_onnx
+from graphkd.report.tables import plain_table
 from graphkd.synthesis import make_page
 from graphkd.tasks.base import task_named
 
@@ -33,33 +34,33 @@ def measure_inference(
     trust: bool = False,
     clock: str = "wall",
 ) -> dict:
-    """Times detectors from decoded pages to boxes or text lines, resizing included, in alternating
+    """Times detectors from decoded pages to boxes or text lines (resizing included) in alternating
     rounds.
 
     Args:
-        files: `.pth`, `.safetensors` or `.onnx`.
-        batches: pages a call.
-        size: (height, width) of the pages; generated ones, so that there is something to find.
-        rounds: timed calls of every file and batch.
-        threads: of torch and of onnxruntime; None for their defaults.
+        files: `.pth`, `.safetensors` or `.onnx` files.
+        batches: numbers of pages per call.
+        size: (height, width) of the pages. They are generated, so that there is something to find.
+        rounds: number of timed calls of every file and batch size.
+        threads: number of threads of torch and onnxruntime; None for their defaults.
         device: cpu or cuda.
         trust: read checkpoints that hold more than tensors.
-        clock: `wall` or `cpu`.
+        clock: `wall` or `cpu`, see `graphkd.evaluation.timing.alternate`.
 
     Returns:
-        `models`: one dict a file and batch with `file`, `batch`, `median_s`, `p95_s`,
-        `pages_per_s`, `boxes_per_page`. `untrained`: names of the files whose weights are random.
-        `settings`, `machine`.
+        A dict with `models` (one dict per file and batch size: `file`, `batch`, `median_s`,
+        `p95_s`, `pages_per_s`, `boxes_per_page`), `untrained` (names of the files with random
+        weights), `settings` and `machine`.
 
     Raises:
-        UserError: a file that is no model, a batch or size below 1, or a device that is not there.
+        UserError: a file is no model, a number is too small, or the device does not exist.
     """
     set_threads(threads)
     require_device(device)
     if not batches or min(batches) < 1:
-        raise UserError("--batch: name numbers of 1 or more, such as 1,8")
+        raise UserError("--batch: use numbers of 1 or more, such as 1,8")
     if min(size) < 32:
-        raise UserError(f"--size {size[0]} {size[1]}: give 32 or more")
+        raise UserError(f"--size {size[0]} {size[1]}: both must be 32 or more")
     loaded = {
         name: load(file, device=device, threads=threads, trust=trust)
         for name, file in zip(_short_names(files), files, strict=True)
@@ -89,7 +90,8 @@ def measure_inference(
 def load(
     file: Path | str, *, device: str = "cpu", threads: int | None = None, trust: bool = False
 ) -> tuple[Detector | LineDetector, bool]:
-    """A detector of `graphkd predict`, and whether its weights are untrained.
+    """Loads the detector of a file as `graphkd predict` does; also returns whether its weights are
+    random.
 
     Raises:
         UserError: the file is no detector of this project.
@@ -104,7 +106,9 @@ def load(
 
 
 def count_boxes(detector: Detector | LineDetector, pages: Sequence[np.ndarray]) -> int:
-    """Runs RGB pages (H, W, 3) uint8 of one size; the number of finds on all of them."""
+    """Runs a detector on RGB pages (H, W, 3) uint8 of one size; returns the number of boxes or
+    lines.
+    """
     found = detector.detect([detector.prepare(page) for page in pages])
     return sum(len(each.scores) for each in found)
 
@@ -116,7 +120,7 @@ def generated_page(index: int, size: tuple[int, int]) -> np.ndarray:
 
 
 def inference_table(result: dict) -> str:
-    """The table of `graphkd bench infer`, and a line about models without training."""
+    """The table of `graphkd bench infer`, with a line about untrained models."""
     rows = [
         [
             row["file"],
@@ -129,19 +133,19 @@ def inference_table(result: dict) -> str:
         for row in result["models"]
     ]
     headings = ("model", "batch", "median ms", "p95 ms", "pages/s", "boxes/page")
-    lines = [table(rows, headings)]
+    lines = [plain_table(rows, headings)]
     if result["untrained"]:
         lines.append(
-            f"untrained: {', '.join(result['untrained'])} (random weights find another number of "
-            "boxes than trained ones, so the time differs, too)"
+            f"untrained: {', '.join(result['untrained'])} (random weights find a different number "
+            "of boxes than trained ones, which changes the time)"
         )
     return "\n".join([*lines, machine_line(result["machine"])])
 
 
 def _short_names(files: Sequence[Path | str]) -> list[str]:
-    """File names, with as much of their folders as tells them apart."""
+    """File names, with as many of their folders as are needed to make them different."""
     if len({Path(file).resolve() for file in files}) < len(files):
-        raise UserError("a model file is named twice; name every file once")
+        raise UserError("a model file is named twice; name each file once")
     for depth in range(1, 20):
         names = ["/".join(Path(file).parts[-depth:]) for file in files]
         if len(set(names)) == len(names):

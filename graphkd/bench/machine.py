@@ -1,20 +1,16 @@
-"""What a measurement ran on, and numbers as text for a terminal."""
+"""Facts about the machine of a measurement, and numbers as text."""
 
 import os
 import platform
-from collections.abc import Sequence
 
 import torch
-from tabulate import tabulate
 
 from graphkd.errors import UserError
 from graphkd.evaluation.timing import processor
 
-DASH = "–"
-
 
 def describe_machine(device: str = "cpu") -> dict:
-    """Processor, cores this process may use, torch and its threads, and the GPU if it is used."""
+    """Processor, cores, torch and its threads, load, and the GPU if it is used."""
     usable = getattr(os, "sched_getaffinity", None)
     about = {
         "processor": processor(),
@@ -32,24 +28,16 @@ def describe_machine(device: str = "cpu") -> dict:
 
 
 def set_threads(threads: int | None) -> None:
-    """Sets torch's threads for one operation; None leaves them as they are.
+    """Sets the number of torch's threads; None does not change it.
 
     Raises:
-        UserError: fewer than one.
+        UserError: the number is below 1.
     """
     if threads is None:
         return
     if threads < 1:
-        raise UserError(f"--threads {threads}: give 1 or more")
+        raise UserError(f"--threads is {threads}; it must be 1 or more")
     torch.set_num_threads(threads)
-
-
-def table(rows: Sequence[Sequence], headings: Sequence[str]) -> str:
-    """A table for a terminal, the first column of words, the others of numbers."""
-    align = ("left", *["right"] * (len(headings) - 1))
-    return tabulate(
-        rows, headers=headings, tablefmt="simple", disable_numparse=True, colalign=align
-    )
 
 
 def milliseconds(seconds: float) -> str:
@@ -58,11 +46,11 @@ def milliseconds(seconds: float) -> str:
 
 
 def machine_line(machine: dict) -> str:
-    """The last line of every table: processor or GPU, threads, and a warning if it was busy."""
+    """The last line of a table: processor or GPU, threads, and a warning on a busy machine."""
     place = machine.get("gpu") or machine["processor"]
     line = f"on {place}, {machine['threads']} threads, torch {machine['torch']}"
     load, cores = machine["load"], machine["all_cores"]
-    # A measurement alone keeps about as many cores busy as there are.
+    # The measurement itself can keep all cores busy, but not more.
     if load is not None and load > cores + 0.5:
         line += f"; load {load} on {cores} cores: other processes disturb these times"
     return line

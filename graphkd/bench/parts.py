@@ -1,5 +1,6 @@
-"""Parts of a training step, ready to be called: plain student, teacher, distilled student. Their
-pages are made up from a seed, so no data set is needed.
+"""Builds the parts of a training step for measurements: plain student, teacher, distilled student.
+
+The pages are made up from a seed, so no data set is needed.
 """
 
 import itertools
@@ -29,7 +30,7 @@ from graphkd.views import view_of
 
 SEED = 1
 PARTS = ("plain", "teacher", "distilled")
-# Beyond every ramp, so that all terms are at full weight.
+# Later than the end of every ramp, so that all terms have their full weight.
 ITERATION = 10**9
 SMALLEST_SIDE = 32
 OBJECTS_A_PAGE = 12
@@ -42,12 +43,12 @@ class StepOptions:
     Attributes:
         config: path of the run's yaml.
         overrides: KEY VALUE pairs.
-        method: name of a file of configs/methods whose losses replace those of the config, several
-            joined with +; None for the config's own.
-        size: (height, width) of the made-up pages.
-        batch: pages a step.
-        regions: sampled regions a page; None for those of the config.
-        threads: of torch; None for its default.
+        method: name of a yaml in configs/methods whose losses replace those of the config; several
+            are joined with +. None for the config's own losses.
+        size: (height, width) of the pages.
+        batch: number of pages per step.
+        regions: number of sampled regions per page; None for that of the config.
+        threads: number of torch's threads; None for its default.
     """
 
     config: str
@@ -61,13 +62,13 @@ class StepOptions:
 
 @dataclass(frozen=True)
 class ReadyStep:
-    """A config made ready for measuring.
+    """A config and its pages, ready for a measurement.
 
     Attributes:
-        cfg: frozen; its learning rate is 0, so that every step computes the same.
+        cfg: the frozen config; its learning rate is 0, so that all steps compute the same.
         source: the yaml it came from.
         batch: the pages.
-        random_teacher: whether the teacher has no trained weights.
+        random_teacher: whether the teacher has random weights.
     """
 
     cfg: CfgNode
@@ -81,10 +82,10 @@ def prepare(options: StepOptions, folder: Path) -> ReadyStep:
 
     Args:
         options: what to measure.
-        folder: a temporary folder; receives the weights of a random teacher.
+        folder: a temporary folder for the weights of a random teacher.
 
     Raises:
-        UserError: a wrong config or option, or a config without a loss.
+        UserError: a wrong config or option, or a config without losses.
     """
     source, cfg = read_config(options)
     cfg.SOLVER.BASE_LR, cfg.OUTPUT_DIR = 0.0, str(folder)
@@ -93,7 +94,7 @@ def prepare(options: StepOptions, folder: Path) -> ReadyStep:
         if kind in HEAD_NODES:
             raise UserError(f"--regions: {kind} samples no regions; leave it out")
         if options.regions < 1:
-            raise UserError(f"--regions {options.regions}: give 1 or more")
+            raise UserError(f"--regions is {options.regions}; it must be 1 or more")
         cfg.MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE = options.regions
     register_all()
     batch = made_up_batch(
@@ -108,10 +109,10 @@ def prepare(options: StepOptions, folder: Path) -> ReadyStep:
 
 
 def read_config(options: StepOptions) -> tuple[Path, CfgNode]:
-    """The yaml of a distilled run and its config, not frozen, with the losses of `method`.
+    """The yaml of a distilled run, and its config (not frozen) with the losses of `method`.
 
     Raises:
-        UserError: a wrong config or option, or a config without a loss.
+        UserError: a wrong config or option, or a config without losses.
     """
     source = find_config(options.config)
     if options.method is None:
@@ -130,17 +131,17 @@ def read_config(options: StepOptions) -> tuple[Path, CfgNode]:
 def made_up_batch(
     pages: int, *, size: tuple[int, int], num_classes: int, seed: int = 0
 ) -> list[dict]:
-    """A training batch: light pages of (height, width) pixels, with noise where their boxes are.
+    """A training batch of light pages with noise in their boxes; equal arguments give equal pages.
 
     Returns:
-        Detectron2's dicts with uint8 `image` (3, H, W) and `instances` of 12 boxes of classes in
-        0..num_classes-1; the same for the same arguments.
+        Detectron2's dicts with uint8 `image` (3, H, W) and `instances` with 12 boxes, of classes
+        0..num_classes-1.
 
     Raises:
-        UserError: no page, or a side too short for an FPN.
+        UserError: no pages, or a side is too short for an FPN.
     """
     if pages < 1:
-        raise UserError(f"a batch of {pages} pages measures nothing; ask for 1 or more")
+        raise UserError(f"a batch of {pages} pages measures nothing; use 1 or more")
     if min(size) < SMALLEST_SIDE:
         raise UserError(
             f"pages of {size[0]} x {size[1]} are too small; use {SMALLEST_SIDE} or more"
@@ -150,26 +151,25 @@ def made_up_batch(
 
 
 def fresh_student(prepared: ReadyStep) -> nn.Module:
-    """The student at its initial state, the same one at every call, in training mode."""
+    """The student with the same initial weights at every call, in training mode."""
     seed_all_rng(SEED)
     return build_student(prepared.cfg).train()
 
 
 def fresh_distiller(prepared: ReadyStep) -> Distiller:
-    """The Distiller around such a student, in training mode."""
+    """The Distiller around `fresh_student`, in training mode."""
     student = fresh_student(prepared)
     return build_distiller(prepared.cfg, student, source=prepared.source).train()
 
 
 def fresh_teacher(prepared: ReadyStep) -> Teacher:
-    """The teacher alone, as the Distiller has it."""
+    """The teacher of `fresh_distiller` alone."""
     return build_teacher(prepared.cfg, fresh_student(prepared), source=prepared.source)
 
 
 def training_step(prepared: ReadyStep, model: nn.Module) -> Callable[[], None]:
-    """One step of the project's own trainer on `model`, with the same random draws at every call.
-
-    Needs an open event storage around the calls, as all of Detectron2's training does.
+    """A function that takes one step of this project's trainer on `model`, with the same random
+    draws at every call.
     """
     cfg = prepared.cfg
     device = torch.device(cfg.MODEL.DEVICE)
@@ -199,7 +199,9 @@ def teacher_forward(
     needs: frozenset[str],
     boxes: tuple[Tensor, ...] | None,
 ) -> Callable[[], None]:
-    """The teacher's parts in `needs`, at the given boxes, in the number format of the run."""
+    """A function that computes the teacher's outputs in `needs` at `boxes`, in the number format of
+    the run.
+    """
     device = torch.device(prepared.cfg.MODEL.DEVICE)
     amp = autocast_format(prepared.cfg, device)
 
@@ -211,7 +213,7 @@ def teacher_forward(
 
 
 def student_boxes(prepared: ReadyStep, student: nn.Module) -> tuple[Tensor, ...] | None:
-    """Per page (R_i, 4), the regions that `training_step` samples; None where there are none."""
+    """Per page (R_i, 4), the regions that `training_step` samples; None for one-stage detectors."""
     device = torch.device(prepared.cfg.MODEL.DEVICE)
     amp = autocast_format(prepared.cfg, device)
     torch.manual_seed(SEED)
@@ -225,8 +227,8 @@ def student_boxes(prepared: ReadyStep, student: nn.Module) -> tuple[Tensor, ...]
 
 
 def _random_teacher(teacher_cfg: CfgNode, batch: list[dict], folder: Path) -> Path:
-    """Writes weights of a teacher that never learnt; its normalisation fits the pages, since deep
-    networks overflow without.
+    """Writes random weights of a teacher. Its normalisation statistics are those of the pages,
+    because activations of deep networks overflow otherwise.
     """
     seed_all_rng(SEED + 1)
     model = build_network(teacher_cfg)
@@ -261,7 +263,7 @@ def _page(number: int, size: tuple[int, int], num_classes: int, draw: torch.Gene
 
 
 def _boxes(size: tuple[int, int], draw: torch.Generator) -> Tensor:
-    """(12, 4) boxes inside the page, between 0.05 and 0.4 of its sides long."""
+    """(12, 4) boxes inside the page; their sides are 0.05 to 0.4 of the page's."""
     sides = torch.tensor([size[1], size[0]], dtype=torch.float32)
     extent = (0.05 + 0.35 * torch.rand(OBJECTS_A_PAGE, 2, generator=draw)) * sides
     corner = torch.rand(OBJECTS_A_PAGE, 2, generator=draw) * (sides - extent)

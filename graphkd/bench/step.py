@@ -1,4 +1,4 @@
-"""`graphkd bench step`: time and peak memory of plain step, teacher and distilled step."""
+"""`graphkd bench step`: time and peak memory of a plain step, the teacher and a distilled step."""
 
 import contextlib
 import multiprocessing
@@ -14,17 +14,11 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from graphkd.bench import parts
-from graphkd.bench.machine import (
-    DASH,
-    describe_machine,
-    machine_line,
-    milliseconds,
-    set_threads,
-    table,
-)
+from graphkd.bench.machine import describe_machine, machine_line, milliseconds, set_threads
 from graphkd.distill.outputs import REGION_PARTS
 from graphkd.distill.teacher import load_teacher_cfg, teacher_weights
 from graphkd.evaluation.timing import Times, alternate, waiter
+from graphkd.report.tables import DASH, plain_table
 
 MEMORY_STEPS = 3
 MEBIBYTE = 2**20
@@ -38,20 +32,20 @@ def measure_step(
 
     Args:
         options: the config and the pages.
-        steps: timed rounds.
+        steps: number of timed rounds.
         clock: `wall` or `cpu`, see `graphkd.evaluation.timing.alternate`.
-        memory: also measure peak memory, each part in a fresh process.
+        memory: also measure the peak memory, of each part in a new process.
 
     Returns:
-        `plain_s`, `teacher_s`, `distilled_s`: median seconds. `overhead`: distilled over the sum of
-        the other two. `spread`: first and third quartile of each, of the overhead round by round.
-        `peak_mb`: MiB of each part above what the process held before any model was built (on a
-        GPU: what torch allocated), None where the system does not tell. `memory_bound_mb`,
-        `memory_ok`: see `memory_bound`. `random_teacher`, `log` (the losses' own diagnostics),
-        `settings`, `machine`.
+        A dict with `plain_s`, `teacher_s`, `distilled_s` (median seconds), `overhead` (distilled
+        divided by the sum of the other two), `spread` (first and third quartile of each, and of the
+        overhead of the rounds), `peak_mb` (MiB of each part above those of the process before any
+        model was built; on a GPU what torch allocated; None if the system gives no number),
+        `memory_bound_mb` and `memory_ok` (see `memory_bound`), `random_teacher`, `log` (the log of
+        the losses), `settings` and `machine`.
 
     Raises:
-        UserError: a wrong config or option, or a device that is not there.
+        UserError: a wrong config or option, or the device does not exist.
     """
     set_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
@@ -84,8 +78,8 @@ def measure_step(
 
 
 def memory_bound(plain: float | None, teacher: float) -> float | None:
-    """1.25 times the sum of the plain step's peak and the teacher's weights: the target for the
-    peak of the distilled step.
+    """The target for the peak of the distilled step: 1.25 times the sum of the plain step's peak
+    and the teacher's weights.
     """
     return None if plain is None else 1.25 * (plain + teacher)
 
@@ -97,13 +91,13 @@ def _memory(
     needs: frozenset[str],
     boxes: Sequence[Tensor] | None,
 ) -> dict:
-    """Peak memory of every part, each over three steps in a process of its own.
+    """The peak memory of every part over three steps, each in a new process.
 
     Args:
         options: what to measure.
-        prepared: of the same options; its teacher's weights are still on the disk.
-        needs: the teacher's parts that the losses read.
-        boxes: per page (R_i, 4), where the teacher pools; None where no loss reads regions.
+        prepared: the result of `parts.prepare` for these options.
+        needs: the parts of the teacher's outputs that the losses read.
+        boxes: per page (R_i, 4), the boxes of the teacher's regions; None if no loss reads regions.
     """
     weights = teacher_weights(prepared.cfg, load_teacher_cfg(prepared.cfg, source=prepared.source))
     same_teacher = ("DISTILL.TEACHER.WEIGHTS", str(weights))
@@ -128,7 +122,7 @@ def _memory(
 def _peak_of(
     part: str, options: parts.StepOptions, needs: frozenset[str], places: list | None
 ) -> tuple[float | None, float]:
-    """Runs in the fresh process: peak MiB of `part`, and MiB of the teacher's weights if any."""
+    """Runs in the new process: peak MiB of `part`, and MiB of the teacher's weights (0 without)."""
     set_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         prepared = parts.prepare(options, Path(folder))
@@ -147,7 +141,7 @@ def _peak_of(
             step = parts.training_step(prepared, parts.fresh_distiller(prepared))
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        with contextlib.suppress(OSError):  # starts the peak anew, where the system allows it
+        with contextlib.suppress(OSError):  # resets the peak (VmHWM), if the system allows it
             Path("/proc/self/clear_refs").write_text("5")
         for _ in range(MEMORY_STEPS):
             step()
@@ -158,10 +152,10 @@ def _peak_of(
 
 
 def process_memory(field: str) -> float | None:
-    """MiB that this process holds (`VmRSS`) or held at most (`VmHWM`); None where the system does
-    not tell.
+    """The memory of this process now (`VmRSS`) or its peak (`VmHWM`) in MiB; None if the system
+    gives no number.
     """
-    # Not getrusage: a new process inherits the peak of the one that started it.
+    # Not getrusage: there, a new process inherits the peak of the process that started it.
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.is_file() else []
     return next((int(x.split()[1]) / 1024 for x in lines if x.startswith(f"{field}:")), None)
@@ -169,8 +163,8 @@ def process_memory(field: str) -> float | None:
 
 def megabytes(model: torch.nn.Module) -> float:
     """MiB of a model's parameters and buffers."""
-    tensors = {id(each): each for each in (*model.parameters(), *model.buffers())}
-    return sum(each.numel() * each.element_size() for each in tensors.values()) / MEBIBYTE
+    tensors = (*model.parameters(), *model.buffers())
+    return sum(each.numel() * each.element_size() for each in tensors) / MEBIBYTE
 
 
 def _seconds(times: Mapping[str, Times]) -> dict:
@@ -220,14 +214,14 @@ def step_table(result: dict) -> str:
     ]
     low, high = result["spread"]["overhead"]
     lines = [
-        table(rows, ("part", "median ms", "quartiles ms", "peak MiB")),
+        plain_table(rows, ("part", "median ms", "quartiles ms", "peak MiB")),
         "",
         f"overhead: {result['overhead']:.3f} = distilled / (plain + teacher), quartiles of the "
         f"rounds {low:.3f} to {high:.3f}",
     ]
     bound = result["memory_bound_mb"]
     if peaks and bound is None:
-        lines.append("memory: this system does not tell the peak of a process")
+        lines.append("memory: this system gives no peak memory of a process")
     elif peaks:
         verdict = "kept" if result["memory_ok"] else "MISSED"
         lines.append(
@@ -237,8 +231,8 @@ def step_table(result: dict) -> str:
         )
     if result["random_teacher"]:
         lines.append(
-            "the teacher has no weights yet: random ones, which find all background hard, so "
-            "graphs are as large as their limits allow"
+            "the teacher has no weights yet, so random ones are used; to them all background is "
+            "hard, and the graphs are as large as their limits allow"
         )
     nodes = {name: value for name, value in result["log"].items() if name.endswith("/nodes")}
     if nodes:

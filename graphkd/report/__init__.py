@@ -1,1 +1,1 @@
-"""Showing results: demo page, curves, pictures, document graph; nothing is measured here."""
+"""Reports of finished runs: tables, charts, pictures of pages, document graphs."""

@@ -1,4 +1,4 @@
-"""The report of a comparison of methods as one HTML page: table, costs, curves, classes, pages."""
+"""The report of a comparison as one HTML page: table, costs, curves, classes, pages."""
 
 import math
 import shlex
@@ -31,16 +31,17 @@ from graphkd.tasks.base import DEFAULT, Metric, task_named
 COMPARISON = "compare.json"
 _Say = Callable[[str], None]
 _MEANS = (
-    "Curves are means over the seeds; the own loss leaves distillation terms out. A vertical line "
-    "at a point is one standard deviation up and down. The number behind a name is its last value."
+    "Curves are means over the seeds; the own loss does not include the distillation terms. A "
+    "vertical line at a point is one standard deviation up and down. The number behind a name is "
+    "the last value of its curve."
 )
 
 
 def report_comparison(folder: Path, out: Path, options: Options, *, say: _Say) -> list[str]:
-    """Writes the report of a comparison's folder; sentences about what is missing come back.
+    """Writes the report of a comparison's folder; returns a sentence for each missing part.
 
-    Beside the numbers it shows what the task shows of the best method's run at the first seed,
-    beside the plain student's and the teacher's.
+    Besides the numbers, the report shows the task's sections (such as the worst pages) for the best
+    method, the plain student and the teacher, at the first seed.
 
     Raises:
         UserError: compare.json, or a file of a run, is damaged.
@@ -48,14 +49,14 @@ def report_comparison(folder: Path, out: Path, options: Options, *, say: _Say) -
     values = read_json(folder / COMPARISON, dict)
     try:
         runs = [Run.from_json(row) for row in values["runs"]]
-        metrics = task_named(DEFAULT).columns  # files of earlier versions are all of this task
+        metrics = task_named(DEFAULT).columns  # earlier versions had only this task
         if "metrics" in values:
             metrics = tuple(Metric(**each) for each in values["metrics"])
         about, notes = dict(values["about"]), list(values["notes"])
         names = [row["name"] for row in values["rows"]]
     except (KeyError, TypeError) as error:
         raise UserError(
-            f"{folder / COMPARISON}: not a comparison's numbers ({error}); run it again"
+            f"{folder / COMPARISON}: not the results of a comparison ({error}); run it again"
         ) from error
     chosen = _chosen(about.get("command", ""))
     rows = compare_runs(runs, metrics, chosen=chosen, names=names)
@@ -86,18 +87,18 @@ def write_compare_report(
     tuning: Mapping[str, Any] | None = None,
     sections: Sequence[Section] = (),
 ) -> None:
-    """Writes the comparison as one HTML page, atomically.
+    """Writes a comparison as one HTML page, in one step.
 
     Args:
-        path: the file; parent folders are made.
+        path: the file; its parent folders are made.
         rows: the models, in the order of the table.
-        metrics: the columns, the one that decides first.
-        chosen: classes of the extra column.
-        curves: name -> log of the model, as `mean_curve` gives it.
-        about: how the numbers were made.
-        notes: further sentences for the reader.
-        tuning: the search for the best weights; None without one.
-        sections: of the task.
+        metrics: the columns, the primary metric first.
+        chosen: classes with a mean of their own.
+        curves: model name -> mean log, from `mean_curves`.
+        about: how the numbers were made, as text by name.
+        notes: more sentences for the reader.
+        tuning: the search for loss weights as compare.json holds it; None without one.
+        sections: the task's sections.
     """
     first = metrics[0]
     logs = {row.name: list(curves.get(row.name, [])) for row in rows}
@@ -132,15 +133,15 @@ def _search_section(tuning: Mapping[str, Any], metric: Metric) -> Section:
 
 
 def mean_curve(logs: Sequence[Log], metric: Metric) -> Log:
-    """The mean over runs of their own loss and a metric, at the iterations that all runs logged.
+    """Averages the own loss and a metric over runs, at the iterations that all runs logged.
 
     Args:
-        logs: one a run, as `read_curves()` gives them; none gives an empty curve.
-        metric: the one that decides.
+        logs: the logs of the runs, from `read_curves`; may be empty.
+        metric: the primary metric.
 
     Returns:
-        Rows with iteration, `total_loss` (without distillation terms) and `eval/<metric>`, where
-        every run has them.
+        Rows with `iteration`, `total_loss` (without distillation terms) and `eval/<metric>`; values
+        that a run lacks are left out.
     """
     columns = {
         "total_loss": [dict(points_of(log, own_loss)) for log in logs],
@@ -157,9 +158,9 @@ def mean_curve(logs: Sequence[Log], metric: Metric) -> Log:
 
 
 def cost_chart(rows: Sequence[Row], metric: Metric) -> Chart | None:
-    """A metric against the cost of a training step, with a line of one standard deviation.
+    """Plots a metric against the cost of a training step, with one standard deviation.
 
-    The teacher is left out: its step is another network's. None without a row that has both.
+    The teacher is left out, because its steps train another network. None without any point.
     """
     shown = [
         (place, row)
@@ -204,7 +205,7 @@ def _results(rows: Sequence[Row], metrics: Sequence[Metric], chosen: Sequence[st
 
 
 def _chosen(command: str) -> tuple[str, ...]:
-    """The classes of the comparison's extra column, which only the typed command tells."""
+    """The classes with a mean of their own; compare.json holds them only in the command line."""
     words = shlex.split(command)
     if "--classes" not in words[:-1]:
         return ()
@@ -212,16 +213,16 @@ def _chosen(command: str) -> tuple[str, ...]:
 
 
 def mean_curves(folder: Path, runs: Sequence[Run], metric: Metric) -> dict[str, Log]:
-    """The mean curve of each model in a comparison's folder.
+    """The mean curve of each model of a comparison.
 
     Args:
-        folder: of the comparison.
-        runs: finished runs; those added from other files have no log here.
-        metric: the primary one.
+        folder: the comparison's folder.
+        runs: finished runs; runs that were added from other files have no log here.
+        metric: the primary metric.
     """
     logs: dict[str, list[Log]] = {}
     for run in runs:
-        # The teacher's log is where it was trained.
+        # The teacher was trained in a folder of its own.
         place = Path(run.weights).parent if run.name == TEACHER else folder / _place(run)
         if not run.added and (place / "metrics.json").is_file():
             logs.setdefault(run.name, []).append(read_curves(place / "metrics.json"))
@@ -229,7 +230,7 @@ def mean_curves(folder: Path, runs: Sequence[Run], metric: Metric) -> dict[str, 
 
 
 def _place(run: Run) -> str:
-    # Earlier versions did not write the folder.
+    # Earlier versions did not record the folder.
     return run.folder or f"seed{run.seed}/{run.name}"
 
 
@@ -241,8 +242,8 @@ def _best_sections(
     options: Options,
     say: _Say,
 ) -> tuple[list[Section], list[str]]:
-    """What the task shows of the best method beside the plain student, at the first seed that both
-    have.
+    """The task's sections for the best method, the plain student and the teacher, at the first seed
+    that method and plain student have in common.
     """
     own = {(run.name, run.seed): folder / _place(run) for run in runs if not run.added}
     here = {name for name, _ in own}
@@ -252,24 +253,24 @@ def _best_sections(
         if row.name in here and row.name not in NOT_METHODS and row.score
     }
     if not methods:
-        return [], ["No method has finished here, so no page is shown."]
+        return [], ["No method has finished here, so no pages are shown."]
     best = metric.best(methods)
     seeds = [{seed for name, seed in own if name == each} for each in (best, PLAIN)]
     shared = sorted(seeds[0] & seeds[1])
     seed = shared[0] if shared else min(seeds[0])
     places = {name: own[name, seed] for name in ((PLAIN, best) if shared else (best,))}
     if gone := [place for place in places.values() if not is_run(place)]:
-        return [], [f"No page is shown: {gone[0]} is not there any more."]
+        return [], [f"No pages are shown: {gone[0]} does not exist any more."]
     if is_run(folder / "teacher-scores"):
         places = {TEACHER: folder / "teacher-scores", **places}
     stored = [read_run(place, name=name) for name, place in places.items()]
     task = stored[-1].task
     sections, missing = task.report_sections(stored, replace(options, graph=False), say=say)
-    # A teacher's scoring has no log of its own; its training's is elsewhere.
+    # The folder with the teacher's scores has no log, which is no fault.
     notes = [note for run in stored if run.name != TEACHER for note in run.notes]
     if sections:
         missing.append(
-            f"The sections after the scores by class are those of seed {seed}: {best}, the method "
-            f"of best mean {metric.name}, beside the others."
+            f"The sections after the scores by class show the runs of seed {seed}; {best} is the "
+            f"method with the best mean {metric.name}."
         )
     return sections, [*notes, *missing]

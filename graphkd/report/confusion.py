@@ -1,4 +1,4 @@
-"""Stored boxes against annotated ones: confusion matrices and the worst pages, as sections."""
+"""Report sections that compare predicted with annotated boxes: confusion matrices, worst pages."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ from graphkd.report.page import Section, matrix_section, page_section
 
 @dataclass(frozen=True)
 class Judged:
-    """One model's predictions on one page: boxes, pairs (object, prediction) and the counts of
-    `confusion()`.
+    """One model's predictions on one page: the boxes, the pairs (object, prediction), and the
+    confusion matrix.
     """
 
     boxes: Boxes
@@ -35,23 +35,22 @@ def box_sections(
     count: int,
     worst: bool = True,
 ) -> tuple[list[Section], list[str]]:
-    """Confusion matrices of some models, and the pages on which the last of them does worst.
+    """Makes the confusion matrices of models, and shows the worst pages of the last model.
 
     Args:
-        predictions: model name -> COCO result dicts with class numbers 0..K-1, in the order to
-            show.
-        dicts: Detectron2 dicts of the pages that were predicted.
+        predictions: model name -> COCO results with class numbers 0..K-1, in the order to show.
+        dicts: Detectron2 dicts of the predicted pages.
         classes: K class names.
-        score: predictions below it are left out.
-        count: of pages to show.
-        worst: rank the pages by the last model's F1, lowest first, of equals the one with more
-            errors first; False takes pages evenly spread over the set.
+        score: predictions with lower scores are ignored.
+        count: number of pages to show.
+        worst: show the pages with the lowest F1 of the last model (of equal ones, those with more
+            errors); False shows pages evenly spread over the set.
 
     Returns:
-        The sections, and a sentence where pages could not be read.
+        The sections, and a sentence if pages could not be read.
 
     Raises:
-        UserError: predictions for a page or class that the data does not have.
+        UserError: a prediction is for a page or class that the data does not have.
     """
     judged = judge(predictions, dicts, classes, score=score)
     matrices = {name: total(pages, classes) for name, pages in judged.items()}
@@ -59,12 +58,12 @@ def box_sections(
     examples, notes = examples_of(judged, dicts, classes, count=count, worst=worst)
     if examples:
         main, pages = list(judged.items())[-1]
-        told = f"{len(examples)} of {len(pages)} pages, evenly spread over the set"
+        text = f"{len(examples)} of {len(pages)} pages, evenly spread over the set"
         if worst:
             scored = len(_scored(pages, dicts))
-            told = f"The {len(examples)} of {scored} pages with the lowest F1 of {main}"
-        told += f" (IoU {MIN_IOU}, score {score:g} or more)."
-        sections.append(page_section(examples, classes, ranking=told, worst=worst))
+            text = f"The {len(examples)} of {scored} pages with the lowest F1 of {main}"
+        text += f" (IoU {MIN_IOU}, score {score:g} or more)."
+        sections.append(page_section(examples, classes, ranking=text, worst=worst))
     return sections, notes
 
 
@@ -76,7 +75,7 @@ def examples_of(
     count: int,
     worst: bool,
 ) -> tuple[list[Example], list[str]]:
-    """Pages to show, and a sentence where pages could not be read; see `box_sections`."""
+    """The pages to show, and a sentence if pages could not be read; see `box_sections`."""
     main = list(judged.values())[-1]
     ranked = _scored(main, dicts)
     if worst:
@@ -91,7 +90,7 @@ def examples_of(
         try:
             image = read_for(page, format="RGB")
         except UserError as error:
-            if not notes:  # the first lost page stands for all of them
+            if not notes:  # one example is enough: usually a whole folder is missing
                 notes.append(f"A page cannot be shown: {error}.")
             continue
         found = {name: pages[page["image_id"]] for name, pages in judged.items()}
@@ -100,12 +99,12 @@ def examples_of(
 
 
 def _scored(pages: Mapping[Any, Judged], dicts: Sequence[dict]) -> list[dict]:
-    """The pages that have an F1: with an object or a prediction."""
+    """The pages with an F1, which are those with an object or a prediction."""
     return [page for page in dicts if f1(pages[page["image_id"]].counts) is not None]
 
 
 def total(pages: Mapping[Any, Judged], classes: Sequence[str]) -> np.ndarray:
-    """The counts of all pages together."""
+    """The sum of the confusion matrices of all pages."""
     nothing = np.zeros((len(classes) + 1,) * 2, dtype=np.int64)
     return sum((page.counts for page in pages.values()), nothing)
 
@@ -117,7 +116,7 @@ def judge(
     *,
     score: float,
 ) -> dict[str, dict[Any, Judged]]:
-    """Model name -> image id -> what the model found there; see `box_sections`."""
+    """Model name -> image id -> the model's predictions there; see `box_sections`."""
     return {
         name: _judge(name, rows, dicts, classes, score=score) for name, rows in predictions.items()
     }
@@ -131,7 +130,6 @@ def _judge(
     *,
     score: float,
 ) -> dict[Any, Judged]:
-    """Image id -> what the model found there."""
     by_page: dict[Any, list[dict]] = {page["image_id"]: [] for page in dicts}
     for row in rows:
         if row["image_id"] not in by_page or not 0 <= row["category_id"] < len(classes):
@@ -152,7 +150,7 @@ def _judge_page(page: dict, rows: list[dict], classes: Sequence[str]) -> Judged:
     numbers = np.array([row["category_id"] for row in rows], dtype=int)
     truth, labels, crowd = objects_of(page)
     pairs = pair_boxes(truth, labels, boxes, numbers)
-    # A prediction without an object that lies in a crowd is no error.
+    # A prediction in a crowd region is no error, even without an object: remove it.
     free = ~np.isin(np.arange(len(rows)), pairs[:, 1]) & inside(boxes, crowd)
     if free.any():
         rows = [row for row, out in zip(rows, free, strict=True) if not out]
@@ -165,7 +163,7 @@ def _judge_page(page: dict, rows: list[dict], classes: Sequence[str]) -> Judged:
 
 
 def objects_of(page: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Objects of a data set dict: (m, 4) x1 y1 x2 y2, (m,) class numbers, and (c, 4) crowds."""
+    """The objects of a page: boxes (m, 4) x1 y1 x2 y2, class numbers (m,), crowd regions (c, 4)."""
     boxes, labels, crowd = [], [], []
     for item in page.get("annotations", ()):
         box = BoxMode.convert(list(item["bbox"]), item["bbox_mode"], BoxMode.XYXY_ABS)
@@ -192,10 +190,10 @@ def _example(
     hit = np.isin(np.arange(len(truth)), list(found.values())[-1].pairs[:, 0])
     scores = {name: f1(judged.counts) for name, judged in found.items()}
     texts = {name: "–" if value is None else f"{value:.2f}" for name, value in scores.items()}
-    told = [text if len(texts) == 1 else f"{name} {text}" for name, text in texts.items()]
+    parts = [text if len(texts) == 1 else f"{name} {text}" for name, text in texts.items()]
     return Example(
         image=image,
-        title=f"{Path(page['file_name']).name} · F1 {', '.join(told)}",
+        title=f"{Path(page['file_name']).name} · F1 {', '.join(parts)}",
         truth=Boxes(truth, [classes[k] for k in labels], None, hit.tolist()),
         predictions={name: judged.boxes for name, judged in found.items()},
     )

@@ -1,4 +1,4 @@
-"""Boxes, pages with boxes and document graphs as reports draw them, checked."""
+"""What reports draw: boxes, pages with boxes, document graphs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,10 +15,10 @@ class Boxes:
     Attributes:
         boxes: (n, 4) x1 y1 x2 y2 in pixels of the page's image; n may be 0.
         classes: n class names.
-        scores: n scores in 0..1, or None for ground truth.
-        paired: for each box, whether it has a partner on the other side (a prediction of its
-            object, an object of its prediction); None where this was not compared.
-        polygons: n outlines (P, 2), drawn in the place of the boxes; None where these are all.
+        scores: n scores in 0..1; None for ground truth.
+        paired: for each object whether it was found, for each prediction whether it is right; None
+            if they were not compared.
+        polygons: n outlines (P, 2), drawn instead of the boxes; None to draw the boxes.
     """
 
     boxes: np.ndarray
@@ -57,13 +57,13 @@ class Boxes:
 
 @dataclass(frozen=True)
 class Example:
-    """One page with its ground truth and what each model said about it.
+    """One page with its ground truth and the predictions of models.
 
     Attributes:
         image: (H, W, 3) RGB uint8.
-        title: shown above the page.
+        title: the title above the page.
         truth: the annotated boxes.
-        predictions: model name -> its boxes, in the order to show.
+        predictions: model name -> predicted boxes, in the order to show.
     """
 
     image: np.ndarray
@@ -81,12 +81,12 @@ class GraphView:
 
     Attributes:
         image: (H, W, 3) RGB uint8.
-        boxes: (M, 4) regions, x1 y1 x2 y2 in pixels of the image.
-        node_types: M times "text", "nontext" or "background".
-        groups: M group ids; regions with the same id were merged into one node.
-        edges: (M', M') affinity of the merged nodes, larger is stronger.
-        assignment: (M', M), row-stochastic: how much of a region is in a node.
-        classes: M class names for the hover text, or None.
+        boxes: (n, 4) regions, x1 y1 x2 y2 in pixels of the image.
+        node_types: n times "text", "nontext" or "background".
+        groups: n group ids; regions with the same id are one node.
+        edges: (M, M) affinities of the nodes; larger is stronger.
+        assignment: (M, n), rows sum to 1: the share of each region in a node.
+        classes: n class names for the hover text; None if they are not known.
     """
 
     image: np.ndarray

@@ -1,6 +1,6 @@
-"""Training logs: read, sorted into series of points, and drawn as charts.
+"""Reads training logs, and draws charts of their losses, scores and learning rates.
 
-A log is Detectron2's metrics.json: one JSON object a line, each with its iteration.
+A log is Detectron2's metrics.json: one JSON object per line, each with its iteration.
 """
 
 import base64
@@ -24,18 +24,18 @@ Log = list[dict]
 _ITERATION = "iteration"
 _SHARE = "kd_share/"
 _TERM = "loss_kd_"
-# Colours that stay apart under the common kinds of colour blindness, dark enough for white paper.
+# These can be told apart with the common kinds of colour blindness, and are dark enough for paper.
 COLOURS = (
     *("#6a6f78", "#0072b2", "#d55e00", "#00865f", "#aa3377", "#a67c00", "#332288", "#2a9d9d"),
 )
-_FIRST_TERM_COLOUR = 3  # the first ones belong to teacher, student and distilled
+_FIRST_TERM_COLOUR = 3  # the first three belong to teacher, student and distilled student
 MARKERS = "osD^vP*X"
-_MOST_POINTS = 500  # more cannot be told apart at the width of a chart
+_MOST_POINTS = 500  # a chart is not wide enough for more
 _MOST_MARKERS = 40
 _STYLE = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "graphkd",
-    "text.parse_math": False,
+    "svg.fonttype": "none",  # text stays text, which is small and can be searched
+    "svg.hashsalt": "graphkd",  # the same chart is the same file
+    "text.parse_math": False,  # a $ in a name is no formula
     "font.family": "DejaVu Sans",
     "font.size": 10.5,
     "axes.grid": True,
@@ -51,10 +51,7 @@ _STYLE = {
 
 @dataclass(frozen=True)
 class Series:
-    """One line of a chart: its name, its points (x, y), and how it is drawn.
-
-    `colour` is a place in `COLOURS`; lines of one run share it.
-    """
+    """One line of a chart. `colour` is an index into `COLOURS`; lines of one run share it."""
 
     name: str
     points: list[tuple[float, float]]
@@ -67,10 +64,10 @@ class Chart:
     """A drawn chart.
 
     Attributes:
-        title: above it.
-        picture: SVG as a data URI.
-        legend: name, colour, dashed and last value of each series, in the order of drawing.
-        filled: whether the series are areas.
+        title: the title above it.
+        picture: the SVG as a data URI.
+        legend: (name, colour, dashed, last value) of each series, in the order of drawing.
+        filled: whether it shows areas instead of lines.
     """
 
     title: str
@@ -80,9 +77,10 @@ class Chart:
 
 
 def read_curves(path: Path) -> Log:
-    """Reads a metrics.json of Detectron2, one dict an iteration, in order.
+    """Reads a metrics.json as one dict per iteration, in order.
 
-    Lines of the same iteration are joined, the later one wins: so a resumed run gives one curve.
+    Lines of the same iteration are joined, and later values replace earlier ones, so that a resumed
+    run has one curve.
 
     Raises:
         UserError: the file is missing, or a line is no JSON object with an iteration.
@@ -107,7 +105,9 @@ def read_curves(path: Path) -> Log:
 
 
 def loss_series(logs: Mapping[str, Log]) -> list[Series]:
-    """Each run's total loss and, where it distils, its own loss without those terms."""
+    """The total loss of each run, and for a distilled run also its own loss: the total without the
+    distillation terms.
+    """
     series = []
     for colour, (run, rows) in _coloured(logs):
         total = _column(rows, "total_loss")
@@ -120,7 +120,7 @@ def loss_series(logs: Mapping[str, Log]) -> list[Series]:
 
 
 def score_series(logs: Mapping[str, Log], metric: Metric) -> list[Series]:
-    """Each run's value of a metric on the validation set where one was logged."""
+    """The values of a metric on the validation set, by run."""
     # Detectron2's own evaluators log "bbox/AP".
     keys = [f"{prefix}{metric.name}" for prefix in ("", "eval/", "bbox/")]
 
@@ -133,9 +133,9 @@ def score_series(logs: Mapping[str, Log], metric: Metric) -> list[Series]:
 
 
 def share_series(rows: Log) -> list[Series]:
-    """Each distillation term's share of the total loss in percent, largest on average first.
+    """The share of each distillation term in the total loss in percent, the largest mean first.
 
-    Only iterations at which some share was logged count; a term that wasn't is 0 there.
+    Iterations without any share are left out; at the others a missing share is 0.
     """
     logged = [row for row in rows if any(key.startswith(_SHARE) for key in row)]
     terms = list(dict.fromkeys(key for row in logged for key in row if key.startswith(_SHARE)))
@@ -160,7 +160,9 @@ def own_series(rows: Log) -> list[Series]:
 
 
 def term_series(rows: Log) -> list[Series]:
-    """Each distillation term as it enters the loss, in order and colours of their shares."""
+    """The distillation terms as they are added to the loss, in the order and colours of
+    `share_series`.
+    """
     keys = list(dict.fromkeys(key for row in rows for key in row if key.startswith(_TERM)))
     order = {line.name: place for place, line in enumerate(share_series(rows))}
     keys.sort(key=lambda key: order.get(key.removeprefix(_TERM), len(order)))
@@ -171,7 +173,7 @@ def term_series(rows: Log) -> list[Series]:
 
 
 def rate_series(logs: Mapping[str, Log]) -> list[Series]:
-    """Each run's learning rate in thousandths; runs with the same one share a line."""
+    """The learning rates in thousandths; runs with the same learning rates share a line."""
     series: list[Series] = []
     for colour, (run, rows) in _coloured(logs):
         points = [(x, 1000 * y) for x, y in _column(rows, "lr")]
@@ -191,10 +193,10 @@ def line_chart(
     dots: bool,
     x_label: str = _ITERATION,
 ) -> Chart | None:
-    """Draws lines over the iterations or another number; None where there is nothing to show.
+    """Draws lines over the iterations or another number; None if there are no points.
 
-    The y axis begins at 0, or at the lowest value below it. Long series are thinned to about 500
-    points. With `dots` every point of a short series (up to 40) gets a marker.
+    The y axis begins at 0, or at the lowest negative value. Long series are thinned to about 500
+    points. With `dots`, the points of short series (up to 40) get markers.
     """
 
     def draw(axes, shown: list[Series]) -> None:
@@ -214,9 +216,10 @@ def line_chart(
 
 
 def stacked_chart(title: str, series: Sequence[Series], *, y_label: str) -> Chart | None:
-    """Draws areas on top of each other, the first at the bottom; None if there is nothing.
+    """Draws stacked areas, the first at the bottom; None if there are no points.
 
-    All series must have the same x values.
+    Raises:
+        ValueError: the series have different x values.
     """
 
     def draw(axes, shown: list[Series]) -> None:
@@ -253,14 +256,15 @@ def _chart(
 
 
 def colour_of(place: int) -> str:
-    """The colour of a place; places beyond the last colour begin again."""
+    """The colour of an index; after the last colour, they are used again from the first."""
     return COLOURS[place % len(COLOURS)]
 
 
 def picture(draw: Callable, *, x_label: str, y_label: str) -> str:
-    """A chart as an SVG data URI; `draw` gets the matplotlib axes.
+    """Draws a chart with `draw(axes)` and returns it as an SVG data URI.
 
-    Names stay out of it: they are in the page's legend, where they can be long and are escaped.
+    The legend is part of the page and not of the chart: names can be long, and the page escapes
+    them.
     """
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(4.8, 2.8), layout="constrained")
@@ -277,7 +281,7 @@ def picture(draw: Callable, *, x_label: str, y_label: str) -> str:
 
 
 def _coloured(logs: Mapping[str, Log]) -> list[tuple[int, tuple[str, Log]]]:
-    """Runs with their colours: the first of several is the teacher, in grey."""
+    """Runs with their colours. The first of several is the teacher, which is grey."""
     return list(enumerate(logs.items(), start=0 if len(logs) > 1 else 1))
 
 
@@ -295,7 +299,7 @@ def points_of(rows: Log, value_of: Callable[[dict], float | None]) -> list[tuple
 
 
 def own_loss(row: dict) -> float | None:
-    """A row's total without distillation terms; None where no total was logged."""
+    """The total loss of a row without distillation terms; None if no total was logged."""
     if row.get("total_loss") is None:
         return None
     return row["total_loss"] - sum(

@@ -1,4 +1,4 @@
-"""A page's document graph as a picture: nodes, groups and edges drawn over the page."""
+"""Draws the document graph of a page: nodes, groups and edges over the page."""
 
 import io
 import math
@@ -25,7 +25,7 @@ NODE_COLOURS = {"text": "#0072b2", "nontext": "#d55e00", "background": "#8c8c8c"
 MIXED_EDGE = "#7b2d8b"
 _LABELS = {"text": "text", "nontext": "non-text", "background": "background"}
 _MARKERS = {"text": "o", "nontext": "D", "background": "o"}
-# Tried in this order, so that an edge bends as little as it can; parts of the edge's length.
+# The bends of an edge as shares of its length. Small ones are tried first.
 _BENDS = (0.08, -0.08, 0.18, -0.18, 0.28, -0.28, 0.4, -0.4)
 _CLEARANCE = 2.2  # between an edge and other nodes, in hundredths of the page's diagonal
 _LONGEST_SIDE = 9.0  # inches
@@ -37,7 +37,7 @@ _XLINK = "http://www.w3.org/1999/xlink"
 
 @dataclass(frozen=True)
 class Node:
-    """One merged node: its place, type, members (region numbers) and number of drawn edges."""
+    """One node: its place, type, members (region numbers) and number of drawn edges."""
 
     x: float
     y: float
@@ -50,10 +50,10 @@ class Node:
 
 @dataclass(frozen=True)
 class Edge:
-    """One drawn edge between nodes `first` < `second`; strength in 0..1 among the drawn ones.
+    """One drawn edge between nodes `first` < `second`; `strength` is in 0..1 among the drawn edges.
 
-    `bow` is a quadratic curve (start, control point, end): a straight line would run through other
-    nodes of the same text column.
+    `bow` is a quadratic curve (start, control point, end), because a straight line would run
+    through other nodes of the same text column.
     """
 
     first: int
@@ -68,7 +68,7 @@ class Edge:
 
 @dataclass(frozen=True)
 class GraphLayout:
-    """What is drawn: nodes, edges (weakest first) and hulls of merged groups."""
+    """Everything that is drawn: nodes, edges (weakest first) and hulls of merged groups."""
 
     width: int
     height: int
@@ -81,9 +81,9 @@ class GraphLayout:
 def layout(view: GraphView, *, strongest: int = STRONGEST) -> GraphLayout:
     """Places a graph over its page.
 
-    A node lies at the mean centre of its members and takes their most frequent type. Each text or
-    non-text node shows its `strongest` edges, a background node only its single strongest one; an
-    edge is drawn if either end chose it. Self-loops aren't drawn. No regions: an empty layout.
+    A node lies at the mean centre of its members and has their most frequent type. Each text or
+    non-text node selects its `strongest` edges, each background node its strongest one. An edge is
+    drawn if one of its ends selects it; edges of a node with itself are not drawn.
     """
     height, width = view.image.shape[:2]
     unit = math.hypot(width, height) / 100
@@ -111,7 +111,7 @@ def layout(view: GraphView, *, strongest: int = STRONGEST) -> GraphLayout:
 
 
 def graph_svg(view: GraphView, *, strongest: int = STRONGEST) -> Markup:
-    """The graph as one SVG element; hovering over a node or an edge shows its words."""
+    """The graph as one SVG element; the mouse over a node or an edge shows a text."""
     plan = layout(view, strongest=strongest)
     figure = _figure(view, plan, page=False)
     stream = io.BytesIO()
@@ -125,11 +125,11 @@ def graph_svg(view: GraphView, *, strongest: int = STRONGEST) -> Markup:
     titles = {f"edge-{i}": edge.title for i, edge in enumerate(plan.edges)}
     titles |= {f"node-{i}": node.title for i, node in enumerate(plan.nodes)}
     for element in root.iter():
-        if (words := titles.get(element.get("id"))) is not None:
+        if (text := titles.get(element.get("id"))) is not None:
             title = ElementTree.Element(f"{{{_SVG}}}title")
-            title.text = words
+            title.text = text
             element.insert(0, title)
-    # A JPEG is a small part of the PNG that matplotlib would put in its place.
+    # A JPEG is much smaller than the PNG that matplotlib would embed.
     width, _, height = _points(plan)
     page = {"width": f"{width:.2f}", "height": f"{height:.2f}", "opacity": str(_FADED)}
     page |= {f"{{{_XLINK}}}href": data_uri(view.image, longest=1600), "preserveAspectRatio": "none"}
@@ -234,7 +234,7 @@ def _handles(plan: GraphLayout) -> list[Line2D]:
 
 
 def edge_colour(first: str, second: str) -> str:
-    """Colour of an edge between two node types; the order doesn't matter."""
+    """The colour of an edge between two node types, in any order."""
     if "background" in (first, second):
         return NODE_COLOURS["background"]
     return NODE_COLOURS[first] if first == second else MIXED_EDGE
@@ -280,14 +280,16 @@ def _edges(
 def _bow(
     first: int, second: int, places: np.ndarray, inked: set[int], clearance: float
 ) -> list[tuple[float, float]]:
-    """Bends an edge as little as keeps it clear of the `inked` nodes, else as clear as it can."""
+    """Bends an edge just enough to keep the clearance from the `inked` nodes; if no bend does, the
+    one with the largest clearance is used.
+    """
     start, end = places[first], places[second]
     others = np.array([at for i, at in enumerate(places) if i in inked - {first, second}])
     across = np.array([start[1] - end[1], end[0] - start[0]])
     t = np.linspace(0.05, 0.95, 19)[:, None]
     best, best_room = None, -1.0
     for bend in _BENDS:
-        control = (start + end) / 2 + 2 * bend * across  # the curve gets half as far as this point
+        control = (start + end) / 2 + 2 * bend * across  # the curve reaches half as far
         curve = (1 - t) ** 2 * start + 2 * t * (1 - t) * control + t**2 * end
         gaps = np.linalg.norm(curve[:, None] - others.reshape(1, -1, 2), axis=-1)
         room = float(gaps.min()) if gaps.size else clearance
@@ -310,7 +312,7 @@ def _node_title(view: GraphView, members: list[int], kind: str, degree: int) -> 
 
 
 def _hull(boxes: np.ndarray, margin: float) -> list[tuple[float, float]]:
-    """Corners of the convex hull round some boxes, `margin` pixels away from them."""
+    """Corners of the convex hull around boxes, `margin` pixels away from them."""
     grown = boxes + margin * np.array([-1, -1, 1, 1])
     corners = grown[:, [[0, 1], [2, 1], [2, 3], [0, 3]]].reshape(-1, 2).astype(np.float32)
     return [(float(x), float(y)) for x, y in cv2.convexHull(corners)[:, 0]]

@@ -1,6 +1,6 @@
-"""The HTML pages of reports: their parts as plain values, put into the templates of this folder.
+"""The HTML pages of reports: the parts of a page as dataclasses, and filling the templates.
 
-A page is one file that needs no network and runs no script. Every value is escaped.
+A page is a single file without scripts that needs no network. All values are escaped.
 """
 
 import re
@@ -22,9 +22,9 @@ from graphkd.report.pictures import class_colours, data_uri
 from graphkd.tasks.base import Metric
 
 _BACKGROUND = "background"
-_LONGEST = 900  # no side of a page's picture exceeds this, in pixels
-_NARROW = 2  # so many pictures leave room for a second page beside them
-# A text and the length of the bar behind it in percent; None for no bar.
+_LONGEST = 900  # longest side of a picture in pixels, to keep the file small
+_NARROW = 2  # with so few pictures per page, two pages fit side by side
+# A text, and the length of the bar behind it in percent (None for no bar).
 Cell = tuple[str, float | None]
 
 
@@ -33,10 +33,10 @@ class Table:
     """A table with bars behind some of its numbers.
 
     Attributes:
-        headings: of the columns.
-        rows: cells of each row, the first is its name.
-        words: how many columns hold words, from the left; the others hold numbers.
-        strong: rows in bold, by number.
+        headings: the headings of the columns.
+        rows: the cells of each row; the first cell is the row's name.
+        words: number of columns with words, from the left; the others hold numbers.
+        strong: numbers of the rows in bold.
     """
 
     headings: Sequence[str]
@@ -47,7 +47,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page that a task adds; `body` is HTML, made by `fill`."""
+    """A section that a task adds to a page; `body` is HTML from `fill`."""
 
     id: str
     title: str
@@ -56,21 +56,21 @@ class Section:
 
 @dataclass(frozen=True)
 class Report:
-    """What a report says, in the order of its page.
+    """The content of a report, in the order of the page.
 
     Attributes:
-        title: of the page.
-        lead: sentences on what came out; empty for `otherwise`.
-        otherwise: the sentence in the place of missing ones.
-        notes: what is missing and why, a sentence each, below the lead.
-        results: the main table; None for none.
-        results_notes: how to read it.
-        charts: of the training.
-        charts_note: how to read them.
-        classes: the values of each class; None for none.
-        classes_title: its heading.
-        sections: what the task adds.
-        about: how the numbers were made.
+        title: the title of the page.
+        lead: sentences about the result; may be empty.
+        otherwise: the sentence that is shown if `lead` is empty.
+        notes: sentences below the lead about missing parts and the reasons.
+        results: the main table; None to leave it out.
+        results_notes: how to read the table.
+        charts: charts of the training.
+        charts_note: how to read the charts.
+        classes: the values of each class; None to leave them out.
+        classes_title: the heading of `classes`.
+        sections: the task's sections.
+        about: how the numbers were made, as text by name.
     """
 
     title: str
@@ -88,23 +88,23 @@ class Report:
 
 
 def write_report(path: Path, report: Report) -> None:
-    """Writes the report atomically; parent folders are made."""
+    """Writes the report in one step; parent folders are made."""
     write_text(Path(path), fill("page.html.j2", page=report))
 
 
 def fill(template: str, **values: Any) -> Markup:
-    """Fills one template; a name that it uses but does not get is an error."""
+    """Fills a template of this folder; a missing value is an error."""
     return Markup(_environment().get_template(template).render(**values))
 
 
 def bars(values: Sequence[float | None], metric: Metric) -> list[Cell]:
-    """Values of a metric as cells; the largest has the longest bar."""
+    """The values of a metric as cells; the largest value has the longest bar."""
     most = max((value for value in values if value is not None), default=0.0)
     return [(metric.text(value), _length(value, most)) for value in values]
 
 
 def class_table(columns: Mapping[str, Mapping[str, float | None]], metric: Metric) -> Table | None:
-    """A row a class, a column a model that has values; None where no model has any."""
+    """One row per class and one column per model with values; None if no model has any."""
     columns = {name: values for name, values in columns.items() if values}
     names = list(dict.fromkeys(label for values in columns.values() for label in values))
     if not names:
@@ -128,22 +128,22 @@ def _length(value: float | None, most: float) -> float:
 def matrix_section(
     matrices: Mapping[str, np.ndarray], classes: Sequence[str], *, score: float
 ) -> Section:
-    """Confusion matrices, (K + 1, K + 1) counts each as `confusion()` gives them."""
+    """The section with confusion matrices, (K + 1, K + 1) each, from `matching.confusion`."""
     tables = [matrix_table(name, counts, classes) for name, counts in matrices.items()]
     values = {"matrices": tables, "score": f"{score:g}", "min_iou": MIN_IOU}
     return Section("confusion", "Confusion matrix", fill("confusion.html.j2", **values))
 
 
 def matrix_table(name: str, counts: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
-    """A matrix as its template needs it: a row an object's class, a column the predicted one.
+    """The values of a confusion matrix for its template; rows are true classes.
 
-    A cell is shaded by its share of the row's objects (for the row of background: of all
-    predictions without an object). The right margin has the number of objects and how many were
-    found, the lower one how many predictions of a class are right.
+    The shade of a cell is its share of the row's objects (in the row of background: of all
+    predictions without an object). The right margin shows the number of objects and the share that
+    was found, the lower margin the share of correct predictions.
 
     Args:
-        name: of the model.
-        counts: (K + 1, K + 1) as `confusion()` gives them.
+        name: the name of the model.
+        counts: (K + 1, K + 1), from `matching.confusion`.
         classes: K names.
     """
     names = [*classes, _BACKGROUND]
@@ -184,7 +184,7 @@ def _cell(counts: np.ndarray, i: int, j: int, names: list[str]) -> dict[str, Any
 
 
 def breakable(name: str) -> str:
-    """A class name with zero-width spaces where a narrow column may break it."""
+    """Adds zero-width spaces to a class name, where a narrow column may break it."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[-_/])", "\u200b", name)
 
 
@@ -195,7 +195,9 @@ def _percent(share: float | None) -> str:
 def page_section(
     examples: Sequence[Example], classes: Sequence[str], *, ranking: str, worst: bool = True
 ) -> Section:
-    """Pages with ground truth and predictions side by side; `ranking` says which they are."""
+    """Pages with ground truth and predictions side by side; `ranking` is a sentence that says how
+    they were selected.
+    """
     shown = [boxes for each in examples for boxes in (each.truth, *each.predictions.values())]
     used = {name for boxes in shown for name in boxes.classes}
     colours = class_colours(classes)
@@ -211,7 +213,7 @@ def page_section(
 
 
 def _panels(index: int, example: Example, colours: Mapping[str, str]) -> dict[str, Any]:
-    """One page: its picture once, and a panel for the truth and for each model."""
+    """The values of one page: its picture, and a panel for the ground truth and for each model."""
     height, width = example.image.shape[:2]
     panels = {"Ground truth": example.truth, **example.predictions}
     return {
@@ -229,7 +231,7 @@ def _panels(index: int, example: Example, colours: Mapping[str, str]) -> dict[st
 
 
 def _rectangles(boxes: Boxes, colours: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Big boxes first, so that small ones inside them stay on top and can be hovered."""
+    """The boxes of a panel. Big ones come first, so that small ones inside them lie on top."""
     x1, y1, x2, y2 = boxes.boxes.T
     shown = []
     for i in np.argsort(-(x2 - x1) * (y2 - y1), kind="stable"):

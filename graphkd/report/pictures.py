@@ -1,4 +1,4 @@
-"""Pages with boxes drawn on them, and the colours of classes. Needs Pillow and numpy alone."""
+"""Draws boxes on pages, and gives classes colours. Needs only Pillow and numpy."""
 
 import base64
 import colorsys
@@ -11,20 +11,19 @@ from PIL import Image, ImageDraw, ImageFont
 
 from graphkd.report.content import Boxes, check_image
 
-# Dark enough for a white page, hard to confuse under the common kinds of colour blindness.
+# Dark enough for a white page, and hard to confuse with the common kinds of colour blindness.
 _CLASSES = (
     *("#0072b2", "#d55e00", "#00865f", "#aa3377", "#a67c00", "#332288"),
     *("#e0245e", "#2a9d9d", "#7a4a1e", "#5b8c00", "#7d5ba6", "#555555"),
 )
-_GOLDEN_ANGLE = 0.381966  # as a part of the circle: neighbouring numbers get distant hues
-_FILL = 36  # opacity of a box's inside, of 255
+_GOLDEN_ANGLE = 0.381966  # as a share of the circle; consecutive numbers get distant hues
+_FILL = 36  # opacity of a box's inside, 0..255
 
 
 def class_colours(names: Iterable[str]) -> dict[str, str]:
     """Gives every distinct name a colour "#rrggbb", in order of first appearance.
 
-    The first twelve come from a hand-picked list; further ones are computed, and less easy to tell
-    apart.
+    The first twelve colours were selected by hand; more are computed and harder to tell apart.
     """
     return {name: _colour(index) for index, name in enumerate(dict.fromkeys(names))}
 
@@ -101,12 +100,12 @@ def data_uri(image: np.ndarray, *, longest: int = 1100) -> str:
 
 @lru_cache(maxsize=16)
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    """The font inside Pillow: the same on every machine, and no other package is needed."""
+    """Pillow's own font, which is the same on every machine."""
     return ImageFont.load_default(size)
 
 
 def _inside(box: np.ndarray, size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Clips a box to the picture and sorts its corners, which Pillow wants in order."""
+    """Clips a box to the picture, and sorts its corners as Pillow requires."""
     x1, x2 = np.clip(np.sort(box[[0, 2]]), 0, size[0] - 1)
     y1, y2 = np.clip(np.sort(box[[1, 3]]), 0, size[1] - 1)
     return float(x1), float(y1), float(x2), float(y2)

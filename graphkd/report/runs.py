@@ -1,4 +1,4 @@
-"""The report of one run, or of the runs of a demo, as one HTML page."""
+"""The report of one run, or of the three runs of a demo, as one HTML page."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,10 +23,11 @@ from graphkd.report.tables import DASH, gain_sentences, number, run_cells, run_h
 from graphkd.tasks.base import Metric
 
 DEMO_PARTS = ("teacher", "student", "distilled")
-_ONE_RUN = "One run each. Repeat with several seeds before you trust a small gain."
+_ONE_RUN = "This is one run each. Repeat them with several seeds before you trust a small gain."
+_LAST_VALUE = "The number behind a name is the last value of its curve."
 _OWN_LOSS = (
-    "The whole loss of a distilled run holds terms that the others don't have: compare the dashed "
-    "line, its own loss, with them. The number behind a name is its last value."
+    "The total loss of a distilled run contains distillation terms, which the other runs do not "
+    f"have. Compare the dashed line, its own loss, with the other runs. {_LAST_VALUE}"
 )
 
 
@@ -41,14 +42,14 @@ def make_report(
     """Writes the report of a run, demo or comparison.
 
     Args:
-        folder: OUTPUT_DIR of a training, `--out` of a demo, or of a comparison.
+        folder: OUTPUT_DIR of a training, or `--out` of a demo or comparison.
         out: the HTML file; parent folders are made.
-        options: see there.
-        say: receives a line before each longer piece of work.
-        about: how the runs were made, in front of what their folders say.
+        options: what to show.
+        say: called with a line of text before each longer piece of work.
+        about: how the runs were made; it comes before the facts from their folders.
 
     Returns:
-        The sentences about what is missing, as they are on the page.
+        A sentence for each missing part, as on the page.
 
     Raises:
         UserError: the folder is none of these, or a file in it is damaged.
@@ -64,7 +65,7 @@ def make_report(
         runs = [read_run(folder / name, name=name) for name in parts]
     if not runs:
         raise UserError(
-            f"{folder}: no run, demo or comparison (no config.yaml with a result, no "
+            f"{folder}: it holds no run, demo or comparison (no config.yaml with a result, no "
             f"{COMPARISON}); name the OUTPUT_DIR of a training"
         )
     main = runs[-1]
@@ -90,16 +91,15 @@ def write_run_report(
     notes: Sequence[str],
     about: Mapping[str, Any],
 ) -> None:
-    """Writes the report of read runs, atomically.
+    """Writes the report of one or several runs in one step.
 
     Args:
         path: the HTML file; parent folders are made.
-        title: of the page.
-        runs: one or more of one task; among several, roles are read from the names teacher,
-            student and distilled.
-        sections: of the task.
-        notes: what is missing and why, a sentence each.
-        about: how the runs were made.
+        title: the title of the page.
+        runs: the runs, all of one task. Several runs are named teacher, student and distilled.
+        sections: the task's sections.
+        notes: a sentence for each missing part.
+        about: how the runs were made, as text by name.
     """
     metrics = runs[-1].task.columns
     lead = _lead(runs, metrics[0])
@@ -117,7 +117,7 @@ def write_run_report(
         results=_results(runs, metrics),
         results_notes=metric_notes(metrics),
         charts=run_charts(runs, metrics[0]),
-        charts_note=_OWN_LOSS if several else "The number behind a name is its last value.",
+        charts_note=_OWN_LOSS if several else _LAST_VALUE,
         classes=class_table({name: known or {} for name, known in columns.items()}, metrics[0]),
         classes_title=f"{metrics[0].name} by class",
         sections=sections,
@@ -127,20 +127,20 @@ def write_run_report(
 
 
 def metric_notes(metrics: Sequence[Metric]) -> list[str]:
-    """What the columns are, a sentence each, and what a dash means."""
+    """Explains the columns and the dash, in one sentence each."""
     notes = []
     for metric in metrics:
         direction = "" if metric.higher_is_better else "lower is better"
         words = "; ".join(filter(None, (metric.about, direction)))
         notes += [f"{metric.name}: {words}."] if words else []
-    return [" ".join([*notes, "A dash means that it was not measured."])]
+    return [" ".join([*notes, "A dash means: not measured."])]
 
 
 def run_charts(runs: Sequence[StoredRun], metric: Metric) -> list[Chart]:
-    """Losses, validation scores and learning rate of all runs, then the terms of each distilled
-    run.
+    """Charts of losses, validation scores and learning rates of all runs, and of the terms of each
+    distilled run.
 
-    A single run shows its own terms, too. Charts without a point are left out.
+    For a single run, the terms of its own loss are also shown. Charts without points are left out.
     """
     logs = {run.name: run.curves for run in runs}
     title = f"{metric.name} on the validation set"
@@ -164,8 +164,8 @@ def run_charts(runs: Sequence[StoredRun], metric: Metric) -> list[Chart]:
 
 
 def _lead(runs: Sequence[StoredRun], metric: Metric) -> list[str]:
-    """The gain of the distilled over the plain student; for a single run its score, best and worst
-    class.
+    """The gain of the distilled student over the plain one; for a single run its score, and its
+    best and worst class.
     """
     if len(runs) > 1:
         return gain_sentences([run.row(run.name) for run in runs], metric)

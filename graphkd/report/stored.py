@@ -1,6 +1,6 @@
-"""What trainings left in their folders, read back: config, result, log, record, scored items.
+"""Reads the folders of runs: config, result, log, record, and the scores of single items.
 
-Each missing piece gets one sentence for the reader of the report.
+Every missing file gives one sentence for the reader of the report.
 """
 
 import json
@@ -19,7 +19,7 @@ from graphkd.report.tables import DASH, number
 from graphkd.tasks.base import DEFAULT, Metric, Task, task_named
 
 RESULT = "result.json"
-# What single items are ranked by where they have none of the task's metrics.
+# Items without any of the task's metrics are ranked by one of these.
 _ITEM_METRICS = (
     Metric("F1", digits=2),
     Metric("errors", higher_is_better=False, digits=0),
@@ -28,15 +28,15 @@ _ITEM_METRICS = (
 
 @dataclass(frozen=True)
 class Options:
-    """What the user chose.
+    """The user's options for a report.
 
     Attributes:
-        score: predictions below it are left out when pages are judged.
-        pages: how many of the worst pages or lines are shown; 0 for none.
-        worst: False shows pages evenly spread over the set in the place of the worst.
-        graph: whether a page's graph is drawn, which runs the model once.
-        graph_file: a PNG file for it, too; None for none.
-        device: where the model runs.
+        score: predictions with lower scores are ignored.
+        pages: number of the worst pages or lines to show; 0 for none.
+        worst: False shows pages evenly spread over the set instead of the worst.
+        graph: draw the document graph of a page, which runs the model once.
+        graph_file: also write the graph to this PNG file; None to write none.
+        device: the device of the model.
     """
 
     score: float = 0.5
@@ -49,17 +49,17 @@ class Options:
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run's folder as read.
+    """The content of a run's folder.
 
     Attributes:
-        name: what reports call it.
-        folder: where it lies.
-        cfg: the dict of its config.yaml.
-        result: result.json; empty where it is missing.
-        curves: metrics.json by iteration; empty where it is missing.
-        record: machine, date and versions of the training, and the digest of its teacher; empty
-            where they were not recorded.
-        notes: a sentence for each missing piece.
+        name: the run's name in reports.
+        folder: the folder.
+        cfg: the content of config.yaml.
+        result: the content of result.json; empty if it is missing.
+        curves: the content of metrics.json by iteration; empty if it is missing.
+        record: machine, date and versions of the training and the digest of its teacher; empty if
+            they were not recorded.
+        notes: a sentence for each missing file.
     """
 
     name: str
@@ -71,7 +71,7 @@ class StoredRun:
     notes: Sequence[str] = ()
 
     def setting(self, key: str, default: Any = None) -> Any:
-        """The value of a dotted key of the config; `default` where it is missing."""
+        """The value of a dotted config key; `default` if it is missing."""
         node: Any = self.cfg
         for part in key.split("."):
             if not isinstance(node, Mapping) or part not in node:
@@ -81,38 +81,38 @@ class StoredRun:
 
     @property
     def task(self) -> Task:
-        """What it was trained for."""
+        """The run's task."""
         return task_named(self.setting("TASK", DEFAULT))
 
     @property
     def weights(self) -> Path:
-        """Where its final weights are, if they are there."""
+        """Path of the final weights, whether they exist or not."""
         return self.folder / "model_final.pth"
 
     @property
     def test_set(self) -> str | None:
-        """The data set that it was scored on; None for none."""
+        """The data set of its scores; None without one."""
         return next(iter(self.setting("DATASETS.TEST") or ()), None)
 
     @property
     def scores(self) -> Mapping[str, Any]:
-        """The result dict of its evaluation; empty where it was never scored."""
+        """The scores of the run; empty if it was not scored."""
         return self.result.get("scores", {})
 
     @property
     def method(self) -> str:
-        """The losses of the distillation, joined with +; "none" for a plain training."""
+        """The distillation losses joined with +; "none" for a plain run."""
         return "+".join(self.setting("DISTILL.LOSSES") or {}) or "none"
 
     @property
     def steps(self) -> int | None:
-        """Those of a finished run by its config; else those in the log."""
+        """Number of training steps: from the config if the run has finished, else from the log."""
         if self.result:
             return self.setting("SOLVER.MAX_ITER")
         return self.curves[-1]["iteration"] + 1 if self.curves else None
 
     def row(self, role: str) -> dict[str, Any]:
-        """Its numbers as a row of `format_table`."""
+        """The run's numbers as a row for `format_table`."""
         known = {"params": self.result.get("parameters"), "seconds": self.result.get("seconds")}
         # The scores also hold numbers of the evaluation, such as its own seconds.
         names = [metric.name for metric in self.task.metrics if metric.name in self.scores]
@@ -120,16 +120,16 @@ class StoredRun:
         return {"role": role, "method": self.method, **known, **scores}
 
     def evaluated(self, file: str) -> Any:
-        """A JSON list that the evaluation wrote for the test set; None where it is missing.
+        """Reads a JSON list that the evaluation wrote for the test set; None if it is missing.
 
         Raises:
-            UserError: it is damaged.
+            UserError: the file is damaged.
         """
         return read_json(self.folder / "eval" / (self.test_set or "") / file, list)
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a training (or scoring) wrote into this folder."""
+    """Whether the folder holds a training, or the scores of a teacher."""
     names = (RESULT, "metrics.json", "model_final.pth")
     return (folder / "config.yaml").is_file() and any((folder / n).is_file() for n in names)
 
@@ -138,11 +138,11 @@ def read_run(folder: Path, *, name: str) -> StoredRun:
     """Reads a run's folder.
 
     Args:
-        folder: with config.yaml; everything else may be missing.
-        name: what reports call it.
+        folder: it must hold a config.yaml; other files may be missing.
+        name: the run's name in reports.
 
     Raises:
-        UserError: a file in it is damaged.
+        UserError: a file in the folder is damaged.
     """
     try:
         cfg = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
@@ -167,10 +167,10 @@ def read_run(folder: Path, *, name: str) -> StoredRun:
 
 
 def read_json(path: Path, kind: type) -> Any:
-    """The content of a JSON file; None where there is no such file.
+    """The content of a JSON file; None if there is no such file.
 
     Raises:
-        UserError: it is damaged, or no `kind`.
+        UserError: the file is damaged, or its content is not of the type `kind`.
     """
     if not path.is_file():
         return None
@@ -179,21 +179,21 @@ def read_json(path: Path, kind: type) -> Any:
     except (ValueError, OSError) as error:
         raise UserError(f"{path}: damaged JSON ({error})") from error
     if not isinstance(value, kind):
-        raise UserError(f"{path}: not what a run writes (a {kind.__name__} was expected)")
+        raise UserError(f"{path}: no file of a run (a {kind.__name__} was expected)")
     return value
 
 
 def item_sections(runs: Sequence[StoredRun], *, count: int) -> tuple[list[Section], list[str]]:
-    """The pages or lines on which the last of some runs does worst, from the `items.json` of each.
+    """Shows the worst pages or lines of the last run, from the `items.json` of each run.
 
-    Items are ranked by the first metric that they have a value of, else by F1 or number of errors.
+    Items are ranked by the first of the task's metrics that they have, else by F1 or errors.
 
     Args:
-        runs: scored on the same test set, in the order to show.
-        count: of items to show; 0 for none.
+        runs: runs with the same test set, in the order to show.
+        count: number of items to show; 0 for none.
 
     Returns:
-        One section or none, and a sentence where the items are missing.
+        One section or none, and a sentence if the items are missing.
     """
     main, task = runs[-1], runs[-1].task
     items = main.evaluated("items.json")
@@ -230,7 +230,7 @@ def _values(run: StoredRun, metric: Metric) -> dict[Any, float | None]:
 
 
 def _spread(items: Sequence[dict], metric: Metric, kind: str) -> str:
-    """The mean over the items, with an interval by document where there are several."""
+    """A sentence with the mean over the items and its interval; empty with too few documents."""
     values = [item[metric.name] for item in items]
     documents = [item.get("document", item["id"]) for item in items]
     different = len(set(documents))

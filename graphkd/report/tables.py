@@ -1,7 +1,7 @@
-"""Results in words: tables of single runs and of comparisons, and sentences on what was gained.
+"""Tables of single runs and of comparisons as text, and sentences about gains.
 
-Numbers are those of a task's metrics, the one that decides first. Differences are gains: positive
-where the model is better, also where lower values are.
+The columns are the task's metrics, the primary metric first. Differences are gains: positive means
+better, also for metrics where lower is better.
 """
 
 import math
@@ -15,30 +15,34 @@ from graphkd.tasks.base import Metric
 
 DASH = "–"
 _FEWEST_SEEDS = 5
-# Below it, the plain student's steps were slowed down by something else.
+# A distilled step does everything that a plain one does. A lower cost means that something else
+# slowed the plain student down.
 _LEAST_COST = 0.95
 
 
 def format_table(rows: Sequence[dict], metrics: Sequence[Metric]) -> str:
-    """Result rows for a terminal.
+    """The results of single runs as a table for a terminal.
 
     Args:
-        rows: dicts with role, method, params, seconds and the metrics by name; a missing, None or
-            NaN number becomes an en dash. No rows: the headings alone.
-        metrics: the columns, the one that decides first.
+        rows: dicts with role, method, params, seconds and the metrics by name. Numbers that are
+            missing, None or NaN become a dash.
+        metrics: the columns, the primary metric first.
     """
     names = ["Role", "Method", *run_headings(metrics)]
-    texts = [[_word(row, "role"), _word(row, "method"), *run_cells(row, metrics)] for row in rows]
-    return _plain_table(texts, names, style="simple", words=2)
+    texts = [
+        [str(row.get("role") or DASH), str(row.get("method") or DASH), *run_cells(row, metrics)]
+        for row in rows
+    ]
+    return plain_table(texts, names, words=2)
 
 
 def run_headings(metrics: Sequence[Metric]) -> list[str]:
-    """The columns of numbers in a table of single runs."""
+    """The headings of the number columns in a table of single runs."""
     return [*(metric.title for metric in metrics), "Parameters (M)", "Training (s)"]
 
 
 def run_cells(row: Mapping[str, Any], metrics: Sequence[Metric]) -> list[str]:
-    """The texts of one run, in the order of `run_headings`."""
+    """The cells of one run, in the order of `run_headings`."""
     parameters, seconds = number(row.get("params")), number(row.get("seconds"))
     return [
         *(metric.text(number(row.get(metric.name))) for metric in metrics),
@@ -48,16 +52,15 @@ def run_cells(row: Mapping[str, Any], metrics: Sequence[Metric]) -> list[str]:
 
 
 def number(value: Any) -> float | None:
-    """A float, or None for what is no finite number."""
+    """The value as a float; None if it is not a finite number."""
     return float(value) if value is not None and math.isfinite(value) else None
 
 
 def gain_sentences(rows: Sequence[dict], metric: Metric) -> list[str]:
-    """Says what each distilled student gained over the plain student, or lost.
+    """Sentences about the gain or loss of each distilled student over the plain one.
 
     Returns:
-        One sentence for each distilled row with a known value; an empty list means that there is
-        no plain or no distilled student to compare.
+        One sentence for each distilled row with a value; empty without a plain student.
     """
     plain = next((row for row in rows if row.get("role") == "student"), None)
     teacher = next((row for row in rows if row.get("role") == "teacher"), None)
@@ -77,10 +80,8 @@ def _gain(row: dict, before: float, teacher: dict | None, metric: Metric, *, nam
         who += f" ({row['method']})"
     more, less = ("more", "less") if metric.higher_is_better else ("less", "more")
     size = f"{metric.text(abs(gain))} {metric.name}"
-    value, plain = (
-        f"{metric.text(after)} {metric.name}",
-        f"the plain student ({metric.text(before)})",
-    )
+    value = f"{metric.text(after)} {metric.name}"
+    plain = f"the plain student ({metric.text(before)})"
     if float(metric.text(abs(gain))) == 0:
         sentence = f"{who} reaches {value}, the same as the plain student: no gain here."
     elif gain > 0:
@@ -107,7 +108,7 @@ def _share_sentence(row: dict, teacher: dict | None, metric: Metric) -> str:
 
 
 def headings(metrics: Sequence[Metric], chosen: Sequence[str] = ()) -> list[str]:
-    """The columns of the table: the metric that decides comes first."""
+    """The headings of a comparison's table; the primary metric comes first."""
     first, *others = metrics
     return [
         *("Model", first.title, "n", *(metric.title for metric in others)),
@@ -119,7 +120,7 @@ def headings(metrics: Sequence[Metric], chosen: Sequence[str] = ()) -> list[str]
 
 
 def cells(row: Row, metrics: Sequence[Metric], chosen: Sequence[str] = ()) -> list[str]:
-    """The texts of one row, in the order of `headings`."""
+    """The cells of one row, in the order of `headings`."""
     first, *others = metrics
     spread = "" if row.score is None or row.score.std is None else f" ± {first.text(row.score.std)}"
     means = [(metric, row.values.get(metric.name)) for metric in others]
@@ -140,7 +141,7 @@ def cells(row: Row, metrics: Sequence[Metric], chosen: Sequence[str] = ()) -> li
 
 
 def difference_text(row: Row, metric: Metric) -> str:
-    """The mean gain, signed, with its interval, and the number of pairs where some are missing."""
+    """The mean gain with its sign and interval, and the number of pairs if some are missing."""
     if row.difference is None or row.name in (TEACHER, PLAIN):
         return DASH
     text = signed(row.difference.mean, metric)
@@ -152,7 +153,7 @@ def difference_text(row: Row, metric: Metric) -> str:
 
 
 def signed(value: float, metric: Metric) -> str:
-    """A difference with its sign and the metric's decimals; what rounds to zero has no sign."""
+    """A difference with its sign and the metric's decimals; zero has no sign."""
     text = f"{value:+.{metric.digits}f}"
     return text if float(text) else text[1:]
 
@@ -164,13 +165,13 @@ def table(
     *,
     style: str = "simple",
 ) -> str:
-    """The table as text; `style` is a format of tabulate."""
+    """The table of a comparison as text; `style` is a format of tabulate."""
     texts = [cells(row, metrics, chosen) for row in rows]
-    return _plain_table(texts, headings(metrics, chosen), style=style)
+    return plain_table(texts, headings(metrics, chosen), style=style)
 
 
 def sentences(rows: Sequence[Row], metric: Metric) -> list[str]:
-    """What can be said of each method against the plain student, the best first, losses too."""
+    """A sentence about the gain or loss of each method over the plain student, the best first."""
     known = [row for row in rows if row.name not in (TEACHER, PLAIN) and row.difference is not None]
     ranked = sorted(known, key=lambda row: -metric.gain(row.score.mean, 0.0))
     return [_sentence(row, metric) for row in ranked]
@@ -179,7 +180,7 @@ def sentences(rows: Sequence[Row], metric: Metric) -> list[str]:
 def _sentence(row: Row, metric: Metric) -> str:
     gain, seeds = row.difference, f"{row.pairs} seed{'s' if row.pairs > 1 else ''}"
     text = f"{row.name}: {metric.text(row.score.mean)} {metric.title}, "
-    # Where lower is better, a signed difference could be read in both ways.
+    # If lower is better, a signed difference without the word "gain" would be ambiguous.
     text += "" if metric.higher_is_better else "a gain of "
     text += f"{signed(gain.mean, metric)} against the plain student"
     if gain.low is None:
@@ -191,27 +192,26 @@ def _sentence(row: Row, metric: Metric) -> str:
 
 
 def reading_notes(rows: Sequence[Row], metric: Metric) -> list[str]:
-    """How to read the table, and warnings: a teacher that learnt nothing, few seeds, costs that
-    cannot be.
+    """How to read the table, and warnings about a teacher that learnt nothing, too few seeds, and
+    impossible step costs.
     """
     notes = [_how_to_read(metric)]
     best = next((row.score.mean for row in rows if row.name == TEACHER and row.score), None)
     if metric.higher_is_better and best is not None and best < least_teacher(metric):
         notes.append(
-            f"The teacher reaches {metric.text(best)} {metric.name}, too little for a share of it "
-            "to mean anything: train it longer before you compare what it teaches."
+            f"The teacher reaches only {metric.text(best)} {metric.name}, so no percentages of it "
+            "are shown: train it longer before you compare methods."
         )
     most = max((row.pairs for row in rows), default=0)
     if 0 < most < _FEWEST_SEEDS:
-        few = (
-            f"{most} seed{'s' if most > 1 else ''}: an interval over so few is too narrow. Take "
+        notes.append(
+            f"{most} seed{'s' if most > 1 else ''}: an interval over so few is too narrow. Use "
             f"{_FEWEST_SEEDS} or more before you trust a small gain."
         )
-        notes.append(few)
     if any(row.step_cost is not None and row.step_cost < _LEAST_COST for row in rows):
         notes.append(
-            "A distilled step cannot be cheaper than a plain one: other programs ran beside some "
-            "trainings. Do not trust their times; `graphkd bench step` measures a step."
+            "A distilled step cannot be cheaper than a plain one: other programs slowed some "
+            "trainings down. Do not trust their times; `graphkd bench step` measures a step."
         )
     return notes
 
@@ -233,11 +233,11 @@ def weight_search(
     """The search for the best loss weights as a table.
 
     Args:
-        tuning: what compare.json says of it.
-        metric: the one that decides.
+        tuning: the search as compare.json holds it.
+        metric: the primary metric.
 
     Returns:
-        The headings, the rows (a method each) and a text that says how to read them.
+        The headings, one row per method, and a text that says how to read them.
     """
     factors = [f"{factor:g}" for factor in tuning["factors"]]
     rows = []
@@ -263,16 +263,7 @@ def markdown(
     notes: Sequence[str],
     tuning: Mapping[str, Any] | None = None,
 ) -> str:
-    """The comparison as a Markdown document.
-
-    Args:
-        rows: the models; none gives a document that says so.
-        metrics: the columns, the one that decides first.
-        chosen: classes of the extra column.
-        about: how the numbers were made.
-        notes: further sentences for the reader.
-        tuning: the search for the best weights; None without one.
-    """
+    """The comparison as a Markdown document; the arguments are those of `write_compare_report`."""
     first = metrics[0]
     parts = ["# Comparison of distillation methods", ""]
     parts += [f"- {_plain_text(text)}" for text in sentences(rows, first)] or [
@@ -285,7 +276,7 @@ def markdown(
     if tuning:
         names, texts, how = weight_search(tuning, first)
         parts += ["## Search for the loss weights", "", how, ""]
-        parts += [_plain_table(texts, names, style="github"), ""]
+        parts += [plain_table(texts, names, style="github"), ""]
     parts += ["## How this was made", ""]
     parts += [f"- {key}: {_plain_text(value)}" for key, value in about.items()]
     return "\n".join(parts).replace("\n\n\n", "\n\n") + "\n"
@@ -297,23 +288,22 @@ def _class_table(rows: Sequence[Row], metric: Metric) -> str:
     texts = [
         [label, *(metric.text(row.per_class.get(label)) for row in scored)] for label in labels
     ]
-    return _plain_table(texts, ["Class", *(row.name for row in scored)], style="github")
+    return plain_table(texts, ["Class", *(row.name for row in scored)], style="github")
 
 
-def _plain_table(
-    rows: Sequence[Sequence[str]], names: Sequence[str], *, style: str, words: int = 1
+def plain_table(
+    rows: Sequence[Sequence[Any]], names: Sequence[str], *, style: str = "simple", words: int = 1
 ) -> str:
+    """A table as text. The first `words` columns hold words, the others numbers; `style` is a
+    format of tabulate.
+    """
     return tabulate(
         rows,
         headers=names,
         tablefmt=style,
-        disable_numparse=True,
+        disable_numparse=True,  # it would drop the zeros of 29.0
         colalign=("left",) * words + ("right",) * (len(names) - words),
     )
-
-
-def _word(row: Mapping[str, Any], key: str) -> str:
-    return str(row.get(key) or DASH)
 
 
 def _plain_text(text: str) -> str:

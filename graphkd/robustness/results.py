@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tabulate import tabulate
-
 from graphkd.errors import UserError
 from graphkd.io import write_json
+from graphkd.report.tables import plain_table
 from graphkd.tasks.base import Metric
 
 FORMAT = 1
@@ -174,10 +173,4 @@ def table(
     rows.append([f"mean {metric.name} over corruptions", *means])
     rows.append(["mean loss (%)", *(_LOSS.text(each.mean_loss) for each in summaries)])
     heading = f"{metric.title}, corruption at severity {' / '.join(map(str, severities))}"
-    return tabulate(
-        rows,
-        headers=[heading, *models],
-        tablefmt=form,
-        disable_numparse=True,
-        colalign=("left", *["right"] * len(models)),
-    )
+    return plain_table(rows, [heading, *models], style=form)

@@ -101,7 +101,7 @@ def test_the_memory_bound():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"regions": 0}, "--regions 0"),
+        ({"regions": 0}, "--regions is 0"),
         ({"batch": 0}, "1 or more"),
         ({"method": "no_such"}, "no_such"),
         ({"config": "configs/students/rcnn_R18.yaml"}, "DISTILL.LOSSES is empty"),

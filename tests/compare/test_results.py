@@ -192,7 +192,7 @@ def test_other_annotations_are_refused(toys, monday, tmp_path, monkeypatch):
     file = change(monday, tmp_path / "a.json", made_from={"data toy_test": "a" * 64})
     contest = toy.contest(toys, tmp_path / "out", methods=["fitnets"])
     other = change(monday, tmp_path / "b.json", made_from={"data toy_test": "b" * 64})
-    with pytest.raises(UserError, match="b.json: .* the file of its data toy_test was another"):
+    with pytest.raises(UserError, match="b.json: .* the content of its data toy_test file differs"):
         compare(contest, seeds=2, add=[file, other], trains=False)
 
 

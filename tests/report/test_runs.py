@@ -62,7 +62,7 @@ def test_every_link_inside_the_page_leads_somewhere(tmp_path):
 def test_several_runs_state_the_gain(tmp_path):
     page = check_safe(make(tmp_path, runs=three_runs()))
     assert "6.6 AP more than the plain student (31.2)" in page.text
-    assert "68 % of the teacher's 55.7 AP" in page.text and "One run each." in page.text
+    assert "68 % of the teacher's 55.7 AP" in page.text and "one run each." in page.text
     assert "Distillation terms: distilled" in page.text and "Own loss, term" not in page.text
     assert "distilled: own loss" in page.text and "graphkd_edge" in page.text
     assert "Share of each distillation term: student" not in page.text

@@ -65,7 +65,7 @@ def test_a_teacher_that_learnt_nothing_gets_no_share_but_a_word():
     column = headings(METRICS).index("% of teacher")
     assert [cells(row, METRICS)[column] for row in rows(0.002)] == [DASH, DASH]
     assert [cells(row, METRICS)[column] for row in rows(2.0)] == ["100", "150"]
-    assert "teacher reaches 0.0 AP" in reading_notes(rows(0.002), AP)[1]
+    assert "teacher reaches only 0.0 AP" in reading_notes(rows(0.002), AP)[1]
     assert len(reading_notes(rows(2.0), AP)) == 1
 
 

@@ -79,7 +79,7 @@ def test_a_comparison_shows_the_best_method_beside_the_plain_student(compared, t
     page, notes, _ = report(compared, tmp_path)
     for text in ("AP against the cost of a step", "Confusion matrix", "F1 teacher"):
         assert text in page.text
-    assert any("seed 1: graphkd, the method of best mean AP" in note for note in notes)
+    assert any("seed 1; graphkd is the method with the best mean AP" in note for note in notes)
     captions = [a["aria-label"] for tag, a in page.tags if tag == "a" and "aria-label" in a]
     for name in ("Ground truth", "teacher", "plain", "graphkd"):
         assert sum(f"enlarge {name}," in caption for caption in captions) == 3
@@ -182,7 +182,7 @@ def test_mistakes_are_one_line(tmp_path, single, capsys):
         assert words in told and told.count("\n") == 1
     (tmp_path / "empty" / "compare.json").write_text('{"runs": [{"wrong": 1}]}')
     assert run_command(tmp_path / "empty") == 2
-    assert "not a comparison's numbers" in capsys.readouterr().err
+    assert "not the results of a comparison" in capsys.readouterr().err
 
 
 def test_the_command_writes_into_the_folder(single, capsys):
