@@ -8,12 +8,12 @@ from graphkd.evaluation.matching import box_iou
 
 THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 RECALLS = np.arange(11) / 10
-# Recalls are compared with this slack: 3 of 10 is 0.3, whatever their rounding.
+# Recalls are compared with this slack, because 3 / 10 and 0.3 may differ by rounding.
 SLACK = 1e-9
 
 
 def has_difficult(truth: Mapping) -> bool:
-    """Whether any object of a COCO json dict says if it is difficult."""
+    """Whether any annotation of a COCO json dict has the field `difficult`."""
     return any("difficult" in item for item in truth["annotations"])
 
 
@@ -22,24 +22,24 @@ def voc_ap(
 ) -> dict:
     """VOC 2007 average precision of COCO results.
 
-    A prediction goes to the object of its class that it overlaps most. Of several that overlap one
-    object enough, the best-scored is right and the others are wrong. Difficult objects and crowds
-    neither count nor punish: predictions that go to one are left out.
+    Each prediction is assigned to the object of its class with the largest IoU. If several
+    predictions reach the threshold with one object, the one with the highest score is right and the
+    others are wrong. Difficult objects and crowds are not counted, and neither are predictions that
+    are assigned to them.
 
     Source: Everingham et al., The Pascal Visual Object Classes Challenge, section 4.2. Thresholds
     above 0.5 are those of the repositories that report them. [memory: `inclusive`, `extra_pixel`]
 
     Args:
-        truth: COCO json dict; `difficult` of an annotation is 0 where it is missing.
+        truth: COCO json dict; a missing `difficult` is 0.
         results: COCO results with the category ids of `truth`.
         inclusive: whether an IoU equal to the threshold is enough.
-        extra_pixel: what is added to the width and height of boxes; 1 where corners are counted as
-            pixels that belong to the box.
+        extra_pixel: added to width and height of boxes; 1 if the corner pixels belong to the box.
 
     Returns:
-        `VOC_AP` (the mean over the ten thresholds), `VOC_AP50`, `VOC_AP75`, each the mean over
-        classes in 0..100; `VOC_AP_by_IoU`, the ten values; `VOC_objects`, how many count. None
-        where no class has an object.
+        `VOC_AP` (the mean over the ten thresholds), `VOC_AP50` and `VOC_AP75`, each the mean over
+        classes in 0..100, None without objects; `VOC_AP_by_IoU`, the ten values; `VOC_objects`, the
+        number of counted objects.
     """
     objects, found = _by_class(truth["annotations"]), _by_class(results)
     rows = []
@@ -63,11 +63,11 @@ def voc_ap(
 
 
 def eleven_point_ap(right: np.ndarray, objects: int) -> float:
-    """The mean of the best precision at recalls of at least 0, 0.1, ..., 1.
+    """The mean of the highest precisions at recalls of at least 0, 0.1, ..., 1.
 
     Args:
-        right: (n,) bool, predictions in order of falling score.
-        objects: how many there are to find, above 0.
+        right: (n,) bool, whether each prediction is right, in order of falling score.
+        objects: number of objects, above 0.
 
     Returns:
         0..1.

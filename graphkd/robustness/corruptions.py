@@ -1,4 +1,4 @@
-"""`corrupt`: one page under one kind of corruption at one severity, and where its boxes go then."""
+"""Corrupts a page with one kind of corruption at one severity, and moves its boxes along."""
 
 import zlib
 from collections.abc import Callable, Mapping
@@ -11,8 +11,8 @@ from graphkd.robustness import paint
 from graphkd.robustness.geometry import Move, Scaling, keystoning, rotation, warping
 
 SEVERITIES = (1, 2, 3)
-LONGEST = 3000  # larger pages are shrunk first, to save time; detectors see 1,333 pixels or less
-VERSION = 1  # goes up when the same seed gives other pixels
+LONGEST = 3000  # larger pages are shrunk first to save time; detectors use 1,333 pixels or less
+VERSION = 1  # to be increased when a change gives other pixels for the same seed
 
 Moving = Callable[[tuple[int, int], np.random.Generator, int], Move]
 Painting = Callable[[np.ndarray, np.random.Generator, int], np.ndarray]
@@ -41,15 +41,15 @@ class Corrupted:
     """A corrupted page.
 
     Attributes:
-        image: uint8, (H', W', 3) or as many axes as the page had.
-        moves: applied in this order to points of the page; none where nothing moved.
+        image: uint8, (H', W', 3), or grey with as many axes as the page.
+        moves: the geometric changes, in this order; empty if nothing moved.
     """
 
     image: np.ndarray
     moves: tuple[Move, ...]
 
     def points(self, points: np.ndarray) -> np.ndarray:
-        """Where points (N, 2) (x, y) of the page lie on the corrupted page, in its pixels."""
+        """Maps points (N, 2) (x, y) of the page to pixels of the corrupted page."""
         for move in self.moves:
             points = move.points(points)
         return points
@@ -58,22 +58,22 @@ class Corrupted:
 def corrupt(image: np.ndarray, *, kind: str, severity: int, seed: int = 0) -> Corrupted:
     """Corrupts one page; the same page, kind, severity and seed give the same result.
 
-    The random draws of a kind do not depend on the severity: a higher severity is the same
-    corruption, grown. Lengths are relative to the page, so scans of any resolution look alike. A
-    page of more than 3,000 pixels on a side comes back shrunk to that.
+    The random draws of a kind do not depend on the severity, so a higher severity is a stronger
+    form of the same corruption. Lengths are relative to the page, so the resolution of a scan makes
+    no difference. Pages with a side of more than 3,000 pixels are shrunk to that.
 
-    Kinds after Chen et al., "RoDLA: Benchmarking the Robustness of Document Layout Analysis
-    Models", CVPR 2024.
+    Source of the kinds: Chen et al., "RoDLA: Benchmarking the Robustness of Document Layout
+    Analysis Models", CVPR 2024.
     Differs from the paper: how each kind is made, and how strong it is.
 
     Args:
         image: uint8 (H, W, 3) in RGB, or grey as (H, W) or (H, W, 1); H and W at least 1.
         kind: one of `KINDS`.
         severity: 1 (legible), 2 or 3 (severe).
-        seed: of the random draws.
+        seed: seed of the random draws.
 
     Raises:
-        ValueError: an unknown kind or severity, or an array that is no page.
+        ValueError: an unknown kind or severity, or the array is no page.
     """
     if kind not in KINDS or severity not in SEVERITIES:
         raise ValueError(f"no corruption {kind!r} of severity {severity!r}")
@@ -103,14 +103,14 @@ def corrupt(image: np.ndarray, *, kind: str, severity: int, seed: int = 0) -> Co
 def moved_box(
     corrupted: Corrupted, outline: np.ndarray
 ) -> tuple[float, float, float, float] | None:
-    """The upright rectangle round an outline on the corrupted page, cut at the page's edge.
+    """The upright box of an outline on the corrupted page, clipped to the page.
 
     Args:
         corrupted: the page.
         outline: (N, 2) corners (x, y) of a polygon in pixels of the clean page, N at least 1.
 
     Returns:
-        x0, y0, x1, y1 in pixels of the corrupted page; None if nothing of it is left there.
+        x0, y0, x1, y1 in pixels of the corrupted page; None if it lies outside the page.
     """
     height, width = corrupted.image.shape[:2]
     points = corrupted.points(_dense(np.asarray(outline, dtype=np.float64)))
@@ -122,13 +122,14 @@ def moved_box(
 
 
 def _generator(image: np.ndarray, kind: str, seed: int) -> np.random.Generator:
-    """The random state of one kind of corruption on one page."""
+    """The random generator of one kind of corruption on one page."""
+    # With the page's content, so that pages of a set differ although they share the seed.
     facts = [seed, zlib.crc32(image), *image.shape[:2], KINDS.index(kind)]
     return np.random.default_rng(facts)
 
 
 def _dense(corners: np.ndarray, *, steps: int = 32) -> np.ndarray:
-    """The closed polygon with `steps` points an edge: a warped edge bulges between its ends."""
+    """The closed polygon with `steps` points per edge, because warping bends straight edges."""
     share = np.linspace(0, 1, steps, endpoint=False)[None, :, None]
     following = np.roll(corners, -1, axis=0)
     return (corners[:, None] * (1 - share) + following[:, None] * share).reshape(-1, 2)

@@ -1,7 +1,7 @@
-"""Corruptions that move pixels, and the points with them: rotation, warping, keystoning. No part of
-a page is ever pushed off it.
+"""Corruptions that move pixels and points: rotation, warping, keystoning. All parts of a page stay
+visible.
 
-Coordinates are continuous: pixel i covers i to i + 1, so its middle lies at i + 0.5.
+Coordinates are continuous: pixel i covers i to i + 1, so its centre is at i + 0.5.
 """
 
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ import cv2
 import numpy as np
 
 _DEGREES = (4.0, 8.0, 14.0)
-_WARP = (0.012, 0.024, 0.042)  # furthest shift, as a share of the shorter side
+_WARP = (0.012, 0.024, 0.042)  # largest shift, as a share of the shorter side
 _WAVES = 4
-_KEYSTONE = (0.05, 0.11, 0.19)  # how far a corner of the far side moves in, as a share of the side
+_KEYSTONE = (0.05, 0.11, 0.19)  # inward shift of the corners of the far side, as a share of it
 
 
 class Move(Protocol):
     """A change of a page's geometry."""
 
     def points(self, points: np.ndarray) -> np.ndarray:
-        """Where points (N, 2) (x, y) of the page lie afterwards."""
+        """Maps points (N, 2) (x, y) of the page to the changed page."""
         ...
 
     def image(self, image: np.ndarray) -> np.ndarray:
@@ -30,7 +30,7 @@ class Move(Protocol):
 
 @dataclass(frozen=True)
 class Scaling:
-    """A page brought to another size; `before` and `after` are (H, W)."""
+    """Resizing from `before` to `after`, both (H, W)."""
 
     before: tuple[int, int]
     after: tuple[int, int]
@@ -52,9 +52,7 @@ class Scaling:
 
 @dataclass(frozen=True)
 class Projection:
-    """A projective map: `matrix` (3, 3) takes page coordinates to those of a page of `size` (H, W)
-    pixels.
-    """
+    """A projective map: `matrix` (3, 3) maps page coordinates to a page of `size` (H, W)."""
 
     matrix: np.ndarray
     size: tuple[int, int]
@@ -66,7 +64,7 @@ class Projection:
 
     def image(self, image: np.ndarray) -> np.ndarray:
         """See `Move`."""
-        # OpenCV puts the middle of the first pixel at 0.
+        # In OpenCV, the centre of the first pixel is at 0.
         half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
         return cv2.warpPerspective(
             image,
@@ -80,14 +78,14 @@ class Projection:
 
 @dataclass(frozen=True)
 class Waves:
-    """A sheet that bends: the point seen at q is the page's point
-    c + zoom (q - c) + sum over k of amplitude_k sin(2 pi (frequency_k . q) + phase_k).
+    """A bent sheet. With the page's centre c, the changed page shows at the point q the page's
+    point c + zoom (q - c) + sum over k of amplitude_k sin(2 pi (frequency_k . q) + phase_k).
 
     Attributes:
         size: (H, W) of the page, before and after.
-        zoom: above 1, so that the waves push nothing off the page.
-        frequency: (K, 2) in waves a pixel.
-        phase: (K, 2), one for each direction of the shift.
+        zoom: above 1, so that the waves push nothing out of the page.
+        frequency: (K, 2) waves per pixel.
+        phase: (K, 2), for the two directions of the shift.
         amplitude: (K, 2) in pixels.
     """
 
@@ -98,15 +96,15 @@ class Waves:
     amplitude: np.ndarray
 
     def source(self, points: np.ndarray) -> np.ndarray:
-        """Which points (N, 2) of the page are seen at `points` (N, 2)."""
+        """The points (N, 2) of the page that the changed page shows at `points` (N, 2)."""
         angle = 2 * np.pi * points @ self.frequency.T
         shift = (self.amplitude * np.sin(angle[..., None] + self.phase)).sum(axis=1)
         return self._middle + self.zoom * (points - self._middle) + shift
 
     def points(self, points: np.ndarray) -> np.ndarray:
-        """See `Move`; the map is solved for its argument, which a few dozen steps do exactly."""
+        """See `Move`. This inverts `source` by fixed-point iteration."""
         seen = points
-        for _ in range(40):
+        for _ in range(40):  # every step removes at least a third of the error
             seen = seen + (points - self.source(seen)) / self.zoom
         return seen
 
@@ -118,7 +116,7 @@ class Waves:
         for axis, (along, middle) in enumerate(
             zip((x[None], y[:, None]), self._middle, strict=True)
         ):
-            # sin(a + b) = sin a cos b + cos a sin b makes the sum over waves one matrix product.
+            # With sin(a + b) = sin a cos b + cos a sin b, the sum over waves is a matrix product.
             across = 2 * np.pi * np.outer(x, self.frequency[:, 0]) + self.phase[:, axis]
             down = 2 * np.pi * np.outer(y, self.frequency[:, 1])
             left = np.hstack([np.cos(down), np.sin(down)]) * np.tile(self.amplitude[:, axis], 2)
@@ -139,7 +137,7 @@ class Waves:
 
 
 def rotation(size: tuple[int, int], rng: np.random.Generator, severity: int) -> Projection:
-    """A turn of up to 4, 8 or 14 degrees; the picture grows so that all of the page stays on it."""
+    """Rotates by up to 4, 8 or 14 degrees; the image grows so that the whole page stays visible."""
     height, width = size
     degrees = _DEGREES[severity - 1] * rng.choice((-1, 1)) * rng.uniform(0.8, 1.0)
     cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
@@ -152,8 +150,8 @@ def rotation(size: tuple[int, int], rng: np.random.Generator, severity: int) -> 
 
 
 def warping(size: tuple[int, int], rng: np.random.Generator, severity: int) -> Waves:
-    """A sheet that does not lie flat: smooth waves that shift a point by up to 1.2, 2.4 or 4.2 % of
-    the shorter side.
+    """Warps the page by smooth waves that shift points by up to 1.2, 2.4 or 4.2 % of the shorter
+    side.
     """
     share = rng.uniform(0.5, 1.0, (_WAVES, 2))
     heading = rng.uniform(0, 2 * np.pi, _WAVES)
@@ -169,10 +167,11 @@ def warping(size: tuple[int, int], rng: np.random.Generator, severity: int) -> W
 
 
 def keystoning(size: tuple[int, int], rng: np.random.Generator, severity: int) -> Projection:
-    """A page seen at a slant: one side recedes, its corners move in by up to 5, 11 or 19 %."""
+    """Tilts the page: the corners of one side move inwards by up to 5, 11 or 19 %."""
     height, width = size
     amount = _KEYSTONE[severity - 1]
-    # Corners of the unit square, clockwise from the top left; the first two are the far side.
+    # Corners of the unit square, clockwise from the top left. The first two are the far side, and
+    # the result is turned by a random number of quarter turns below.
     inward = amount * rng.uniform((0.8, 0.8, 0.0, 0.0), (1.0, 1.0, 0.25, 0.25))
     depth = amount * rng.uniform((0.4, 0.4, 0.0, 0.0), (0.7, 0.7, 0.1, 0.1))
     corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], dtype=np.float64)

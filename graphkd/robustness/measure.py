@@ -1,4 +1,4 @@
-"""Layout detectors on corrupted pages. Each page is corrupted once and shown to all detectors."""
+"""Scores layout detectors on corrupted pages. All detectors see the same corrupted pages."""
 
 import json
 import zlib
@@ -25,12 +25,12 @@ from graphkd.robustness.corruptions import VERSION, Corrupted, corrupt, moved_bo
 from graphkd.robustness.results import CLEAN, Record, cell_name
 from graphkd.tasks.layout import TASK
 
-_SAME = 2.0  # pixels by which a polygon's extent may differ from its box
+_SAME = 2.0  # largest difference in pixels between a box and the extent of its polygon
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A detector that takes part: its column's name, the checksum of its file, and itself."""
+    """A detector with the name of its column and the checksum of its file."""
 
     name: str
     checksum: str
@@ -39,14 +39,14 @@ class Contender:
 
 @dataclass(frozen=True)
 class PageSet:
-    """Annotated pages: the data set's name, its classes in order, and Detectron2's dicts."""
+    """Annotated pages: name and classes of the data set, and Detectron2's dicts."""
 
     name: str
     classes: tuple[str, ...]
     dicts: list[dict]
 
     def thinned(self, limit: int | None) -> "PageSet":
-        """`limit` pages, evenly spread over the set; all of them for None or a larger number."""
+        """`limit` pages, evenly spread over the set; all for None or a larger number."""
         count = len(self.dicts)
         if limit is None or limit >= count:
             return self
@@ -56,7 +56,7 @@ class PageSet:
 
     @property
     def checksum(self) -> str:
-        """Changes with any page, size, box or class."""
+        """A checksum of all names, sizes, boxes and classes."""
         content = [
             [p["image_id"], Path(p["file_name"]).name, p["width"], p["height"]]
             + [[a["bbox"], a["category_id"], a.get("iscrowd", 0)] for a in p["annotations"]]
@@ -75,7 +75,7 @@ def load_pages(data: str, images: Path | None = None) -> PageSet:
         classes = classes_of(data)
         return PageSet(data, classes, DatasetCatalog.get(data))
     if images is None:
-        raise UserError(f"{data}: name the folder of its pages with --images")
+        raise UserError(f"{data}: name the folder of its images with --images")
     if not images.is_dir():
         raise UserError(f"{images}: no such folder; --images is the folder of the page images")
     classes = tuple(read_categories(data).values())
@@ -85,33 +85,33 @@ def load_pages(data: str, images: Path | None = None) -> PageSet:
 def load_contenders(
     weights: Sequence[str], *, classes: tuple[str, ...], data: str, device: str = "cpu"
 ) -> list[Contender]:
-    """Reads the detectors.
+    """Loads the detectors.
 
     Args:
-        weights: `path` or `name=path`; without a name, the file's, or its folder's for a run's
-            `model_final.pth`.
-        classes: of the data set.
-        data: its name, for messages.
+        weights: `path` or `name=path`. The default name is that of the file, or that of the folder
+            for a run's `model_final.pth`.
+        classes: the classes of the data set.
+        data: the name of the data set, for messages.
         device: a torch device.
 
     Raises:
-        UserError: an unusable file, one of another task, one name for two, or classes that are not
-            those of the data.
+        UserError: an unusable file, another task, two detectors with one name, or a detector whose
+            classes differ from those of the data.
     """
     contenders = []
     for name, path in map(_named, weights):
         if name in (contender.name for contender in contenders):
-            raise UserError(f"two models are named {name}; name them apart: NAME={path}")
+            raise UserError(f"two models are named {name}; give one another name: NAME={path}")
         stored = read_model(path)
         if stored.header.task != TASK.name:
             raise UserError(
-                f"{path}: a model for the task {stored.header.task}; robust measures {TASK.name} "
-                "models alone"
+                f"{path}: its task is {stored.header.task}, but robust measures only {TASK.name} "
+                "models"
             )
         if stored.classes != classes:
             raise UserError(
                 f"{path} finds {', '.join(stored.classes)}, but the classes of {data} are "
-                f"{', '.join(classes)}; use data with the model's list in its order"
+                f"{', '.join(classes)}; use data with the model's classes in the same order"
             )
         detector = TorchDetector(stored, device=device)
         contenders.append(Contender(name, file_digest(path)[:16], detector))
@@ -119,13 +119,13 @@ def load_contenders(
 
 
 def settings_of(pages: PageSet, *, seed: int) -> dict:
-    """What all numbers of a record depend on, besides the weights."""
+    """The settings that all numbers of a record depend on, besides the weights."""
     return {
         "data": pages.name,
         "pages": len(pages.dicts),
         "data checksum": pages.checksum,
         "seed": seed,
-        # The key of earlier files, which stay readable.
+        # Earlier versions called it this; their files stay readable.
         "version of the damage": VERSION,
     }
 
@@ -139,18 +139,19 @@ def measure(
     seed: int,
     record: Record,
 ) -> None:
-    """Fills the record's missing cells: its metric for every contender, clean and by corruption.
+    """Measures the missing cells of a record: the metric of every detector on clean pages and for
+    every corruption.
 
     Args:
-        contenders: at least one, whose names are those of the record.
-        pages: at least one.
-        kinds: of corruption.
-        severities: of each.
-        seed: of the corruption.
-        record: saved after every cell, so that a stopped run can go on.
+        contenders: the detectors, with the names of the record; at least one.
+        pages: at least one page.
+        kinds: kinds of corruption.
+        severities: the severities of each kind.
+        seed: seed of the corruptions.
+        record: the record, which is saved after every cell, so that a stopped run can be continued.
 
     Raises:
-        UserError: a page that cannot be read.
+        UserError: a page cannot be read.
     """
     corruptions = [None, *((kind, severity) for kind in kinds for severity in severities)]
     cells = {cell_name(*each) if each else CLEAN: each for each in corruptions}
@@ -170,7 +171,7 @@ def _cell(
     seed: int,
     bar: tqdm,
 ) -> dict[str, dict]:
-    """The COCO numbers of each contender on all pages under one corruption (None: clean)."""
+    """The COCO numbers of each detector on all pages with one corruption; None for clean pages."""
     truths: list[dict] = []
     results: Mapping[str, list[dict]] = {contender.name: [] for contender in contenders}
     for page in pages.dicts:
@@ -189,16 +190,16 @@ def _cell(
 
 
 def moved_page(page: dict, corrupted: Corrupted) -> dict:
-    """A data set dict with the size and the boxes of the corrupted page.
+    """The data set dict of the corrupted page, with its size and boxes.
 
-    The box of an object whose polygon has the same extent follows from the polygon, else from the
-    box itself. An object of which nothing is left on the page is left out.
+    The new box is that of the object's moved polygon, or of the moved box if `outline_of` does not
+    use the polygon. Objects that lie outside the corrupted page are left out.
     """
     annotations = []
     for annotation in page["annotations"] if corrupted.moves else ():
         box = moved_box(corrupted, outline_of(annotation))
         if box is not None:
-            # A stated area would be that of the clean page.
+            # Area and polygon are those of the clean page.
             kept = {k: v for k, v in annotation.items() if k not in ("area", "segmentation")}
             annotations.append({**kept, "bbox": list(box), "bbox_mode": BoxMode.XYXY_ABS})
     height, width = corrupted.image.shape[:2]
@@ -207,11 +208,11 @@ def moved_page(page: dict, corrupted: Corrupted) -> dict:
 
 
 def outline_of(annotation: dict) -> np.ndarray:
-    """Corners (N, 2) of an object: of its polygons if they fill its box, else of the box."""
+    """Corners (N, 2) of an object: those of its polygon if it fills the box, else of the box."""
     box = BoxMode.convert(list(annotation["bbox"]), annotation["bbox_mode"], BoxMode.XYXY_ABS)
     x0, y0, x1, y1 = box
     polygons = annotation.get("segmentation")
-    # One polygon only: several would need lines between them that are no outline.
+    # Only a single polygon: several have no common outline.
     if isinstance(polygons, list) and len(polygons) == 1:
         points = np.asarray(polygons[0], dtype=np.float64).reshape(-1, 2)
         extent = [*points.min(axis=0), *points.max(axis=0)]
@@ -222,7 +223,7 @@ def outline_of(annotation: dict) -> np.ndarray:
 
 def _named(text: str) -> tuple[str, Path]:
     name, sign, path = text.partition("=")
-    # A path may hold a "=" of its own.
+    # A path may contain "=", too.
     if sign and name and "/" not in name and not Path(text).is_file():
         return name, Path(path)
     path = Path(text)

@@ -1,7 +1,7 @@
-"""Corruptions that paint: ink, light, dirt, paper, blur and foreign content. Nothing moves.
+"""Corruptions that change colours only: ink, light, dirt, paper, blur and added content.
 
-Random fields are drawn on a grid of fixed size and then resized to the page, so a page scanned at
-another resolution gets the same spots at the same places.
+Random fields are drawn on a grid of fixed size and resized to the page, so that scans of one page
+at different resolutions get the same spots in the same places.
 """
 
 from statistics import NormalDist
@@ -13,32 +13,32 @@ from PIL import Image, ImageDraw, ImageFont
 from graphkd.synthesis.photos import photograph
 
 # Each triple holds the values of severity 1, 2 and 3.
-_HOLDOUT = (0.5, 0.8, 1.2)  # how far the paper grows into the ink, thousandths of the longer side
-_FADED = (0.5, 0.72, 0.92)  # share of that ink which is lost where the print is worst
-_BLEEDING = (0.6, 1.4, 3.0)  # how far the ink grows into the paper, same unit
-_SHADE = (0.35, 0.6, 0.82)  # light that the shadow takes away
-_GLARE = (0.35, 0.65, 0.95)  # how close to white the reflection comes
-_COVER = (0.006, 0.02, 0.055)  # share of the page under dark specks; half as much under light ones
+_HOLDOUT = (0.5, 0.8, 1.2)  # loss at the rim of strokes, in thousandths of the longer side
+_FADED = (0.5, 0.72, 0.92)  # share of this ink that is lost where the print is worst
+_BLEEDING = (0.6, 1.4, 3.0)  # growth of strokes, in the same unit
+_SHADE = (0.35, 0.6, 0.82)  # share of the light that the shadow takes away
+_GLARE = (0.35, 0.65, 0.95)  # strength of the reflection; 1 is white
+_COVER = (0.006, 0.02, 0.055)  # share of the page under dark specks; half of it under light ones
 _FIBRES = (500, 1400, 3200)
 _FIBRE_DEPTH = (0.40, 0.50, 0.60)  # darkness of a fibre, 0..1
 _GRAIN = (0.015, 0.035, 0.07)  # standard deviation of the paper's grain, 0..1
 _RADIUS = (1.6, 3.2, 6.0)  # of the circle of confusion, in thousandths of the longer side
-_TRAVEL = (4.0, 9.0, 18.0)  # of the camera, in the same unit
-_OPACITY = (0.22, 0.40, 0.62)
-_WIDTH = (0.55, 0.75, 0.95)  # of the word, as a share of the page's diagonal
-_SHOWS = (0.35, 0.6, 0.85)  # how strongly the pictures show
-_PICTURES = (1, 2, 4)
+_TRAVEL = (4.0, 9.0, 18.0)  # movement of the camera, in the same unit
+_OPACITY = (0.22, 0.40, 0.62)  # of the watermark
+_WIDTH = (0.55, 0.75, 0.95)  # of the watermark, as a share of the page's diagonal
+_SHOWS = (0.35, 0.6, 0.85)  # opacity of the pictures behind the print
+_PICTURES = (1, 2, 4)  # number of these pictures
 
 GRID = 1024  # cells along the longer side of the grid on which random fields are drawn
-_LIGHT_GRID = 128  # light and patches of ink change slowly over a page
-_JOINTS = 12  # of a fibre
-_FINE = 9  # samples a pixel along each axis; odd, so that a kernel is symmetric
+_LIGHT_GRID = 128  # a coarse grid is enough for light and patches of ink, which change slowly
+_JOINTS = 12  # points of a fibre
+_FINE = 9  # samples per pixel along each axis; odd, so that a kernel is symmetric
 _WORDS = ("CONFIDENTIAL", "DRAFT", "COPY", "SAMPLE", "DO NOT COPY", "ARCHIVE")
 _PLACES = ((0.30, 0.28), (0.70, 0.72), (0.70, 0.28), (0.30, 0.72))
 
 
 def ink_holdout(image: np.ndarray, rng: np.random.Generator, severity: int) -> np.ndarray:
-    """Paper that does not take the ink: strokes get thin and pale, more so in patches."""
+    """Paper that does not take the ink well: strokes get thin and pale, in some places more."""
     shape = grid_of(image, longest=_LIGHT_GRID)
     patches = fit(_share(noise(rng, shape, sigma=4.0, grid=_LIGHT_GRID)), image)[..., None]
     thin = _grow(image, per_mille(image, _HOLDOUT[severity - 1]), cv2.dilate).astype(np.float32)
@@ -47,7 +47,7 @@ def ink_holdout(image: np.ndarray, rng: np.random.Generator, severity: int) -> n
 
 
 def ink_bleeding(image: np.ndarray, rng: np.random.Generator, severity: int) -> np.ndarray:
-    """Paper that soaks the ink up: strokes swell, with soft rims, more in some places."""
+    """Paper that soaks up the ink: strokes grow and get soft rims, in some places more."""
     shape = grid_of(image, longest=_LIGHT_GRID)
     patches = fit(_share(noise(rng, shape, sigma=4.0, grid=_LIGHT_GRID)), image)[..., None]
     radius = per_mille(image, _BLEEDING[severity - 1])
@@ -80,7 +80,7 @@ def illumination(image: np.ndarray, rng: np.random.Generator, severity: int) -> 
 
 
 def speckle(image: np.ndarray, rng: np.random.Generator, severity: int) -> np.ndarray:
-    """Dark specks of dirt and light ones where ink has come off, small and large mixed."""
+    """Dark specks of dirt, and light specks where ink has come off, small and large."""
     shape = grid_of(image)
     cover = _COVER[severity - 1]
     small, large = noise(rng, shape, sigma=1.0), noise(rng, shape, sigma=2.6)
@@ -94,7 +94,7 @@ def speckle(image: np.ndarray, rng: np.random.Generator, severity: int) -> np.nd
 
 
 def texture(image: np.ndarray, rng: np.random.Generator, severity: int) -> np.ndarray:
-    """Coarse paper: curled fibres, dark ones and light ones, and a cloudy grain."""
+    """Coarse paper: curled dark and light fibres, and a cloudy grain."""
     shape = grid_of(image)
     grain = 0.6 * noise(rng, shape, sigma=1.5) + 0.8 * noise(rng, shape, sigma=12.0)
     paths = _fibres(rng, _FIBRES[-1])[: _FIBRES[severity - 1]]
@@ -109,20 +109,20 @@ def texture(image: np.ndarray, rng: np.random.Generator, severity: int) -> np.nd
 
 
 def defocus(image: np.ndarray, rng: np.random.Generator, severity: int) -> np.ndarray:
-    """Each point spreads over a disc of 1.6, 3.2 or 6 thousandths of the page's longer side; the
-    generator is not used.
+    """Blurs with a disc whose radius is 1.6, 3.2 or 6 thousandths of the page's longer side; `rng`
+    is not used.
     """
     radius = per_mille(image, _RADIUS[severity - 1])
     reach = int(np.ceil(radius)) + 1
     fine = (np.arange((2 * reach + 1) * _FINE) + 0.5) / _FINE - reach - 0.5
     disc = (np.hypot(fine[:, None], fine[None, :]) <= radius + 1e-9).astype(np.float64)
-    # A pixel is a square of light, so that a disc smaller than it still blurs a little.
+    # The disc is averaged over the area of a pixel, so a disc smaller than a pixel blurs a little.
     return _convolve(image, _pool(cv2.blur(disc, (_FINE, _FINE), borderType=cv2.BORDER_CONSTANT)))
 
 
 def vibration(image: np.ndarray, rng: np.random.Generator, severity: int) -> np.ndarray:
-    """Each point smears along a line of 4, 9 or 18 thousandths of the page's longer side, in a
-    random direction.
+    """Blurs along a line of 4, 9 or 18 thousandths of the page's longer side, in a random
+    direction.
     """
     travel = per_mille(image, _TRAVEL[severity - 1])
     angle = rng.uniform(0, np.pi)
@@ -139,7 +139,7 @@ def vibration(image: np.ndarray, rng: np.random.Generator, severity: int) -> np.
 
 
 def watermark(image: np.ndarray, rng: np.random.Generator, severity: int) -> np.ndarray:
-    """A word in large grey letters along a diagonal, denser and larger with severity."""
+    """A word in large grey letters along a diagonal."""
     rows, columns = grid_of(image)
     word = _WORDS[int(rng.integers(len(_WORDS)))]
     up = rng.choice((-1, 1))
@@ -155,11 +155,11 @@ def watermark(image: np.ndarray, rng: np.random.Generator, severity: int) -> np.
 
 
 def background(image: np.ndarray, rng: np.random.Generator, severity: int) -> np.ndarray:
-    """One, two or four pictures behind the print, as on a page that shows through or a leaflet."""
+    """One, two or four pictures behind the print, as on a leaflet."""
     rows, columns = grid_of(image)
     behind = np.full((rows, columns, 3), 255, np.uint8)
     order = rng.permutation(len(_PLACES))
-    # All are made, so that one picture is the same at every severity.
+    # All four are made, so that the first picture is the same at every severity.
     pictures = [(photograph(rng, aspect=rng.uniform(0.75, 1.35)), place) for place in order]
     for picture, place in pictures[: _PICTURES[severity - 1]]:
         _lay(behind, picture, _PLACES[place])
@@ -168,7 +168,7 @@ def background(image: np.ndarray, rng: np.random.Generator, severity: int) -> np
 
 
 def grid_of(image: np.ndarray, *, longest: int = GRID) -> tuple[int, int]:
-    """(rows, columns) of the grid for a page: `longest` along its longer side, at least 1."""
+    """(rows, columns) of the grid of a page; the longer side has `longest` cells."""
     factor = longest / max(image.shape[:2])
     return max(1, round(image.shape[0] * factor)), max(1, round(image.shape[1] * factor))
 
@@ -179,10 +179,10 @@ def noise(
     """Smooth noise with mean 0 and variance 1: float32 of `shape`, at most (grid, grid).
 
     Args:
-        rng: the page's generator; it always gives a whole square of numbers, so that pages whose
-            shape differs by a rounded pixel get the same field.
+        rng: the page's generator. A whole square of numbers is always drawn, so that pages whose
+            shapes differ by a rounded pixel get the same field.
         shape: rows and columns.
-        sigma: of the smoothing, in cells.
+        sigma: standard deviation of the smoothing, in cells.
         grid: rows and columns of the square.
     """
     square = rng.standard_normal((grid, grid), dtype=np.float32)
@@ -191,7 +191,7 @@ def noise(
 
 
 def fit(field: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """A field (h, w) or (h, w, C) resized to the page's height and width, float32."""
+    """Resizes a field (h, w) or (h, w, C) to the page's height and width; float32."""
     height, width = image.shape[:2]
     shrinks = height * width < field.shape[0] * field.shape[1]
     return cv2.resize(
@@ -202,23 +202,23 @@ def fit(field: np.ndarray, image: np.ndarray) -> np.ndarray:
 
 
 def per_mille(image: np.ndarray, thousandths: float) -> float:
-    """A length in thousandths of the page's longer side, in pixels."""
+    """Converts a length in thousandths of the page's longer side to pixels."""
     return thousandths / 1000 * max(image.shape[:2])
 
 
 def to_bytes(page: np.ndarray) -> np.ndarray:
-    """Values on the scale 0..255, cut and rounded to uint8."""
+    """Rounds values in 0..255 to uint8 and clips the others."""
     return np.clip(page + 0.5, 0, 255).astype(np.uint8)
 
 
 def _share(field: np.ndarray) -> np.ndarray:
-    """A field of unit variance as weights in 0..1."""
+    """Converts a field of unit variance to weights in 0..1."""
     return np.clip(0.5 + 0.5 * field, 0, 1)
 
 
 def _grow(image: np.ndarray, radius: float, filtering) -> np.ndarray:
-    """Minimum (`cv2.erode`) or maximum (`cv2.dilate`) over a disc whose radius may be a fraction:
-    between two whole radii, the mean of both by share.
+    """The minimum (`cv2.erode`) or maximum (`cv2.dilate`) over a disc. For a fractional radius, the
+    results of the two whole radii are interpolated.
     """
     whole = int(radius)
     rest = radius - whole
@@ -233,12 +233,14 @@ def _disc(radius: int) -> np.ndarray:
 
 
 def _spots(field: np.ndarray, cover: float) -> np.ndarray:
-    """Where a field of unit variance is high: 0..1, with soft rims, about `cover` of the area."""
+    """Marks the highest places of a field of unit variance, about `cover` of its area, with soft
+    rims; 0..1.
+    """
     return np.clip((field - NormalDist().inv_cdf(1 - cover)) / 0.15 + 0.5, 0, 1)
 
 
 def _fibres(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Random curled paths (count, joints, 2) on the unit square, 1 to 6 % of it long."""
+    """Random curled paths (count, points, 2) on the unit square, 0.01 to 0.06 long."""
     start = rng.uniform(0, 1, (count, 1, 2))
     length = rng.uniform(0.01, 0.06, (count, 1)) / _JOINTS
     turns = rng.normal(0, 0.35, (count, _JOINTS)).cumsum(axis=1)
@@ -248,7 +250,7 @@ def _fibres(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def _drawn(paths: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """The paths as lines on a grid of `shape` cut from a square of its longer side, 0..1."""
+    """Draws paths as lines on a grid of `shape`, 0..1; its longer side is 1 in the paths' units."""
     canvas = np.zeros(shape, np.uint8)
     sixteenths = np.round(paths * max(shape) * 16).astype(np.int32)
     cv2.polylines(canvas, list(sixteenths), False, 255, 1, cv2.LINE_AA, shift=4)
@@ -277,7 +279,7 @@ def _written(word: str, width: int) -> Image.Image:
 
 
 def _lay(sheet: np.ndarray, picture: np.ndarray, place: tuple[float, float]) -> None:
-    """Puts a picture on the sheet, 45 % of its sides, its middle at `place` (x, y as shares)."""
+    """Puts a picture, about half as long as the sheet, with its centre at `place` (x, y, 0..1)."""
     rows, columns = sheet.shape[:2]
     factor = 0.5 * max(rows, columns) / max(picture.shape[:2])
     factor = min(factor, 0.55 * columns / picture.shape[1], 0.55 * rows / picture.shape[0])

@@ -1,4 +1,4 @@
-"""Results of `graphkd robust`: the json that a stopped run continues from, the means, the table."""
+"""Results of `graphkd robust`: the json file, from which a stopped run continues, and the table."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,28 +18,28 @@ Cells = Mapping[str, float | None]
 
 
 class Record:
-    """The primary metric by model and cell, with the settings that the numbers hold for.
+    """The values of the primary metric by model and cell, and the settings of the measurement.
 
-    A cell is `clean` or one kind of corruption at one severity, see `cell_name`.
+    A cell is `clean`, or one kind of corruption at one severity, see `cell_name`.
 
     Attributes:
-        cells: model's name -> cell -> value, or None where nothing could be measured. The file
-            calls it "ap", whatever the metric.
+        cells: model name -> cell -> value, None if nothing could be measured. The file calls it
+            "ap" for every metric.
     """
 
     def __init__(
         self, path: Path | None, settings: Mapping, weights: Mapping[str, str], *, metric: Metric
     ):
-        """Opens a record and reads what an earlier run with the same settings wrote.
+        """Opens a record, and reads the cells that an earlier run with the same settings wrote.
 
         Args:
-            path: json to read, if it exists, and to write; None keeps nothing.
-            settings: what all cells depend on, as json values.
-            weights: model's name -> checksum of its file. Names may come and go between runs.
-            metric: that is measured.
+            path: the json file to read (if it exists) and write; None writes nothing.
+            settings: the settings that all cells depend on, as json values.
+            weights: model name -> checksum of its file. Other models in the file are kept.
+            metric: the measured metric.
 
         Raises:
-            UserError: the json is of another kind, or its cells were measured otherwise.
+            UserError: the file is no such json, or its settings or weights differ.
         """
         self.path, self.settings, self.weights = path, dict(settings), dict(weights)
         self.metric = metric
@@ -49,19 +49,19 @@ class Record:
             self._read(path)
 
     def add(self, cell: str, values: Cells) -> None:
-        """Keeps the values of some models in one cell, and writes the json."""
+        """Adds the values of models in one cell, and writes the json."""
         for name, value in values.items():
             self.cells[name][cell] = value
         self._save()
 
     def missing(self, cell: str) -> list[str]:
-        """The models without a number in this cell."""
+        """The models without a value in this cell."""
         return [name for name, cells in self.cells.items() if cell not in cells]
 
     def chosen(
         self, kinds: Sequence[str], severities: Sequence[int]
     ) -> dict[str, dict[str, float | None]]:
-        """The clean value and the cells of some kinds and severities, by model."""
+        """The values of each model on clean pages and for the given kinds and severities."""
         wanted = {CLEAN, *(cell_name(kind, s) for kind in kinds for s in severities)}
         return {
             name: {cell: ap for cell, ap in cells.items() if cell in wanted}
@@ -88,7 +88,7 @@ class Record:
             or stored.get("format") != FORMAT
             or not {"settings", "models"} <= stored.keys()
         ):
-            raise UserError(f"{path}: not a record of this command; name another --json")
+            raise UserError(f"{path}: not a result of this command; name another --json")
         before, models = stored["settings"], stored["models"]
         changed = [key for key in self.settings if before.get(key) != self.settings[key]]
         if changed:
@@ -110,13 +110,13 @@ class Record:
 
 @dataclass(frozen=True)
 class RobustSummary:
-    """One model over all corruptions; None where nothing could be measured.
+    """The means of one model over all corruptions; None if nothing could be measured.
 
     Attributes:
-        clean: the metric on the clean pages.
-        mean_ap: its mean over the corruptions, whatever the metric; the name is that of the file.
-        mean_loss: mean over the corruptions of how much worse the metric gets, in percent of its
-            clean value: 100 (1 - AP corrupted / AP clean) for AP. Below 0 where corruption helps.
+        clean: the metric on clean pages.
+        mean_ap: mean of the metric over the corruptions; the file calls it this for every metric.
+        mean_loss: mean loss of the metric over the corruptions in percent of the clean value; for
+            AP 100 (1 - AP corrupted / AP clean). Negative if corruption helps.
     """
 
     clean: float | None
@@ -130,18 +130,18 @@ def cell_name(kind: str, severity: int) -> str:
 
 
 def summarise(cells: Cells, *, metric: Metric) -> RobustSummary:
-    """The summary of one model's values by cell.
+    """Computes the means of one model.
 
     Args:
-        cells: values by `cell_name()`, and under `clean`. Cells with None are left out.
-        metric: what they are values of.
+        cells: cell -> value; cells with None are ignored.
+        metric: the metric of the values.
     """
     clean = cells.get(CLEAN)
     corrupted = [value for name, value in cells.items() if name != CLEAN and value is not None]
     if not corrupted:
         return RobustSummary(clean, None, None)
     mean = sum(corrupted) / len(corrupted)
-    # The mean of the ratios, since all have the same denominator.
+    # This is also the mean of the single losses, because all have the same denominator.
     mean_loss = 100 * metric.gain(clean, mean) / clean if clean else None
     return RobustSummary(clean, mean, mean_loss)
 
@@ -154,13 +154,13 @@ def table(
     metric: Metric,
     form: str = "simple",
 ) -> str:
-    """The metric by corruption as text: a row a kind, a column a model, severities side by side.
+    """The results as a text table: one row per kind, one column per model, severities side by side.
 
     Args:
-        models: column name -> value by cell.
-        kinds: rows, in order.
-        severities: shown in each field, in order.
-        metric: what the values are.
+        models: column name -> cell -> value.
+        kinds: the rows.
+        severities: the values in each cell of the table.
+        metric: the metric of the values.
         form: "simple" for a terminal, "github" for markdown.
     """
     summaries = [summarise(cells, metric=metric) for cells in models.values()]

@@ -1,4 +1,4 @@
-"""A contact sheet: one page under every corruption, with its boxes."""
+"""A contact sheet: one page with every corruption, and its boxes."""
 
 from collections.abc import Sequence
 
@@ -20,15 +20,15 @@ def contact_sheet(
     seed: int = 0,
     cell: int = 380,
 ) -> Image.Image:
-    """One page corrupted in every way, two kinds a row; the clean page comes last.
+    """One page with every corruption, two kinds per row; the clean page comes last.
 
     Args:
         image: uint8 (H, W, 3) RGB.
-        outlines: corners (N, 2) of each object in pixels; drawn where the corruption moves them.
-        kinds: from `KINDS`.
-        severities: from `SEVERITIES`.
-        seed: of the random draws.
-        cell: pixels of a picture's longer side.
+        outlines: corners (N, 2) of each object in pixels; their moved boxes are drawn.
+        kinds: kinds out of `KINDS`.
+        severities: severities out of `SEVERITIES`.
+        seed: seed of the random draws.
+        cell: longer side of a picture in pixels.
     """
     pictures = [
         (f"{kind} {severity}", _picture(image, outlines, kind, severity, seed, cell))

@@ -109,7 +109,7 @@ def test_other_initial_weights_are_noticed_by_their_content(make, tmp_path, capl
     assert part.finished
     weights.write_bytes(b"other")
     part.claim()
-    assert not part.finished and "the file of its MODEL.WEIGHTS was another" in caplog.text
+    assert not part.finished and "the content of its MODEL.WEIGHTS file differs" in caplog.text
 
 
 def test_changed_annotations_are_noticed(make):
