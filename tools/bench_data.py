@@ -10,7 +10,7 @@ import numpy as np
 from detectron2.data import transforms as T
 from tqdm.auto import tqdm
 
-from graphkd.bench.machine import describe_machine, machine_line, milliseconds, table
+from graphkd.bench.machine import describe_machine, machine_line, milliseconds
 from graphkd.commands.bench import whole_numbers
 from graphkd.config import get_cfg, load_cfg
 from graphkd.data.catalog import register_all, require, training_dicts
@@ -19,6 +19,7 @@ from graphkd.data.mapper import PageMapper, read_for
 from graphkd.errors import UserError
 from graphkd.evaluation.coco import coco_ap
 from graphkd.io import write_json
+from graphkd.report.tables import plain_table
 from graphkd.synthesis import make_page
 from graphkd.tasks.base import task_of
 
@@ -74,7 +75,7 @@ def data_table(result: dict) -> str:
         ["page synthesis, one process", f"{result['synthesis_pages_per_s']:.2f} pages/s"],
         [f"COCO evaluation of {result['coco_eval_pages']} pages", f"{result['coco_eval_s']:.2f} s"],
     ]
-    return "\n".join([table(rows, ("what", "measured")), machine_line(result["machine"])])
+    return "\n".join([plain_table(rows, ("what", "measured")), machine_line(result["machine"])])
 
 
 def measure_data(

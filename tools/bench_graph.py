@@ -9,14 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graphkd.bench.machine import (
-    DASH,
-    describe_machine,
-    machine_line,
-    milliseconds,
-    set_threads,
-    table,
-)
+from graphkd.bench.machine import describe_machine, machine_line, milliseconds, set_threads
 from graphkd.bench.parts import StepOptions, read_config
 from graphkd.bench.step import measure_step
 from graphkd.commands.bench import add_timing, whole_numbers
@@ -27,6 +20,7 @@ from graphkd.errors import UserError
 from graphkd.evaluation.timing import alternate
 from graphkd.io import write_json
 from graphkd.modeling.network import require_device
+from graphkd.report.tables import DASH, plain_table
 
 METHODS = ("graphkd", "dsig")
 NODES = (16, 32, 64, 128, 192, 256, 512, 1024)
@@ -98,7 +92,7 @@ def graph_table(result: dict, share: dict | None = None) -> str:
     for key, label in (("exponent", "growth"), ("exponent_large", "growth from 128 nodes")):
         growths = (values[key] for values in methods.values())
         rows.append([label, *(DASH if each is None else f"{each:.2f}" for each in growths)])
-    lines = [table(rows, ("nodes a page", *(f"{name} ms" for name in methods)))]
+    lines = [plain_table(rows, ("nodes a page", *(f"{name} ms" for name in methods)))]
     lines.append("forward and backward of one page; growth p: seconds ~ nodes ** p")
     if share is not None:
         parts = ", ".join(f"{name} {100 * part:.1f} %" for name, part in share["share"].items())

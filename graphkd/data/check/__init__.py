@@ -1,4 +1,4 @@
-"""Checking and repairing COCO data sets; loading them for training is `graphkd.data.coco`."""
+"""Checks and repairs COCO data sets."""
 
 from graphkd.data.check.clean import CleanPage, CleanSet, clean
 from graphkd.data.check.document import NotCoco, read_document

@@ -1,4 +1,4 @@
-"""Which pixels the numbers of a json mean, and boxes and masks fitted to their page."""
+"""Finds out which pixels the numbers of a json mean, and fits boxes and masks to their page."""
 
 import math
 from dataclasses import dataclass
@@ -6,15 +6,15 @@ from typing import Any
 
 from graphkd.data.images import PageHeader
 
-MIN_SIDE = 0.5  # pixels; smaller boxes have no area worth learning
-NEARLY_ALL = 0.95  # share of a set's boxes that have to agree before all are read differently
-ROUNDING = 1.0  # pixels a box may reach over the page by rounding alone
+MIN_SIDE = 0.5  # shortest side of a box in pixels; nothing can be learned from smaller ones
+NEARLY_ALL = 0.95  # share of a set's boxes that must agree before all are read differently
+ROUNDING = 1.0  # a box may reach this many pixels over the page because of rounding
 _Polygons = list[list[float]]
 
 
 @dataclass(frozen=True)
 class PageFrame:
-    """Size of the page as it is read, in pixels, and the factors that the json's numbers need."""
+    """Size of the page in pixels, and the factors by which the json's numbers are multiplied."""
 
     width: int
     height: int
@@ -23,12 +23,12 @@ class PageFrame:
 
     @property
     def scaled(self) -> bool:
-        """Whether boxes have to be multiplied at all."""
+        """Whether a factor is not 1."""
         return self.scale_x != 1.0 or self.scale_y != 1.0
 
 
 def as_int(value: Any) -> tuple[int | None, bool]:
-    """(the whole number, whether it was a string); (None, False) if it is no whole number."""
+    """(whole number, whether it was a string); (None, False) if the value is no whole number."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value, False
     if isinstance(value, float) and value.is_integer():
@@ -40,10 +40,10 @@ def as_int(value: Any) -> tuple[int | None, bool]:
 
 
 def as_box(value: Any) -> tuple[list[float] | None, bool, str | None]:
-    """Read four numbers.
+    """Reads four numbers.
 
     Returns:
-        (numbers, whether any was a string, None), or (None, False, kind of problem).
+        (numbers, whether one was a string, None), or (None, False, kind of problem).
     """
     if not isinstance(value, (list, tuple)) or len(value) != 4:
         return None, False, "box_malformed"
@@ -63,11 +63,11 @@ def as_box(value: Any) -> tuple[list[float] | None, bool, str | None]:
 
 
 def fit_box(box: list[float], frame: PageFrame) -> tuple[list[float] | None, str | None]:
-    """Scale a box (x, y, width, height) to the page and cut it at the page's edges.
+    """Scales a box (x, y, width, height) to the page and clips it to the page.
 
     Returns:
-        (box, None) where nothing was cut, or rounding only; (box, "box_clipped");
-        (None, "box_degenerate" or "box_outside").
+        (box, None) if nothing but rounding was cut off, (box, "box_clipped"), or (None, kind of
+        problem) for an unusable box.
     """
     x, y, width, height = box
     if width <= 0 or height <= 0:
@@ -93,10 +93,10 @@ def fit_box(box: list[float], frame: PageFrame) -> tuple[list[float] | None, str
 
 
 def fit_mask(mask: Any, frame: PageFrame) -> tuple[_Polygons | dict | None, bool]:
-    """Scale and cut polygons; a run-length mask is kept where its size is the page's.
+    """Scales and clips polygons; a run-length mask is kept if it has the size of the page.
 
     Returns:
-        (usable mask or None, whether something unusable was given).
+        (usable mask or None, whether a part was unusable).
     """
     if mask is None or mask == []:
         return None, False
@@ -121,7 +121,7 @@ def _counts(counts: Any, pixels: int) -> bool:
 def _finite(values: list[float]) -> bool:
     try:
         return math.isfinite(sum(values))
-    except OverflowError:  # a whole number beyond the floats
+    except OverflowError:  # a whole number that is too large for a float
         return False
 
 
@@ -144,7 +144,7 @@ def _fit_polygon(polygon: Any, frame: PageFrame) -> list[float] | None:
 
 
 def _lies_on_page(polygon: list[Any], frame: PageFrame) -> bool:
-    """A quick test that nearly every polygon passes and that is never wrongly true."""
+    """A quick test for the usual polygons; one that fails it may still lie on the page."""
     if not {type(item) for item in polygon} <= {int, float} or not _finite(polygon):
         return False
     left, right = min(polygon[0::2]), max(polygon[0::2])
@@ -154,14 +154,14 @@ def _lies_on_page(polygon: list[Any], frame: PageFrame) -> bool:
 
 
 def reach(box: list[float]) -> tuple[float, float]:
-    """The right and lower edge of a box (x, y, width, height)."""
+    """The right and the lower edge of a box (x, y, width, height)."""
     return box[0] + box[2], box[1] + box[3]
 
 
 def look_normalised(boxes: list[list[float]]) -> bool:
-    """Whether nearly all boxes that have an area lie within the unit square, as fractions do."""
+    """Whether the boxes are fractions: nearly all boxes with an area lie in the unit square."""
     sized = [box for box in boxes if box[2] > 0 and box[3] > 0]
-    over = 0.05  # fractions reach over the page a little, as pixels do
+    over = 0.05  # as with pixels, some boxes reach over the page a little
     inside = sum(max(reach(box)) <= 1.0 + over and min(box) >= -over for box in sized)
     return bool(sized) and inside >= NEARLY_ALL * len(sized)
 
@@ -169,11 +169,11 @@ def look_normalised(boxes: list[list[float]]) -> bool:
 def look_like_corners(boxes: list[tuple[list[float], int, int]]) -> bool:
     """Whether boxes were probably written as x1, y1, x2, y2.
 
-    True where read as corners nearly every box fits its page, but read as x, y, width, height
-    many leave it. It is a guess: the caller warns and changes nothing.
+    This is the case if, read as corners, nearly all boxes lie on their page, but read as x, y,
+    width, height many do not. It is only a guess, so the caller warns and changes nothing.
 
     Args:
-        boxes: triples of the box, the page's width and the page's height.
+        boxes: (box, width of the page, height of the page).
     """
     if len(boxes) < 3:
         return False
@@ -186,29 +186,29 @@ def look_like_corners(boxes: list[tuple[list[float], int, int]]) -> bool:
 
 
 def mask_or_box(mask: _Polygons | dict | None, box: list[float]) -> _Polygons | dict:
-    """The mask, or the box as a polygon where there is none."""
+    """The mask, or the box as a polygon if there is no mask."""
     if mask is not None:
         return mask
     x, y, width, height = box
     return [[x, y, x + width, y, x + width, y + height, x, y + height]]
 
 
-# What was found out about a page's size: a key of `graphkd.data.check.problems.KINDS`, and a text.
+# A problem with the size of a page: a key of `graphkd.data.check.problems.KINDS`, and a message.
 Finding = tuple[str, str]
 
 
 def decide_frame(
     declared: tuple[Any, Any], header: PageHeader, boxes: list[list[float]]
 ) -> tuple[PageFrame | None, Finding | None]:
-    """Reconcile the size in the json with the size of the picture.
+    """Compares the size in the json with the size of the image, and decides which to use.
 
     Args:
-        declared: "width" and "height" of the json, of any type.
-        header: what the picture says.
-        boxes: the page's readable boxes (x, y, width, height) as the json gives them.
+        declared: "width" and "height" in the json, of any type.
+        header: the header of the image file.
+        boxes: the readable boxes (x, y, width, height) of the page in the json.
 
     Returns:
-        (frame, finding or None); the frame is None where the page has to be left out.
+        (frame, finding or None); the frame is None if the page cannot be used.
     """
     width, wide_string = as_int(declared[0])
     height, high_string = as_int(declared[1])
@@ -224,10 +224,10 @@ def decide_frame(
     if size == upright[::-1]:
         if _fit(boxes, upright):
             return PageFrame(*upright), ("size_swapped", f"{said}; the picture's size is used")
-        return None, ("size_unclear", f"{said} and the boxes fit only the json's")
+        return None, ("size_unclear", f"{said} and the boxes fit only the json's size")
     frame = _same_shape(size, header)
     if frame is None:
-        return None, ("size_unclear", f"{said}: another shape")
+        return None, ("size_unclear", f"{said}: the shapes differ")
     if _fit_scaled(boxes, frame):
         return frame, ("size_scaled", f"{said}; boxes are scaled by {frame.scale_x:.4g}")
     return None, ("size_unclear", f"{said}: the boxes do not fit the json's size")
@@ -253,7 +253,7 @@ def _fractions(size: tuple[int, int], boxes: list[list[float]]) -> tuple[PageFra
 
 
 def _same_shape(size: tuple[int, int], header: PageHeader) -> PageFrame | None:
-    """The picture's frame, upright or as stored, that has the aspect of `size`."""
+    """The frame of the image, upright or as stored, with the aspect ratio of `size`."""
     for real in (header.upright, header.stored):
         scale_x, scale_y = real[0] / size[0], real[1] / size[1]
         if scale_x and scale_y and abs(scale_x / scale_y - 1.0) <= 0.01 + 1.0 / min(*size, *real):
@@ -268,7 +268,7 @@ def _fit_scaled(boxes: list[list[float]], frame: PageFrame) -> bool:
 
 
 def _fit(boxes: list[list[float]], size: tuple[int, int]) -> bool:
-    """Whether nearly all boxes lie on a page of this size; True without boxes."""
+    """Whether at least 90 % of the boxes lie on a page of this size; True without boxes."""
     inside = sum(
         reach(box)[0] <= size[0] * 1.02 + 1 and reach(box)[1] <= size[1] * 1.02 + 1 for box in boxes
     )

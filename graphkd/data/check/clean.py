@@ -1,4 +1,4 @@
-"""Cleaning a COCO document for training; every change is reported."""
+"""Cleans a COCO document for training; every change is reported."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -22,7 +22,7 @@ from graphkd.data.images import MAX_PIXELS
 
 @dataclass
 class CleanPage:
-    """One usable page: size as it is read (pixels), boxes x, y, width, height within it."""
+    """One usable page; its boxes x, y, width, height lie on it, in pixels."""
 
     entry: dict[str, Any]  # the json's own entry with corrected ids and sizes
     path: Path
@@ -32,7 +32,7 @@ class CleanPage:
 
 @dataclass
 class CleanSet:
-    """What is left of a COCO document and what was found; `pages` is empty after an error."""
+    """The usable part of a COCO document, and all problems; `pages` is empty after an error."""
 
     categories: list[dict[str, Any]] = field(default_factory=list)
     pages: list[CleanPage] = field(default_factory=list)
@@ -41,12 +41,12 @@ class CleanSet:
 
     @property
     def error(self) -> Problem | None:
-        """The first finding that makes the whole file unusable."""
+        """The first problem that makes the whole file unusable."""
         return next((p for p in self.problems if p.level == ERROR), None)
 
     @property
     def counted(self) -> list[Problem]:
-        """All findings but notes."""
+        """All problems except notes."""
         return [p for p in self.problems if p.level != NOTE]
 
     def document(self) -> dict[str, Any]:
@@ -67,18 +67,18 @@ def clean(
     decode: bool = False,
     max_pixels: int = MAX_PIXELS,
 ) -> CleanSet:
-    """Apply every rule of `graphkd.data.check.problems.KINDS` to a COCO document.
+    """Applies every rule of `graphkd.data.check.problems.KINDS` to a COCO document.
 
     Args:
-        document: as `read_document` gives it; it is emptied on the way to save memory.
+        document: the result of `read_document`. It is emptied on the way, to save memory.
         image_root: the folder that file names are relative to.
-        inspect: open every image (header and end mark); without it sizes in the json are
-            believed and only images without a size are opened.
+        inspect: open every image and check its header and end mark. False trusts the sizes in the
+            json and opens only images without one.
         decode: decode every image instead of trusting the end mark.
-        max_pixels: larger images are left out without being decoded.
+        max_pixels: images with more pixels are left out without being decoded.
 
     Returns:
-        The usable pages and all findings. A document with an error gives no page.
+        The usable pages and all problems; no pages if the document has an error.
     """
     result = CleanSet(extra={k: document[k] for k in ("info", "licenses") if k in document})
     found = result.problems.append
@@ -100,7 +100,7 @@ def clean(
         result.pages.append(CleanPage(entry, sheet.path, boxes, sheet if inspect else None))
     _renumber(result.pages, found)
     if result.pages and all(a["iscrowd"] for page in result.pages for a in page.annotations):
-        text = "no page has a usable box, crowd boxes aside: there is nothing to learn"
+        text = "no page has a usable box that is no crowd box: there is nothing to learn"
         found(Problem("no_annotations", text))
     return result
 
@@ -111,7 +111,7 @@ def _frames(
     groups: dict[int, list[dict[str, Any]]],
     found: Callable[[Problem], None],
 ) -> list[tuple[int, PageFile, PageFrame]]:
-    """The frame of every page that can be used."""
+    """The frame of every usable page."""
     fractions = look_normalised([a["bbox"] for group in groups.values() for a in group])
     draft = []
     for image_id, sheet in sheets:
@@ -153,8 +153,8 @@ def _warn_about_corners(
     ]
     if look_like_corners(boxes):
         text = (
-            "many boxes leave their page, but all fit it when read as x1, y1, x2, y2: "
-            "COCO means x, y, width, height (`graphkd data check --boxes corners --fix` converts)"
+            "many boxes reach over their page, but fit it if they are read as x1, y1, x2, y2; COCO "
+            "boxes are x, y, width, height (`graphkd data check --boxes corners --fix` converts)"
         )
         found(Problem("boxes_look_like_corners", text))
 
@@ -192,7 +192,7 @@ def _clean_boxes(
         cleaned = _clean_fields(annotation, box, frame, say)
         key = (cleaned["category_id"], *box)
         if key in seen:
-            say("duplicate_box", "the same box with the same class is there already")
+            say("duplicate_box", "the page has the same box with the same class already")
         seen.add(key)
         kept.append(cleaned)
     if not annotations:
@@ -215,7 +215,7 @@ def _clean_fields(
     area = annotation.get("area")
     good = isinstance(area, (int, float)) and not isinstance(area, bool) and area > 0
     full = box[2] * box[3]
-    # The area of a polygon is at most its box's; the rest allows for rounding.
+    # A polygon is not larger than its box, except for rounding.
     if not good or box != annotation["bbox"] or not area <= full * 1.05 + 1:
         area = full
     cleaned = {k: v for k, v in annotation.items() if k not in ("segmentation", "ignore")}
@@ -226,12 +226,12 @@ def _clean_fields(
 
 
 def _marked(mark: Any) -> bool:
-    """Whether a 0/1 field is set, also where it is written as a string."""
+    """Whether a 0/1 field is set, also if it is written as a string."""
     return mark is True or bool(as_int(mark)[0])
 
 
 def _renumber(pages: list[CleanPage], found: Callable[[Problem], None]) -> None:
-    """Give a new id to boxes without one of their own."""
+    """Gives a new id to boxes without an id, and to those whose id is taken."""
     taken = {a["id"] for page in pages for a in page.annotations if a["id"] is not None}
     free = max(taken, default=0) + 1
     seen: set[int] = set()

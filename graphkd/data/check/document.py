@@ -1,4 +1,4 @@
-"""Reading a COCO json file, and its lists of classes, images and annotations."""
+"""Reads a COCO json file, and cleans its lists of classes, images and annotations."""
 
 import json
 import unicodedata
@@ -13,15 +13,15 @@ from graphkd.errors import UserError
 
 
 class NotCoco(UserError):
-    """The file is there but is no COCO json; the message names the file and the place in it."""
+    """The file exists but is no COCO json; the message names the file and the place in it."""
 
 
 def read_document(json_file: str | Path) -> dict[str, Any]:
-    """Read a COCO json file; a UTF-8 byte order mark is accepted.
+    """Reads a COCO json file; a UTF-8 byte order mark is accepted.
 
     Returns:
-        The file's top-level object; "images" and "categories" are lists of objects, and so is
-        "annotations" (an empty list where the key is absent or null).
+        The object in the file. "images", "categories" and "annotations" are lists of dicts;
+        "annotations" is empty if the key is missing or null.
 
     Raises:
         UserError: the file is missing or cannot be opened.
@@ -73,7 +73,7 @@ def _parse(path: Path, raw: bytes) -> Any:
 def clean_categories(
     categories: list[dict[str, Any]], found: Callable[[Problem], None]
 ) -> list[dict[str, Any]]:
-    """The class list sorted by id, ids as whole numbers; errors go to `found`."""
+    """The class list sorted by id, with whole numbers as ids; problems go to `found`."""
     if not categories:
         found(Problem("no_categories", '"categories" is empty: no class to learn'))
     cleaned: dict[int, dict[str, Any]] = {}
@@ -110,7 +110,7 @@ def clean_categories(
 
 
 def _is_one_line(text: str) -> bool:
-    """False for a lone surrogate, which no file in UTF-8 can hold, and for control characters."""
+    """False for control characters, and for lone surrogates, which UTF-8 cannot express."""
     return not any(unicodedata.category(c) in ("Cs", "Cc", "Zl", "Zp") for c in text)
 
 
@@ -143,8 +143,8 @@ def clean_images(
         strings += string
         if number in cleaned:
             other = cleaned[number].get("file_name")
-            text = f"image id {number} is given to {other!r} and {name!r}; boxes cannot be told"
-            found(Problem("duplicate_image_id", f"{text} apart", file=name, image_id=number))
+            text = f"{other!r} and {name!r} have the image id {number}, so their boxes are mixed up"
+            found(Problem("duplicate_image_id", text, file=name, image_id=number))
         cleaned[number] = image
     if strings:
         found(Problem("numbers_as_strings", f"{strings} image ids are strings"))
@@ -157,7 +157,7 @@ def group_annotations(
     categories: set[int],
     found: Callable[[Problem], None],
 ) -> dict[int, list[dict[str, Any]]]:
-    """Annotations by image id, numbers read, unusable ones dropped."""
+    """Annotations by image id with ids and boxes as numbers; unusable annotations are dropped."""
     groups: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for annotation in annotations:
         number, id_string = as_int(annotation.get("id"))

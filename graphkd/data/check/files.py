@@ -1,4 +1,4 @@
-"""Finding the images that a json names, and looking at them."""
+"""Finds the images that a json names, and checks them."""
 
 import os
 import threading
@@ -23,27 +23,27 @@ from graphkd.data.images import (
     wrong_extension,
 )
 
-_BIG = 20_000_000  # pages of more pixels than this are decoded one at a time
+_BIG = 20_000_000  # pages with more pixels are decoded one at a time, to limit the memory
 _one_big_page = threading.Lock()
-_BATCH = 512  # images that are waiting for a thread, so that a big set needs little memory
+_BATCH = 512  # images that wait for a thread; the limit keeps the memory for big sets small
 
 
 class Folder:
-    """Resolves file names below `root`; listings are cached, so a set is read over only once."""
+    """Finds files by name below `root`; every folder is listed only once."""
 
     def __init__(self, root: str | Path):
         self.root = Path(root)
         self._listings: dict[Path, tuple[dict[str, str], dict[str, str]]] = {}
 
     def find(self, name: Any) -> tuple[Path | None, Problem | None]:
-        """The file that `name` means.
+        """Finds the file of a name.
 
         Args:
             name: "file_name" of an image in the json, relative to the root.
 
         Returns:
-            (path, None) for a plain hit; (path, problem) where it was found under the other
-            Unicode normal form; (None, problem) where the name is refused or there is no file.
+            (path, None), (path, problem) if the name on the disk has another Unicode normal form,
+            or (None, problem) if the name is refused or the file is missing.
         """
         if not isinstance(name, str) or not name.strip():
             return None, Problem("no_file_name", f"file_name is {name!r}")
@@ -56,8 +56,8 @@ class Folder:
                 return path, None
             relative = PurePosixPath(name)
             by_form, by_case = self._listing(self.root / relative.parent)
-        except (ValueError, OSError):  # a null byte, a lone surrogate, a name too long
-            return None, Problem("image_missing", "the file name is not a legal name", file=name)
+        except (ValueError, OSError):  # a null byte, a lone surrogate, or a name that is too long
+            return None, Problem("image_missing", "the file name is not allowed", file=name)
         twin = by_form.get(unicodedata.normalize("NFC", relative.name))
         if twin is not None and (path.parent / twin).is_file():
             text = "found under another Unicode normal form (NFC/NFD) of its name"
@@ -98,9 +98,9 @@ def _leaves(name: str) -> bool:
 def find_files(
     images: dict[int, dict[str, Any]], root: Path, found: Callable[[Problem], None]
 ) -> list[tuple[int, Path]]:
-    """(image id, path) of every image whose file is there.
+    """(image id, path) of every image whose file exists.
 
-    A name that differs from the disk's in its Unicode form is replaced in `images`.
+    If the name on the disk has another Unicode normal form, `images` gets that name.
     """
     folder = Folder(root)
     files = []
@@ -117,7 +117,7 @@ def find_files(
 
 @dataclass
 class PageFile:
-    """What was found out about one image file; `header` is None where it cannot be used."""
+    """The result of checking one image file; `header` is None if it is unusable or not checked."""
 
     path: Path
     header: PageHeader | None
@@ -125,18 +125,18 @@ class PageFile:
 
     @property
     def unusable(self) -> Problem | None:
-        """Why the page cannot be read; None where it can, or where nobody looked."""
+        """Why the page cannot be used; None if it can, or if it was not checked."""
         return next((problem for problem in self.problems if problem.level == SKIP), None)
 
 
 def inspect_page(path: Path, name: str, *, decode: bool, max_pixels: int = MAX_PIXELS) -> PageFile:
-    """Look at one image.
+    """Checks one image.
 
     Args:
         path: the file.
         name: its name in the json, for messages.
-        decode: decode every page; otherwise only files without a proper end mark.
-        max_pixels: larger pages are refused without decoding.
+        decode: decode the image; otherwise only a file without a proper end mark is decoded.
+        max_pixels: images with more pixels are refused without decoding.
     """
     try:
         header = read_header(path, max_pixels=max_pixels)
@@ -174,17 +174,17 @@ def look_at(
     decode: bool = False,
     max_pixels: int = MAX_PIXELS,
 ) -> list[tuple[Any, PageFile]]:
-    """Look at many images in parallel, with a progress bar where it takes long.
+    """Checks many images in parallel, with a progress bar if it takes long.
 
     Args:
-        files: (image id, path), as `find_files` gives them.
+        files: (image id, path), from `find_files`.
         images: the json's entries by id.
-        inspect: look at all; otherwise only at those without a size in the json.
+        inspect: check all images; otherwise only those without a size in the json.
         decode: see `inspect_page`.
         max_pixels: see `inspect_page`.
 
     Returns:
-        (image id, what was found out) in the order of `files`.
+        (image id, result) in the order of `files`.
     """
     looked = {i: PageFile(path, None) for i, path in files}
     jobs = [(i, path) for i, path in files if inspect or declared_size(images[i]) in (None, (1, 1))]
@@ -205,11 +205,11 @@ def look_at(
 
 
 def declared_size(image: dict[str, Any]) -> tuple[int, int] | None:
-    """Width and height that the json gives for an image; None where they are no sizes."""
+    """Width and height of an image in the json; None if they are no valid sizes."""
     size = as_int(image.get("width"))[0] or 0, as_int(image.get("height"))[0] or 0
     return size if min(size) > 0 else None
 
 
 def progress(text: str, total: int) -> tqdm:
-    """A progress bar for work on many pages: on a terminal only, and only after a second."""
+    """A progress bar for work on many pages, shown only on a terminal and after one second."""
     return tqdm(total=total, desc=text, unit="page", disable=None, leave=False, delay=1)

@@ -1,13 +1,14 @@
-"""The kinds of problem that a data set can have, and what is done about each."""
+"""The kinds of problems that a data set can have, and how each is handled."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 ERROR = "error"  # the whole file is refused
 SKIP = "skip"  # one page is left out
 DROP = "drop"  # one box is left out
-REPAIR = "repair"  # corrected, nothing is lost
-WARN = "warn"  # loaded as it is, someone should look
-NOTE = "note"  # legal; shown in reports, never counted as a problem
+REPAIR = "repair"  # it is corrected, and nothing is lost
+WARN = "warn"  # it is loaded unchanged, but the user should look at it
+NOTE = "note"  # it is allowed; reports show it, but it does not count as a problem
 
 KINDS: dict[str, tuple[str, str]] = {
     "not_coco": (ERROR, "the file is no readable COCO json"),
@@ -25,7 +26,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "image_unreadable": (SKIP, "the image file cannot be decoded"),
     "image_truncated": (SKIP, "the image file is cut off"),
     "image_too_large": (SKIP, "more pixels than the limit"),
-    "size_unclear": (SKIP, "the json's size, the boxes and the picture do not go together"),
+    "size_unclear": (SKIP, "the size in the json, the boxes and the image do not fit together"),
     "box_malformed": (DROP, "the box is not four numbers"),
     "box_not_finite": (DROP, "the box holds NaN or infinity"),
     "box_degenerate": (DROP, "the box has no area"),
@@ -53,7 +54,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "boxes_look_like_corners": (WARN, "boxes look like x1,y1,x2,y2, not x,y,width,height"),
     "similar_classes": (WARN, "class names differ only in case or outer blanks"),
     "several_frames": (WARN, "the file holds several pages; the first is used"),
-    "exif_rotation": (NOTE, "the picture is stored turned; it is read as the json means it"),
+    "exif_rotation": (NOTE, "the image is stored rotated; it is turned as the json expects it"),
     "unusual_pixels": (NOTE, "transparency, 16 bit or CMYK; converted on reading"),
     "wrong_extension": (NOTE, "the content is of another format than the name says"),
     "empty_page": (NOTE, "a page without boxes"),
@@ -67,7 +68,7 @@ KINDS: dict[str, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class Problem:
-    """One finding: `file` is the image's name as the json gives it, ids are the json's own."""
+    """One finding; `file` is the name of the image in the json, the ids are those of the json."""
 
     kind: str
     message: str
@@ -81,13 +82,13 @@ class Problem:
         return KINDS[self.kind][0]
 
     def line(self) -> str:
-        """The finding in one line, with everything needed to find the place, and what is lost."""
+        """The finding in one line, with its place and what is left out."""
         lost = {SKIP: "; left out", DROP: "; dropped"}.get(self.level, "")
         return self.place_and_message + lost
 
     @property
     def place_and_message(self) -> str:
-        """The finding in one line, whatever is done about it."""
+        """The finding in one line with its place."""
         where = []
         if self.file is not None:
             where.append(str(self.file))
@@ -101,8 +102,6 @@ class Problem:
 
 
 def count_by_kind(problems: list[Problem]) -> dict[str, int]:
-    """Number of findings of each kind, in the order of `KINDS`; kinds without one are left out."""
-    counts = {kind: 0 for kind in KINDS}
-    for problem in problems:
-        counts[problem.kind] += 1
-    return {kind: count for kind, count in counts.items() if count}
+    """Number of findings by kind, in the order of `KINDS`; kinds without findings are left out."""
+    counts = Counter(problem.kind for problem in problems)
+    return {kind: counts[kind] for kind in KINDS if counts[kind]}

@@ -1,4 +1,4 @@
-"""Checking one data set, and writing a repaired copy; the source is only read."""
+"""Checks a data set, and writes a repaired copy; the original is not changed."""
 
 import json
 import math
@@ -24,7 +24,7 @@ IMAGES_NAME = "images"
 
 @dataclass(frozen=True)
 class Report:
-    """The outcome of a check; counts of pages and boxes are before and after cleaning."""
+    """The result of a check; `pages` and `boxes` are the numbers before cleaning."""
 
     json_file: str
     image_root: str
@@ -34,11 +34,11 @@ class Report:
 
     @property
     def clean(self) -> bool:
-        """Whether nothing but notes was found."""
+        """Whether there are no findings except notes."""
         return not self.cleaned.counted
 
     def to_dict(self) -> dict[str, Any]:
-        """For a json file: totals, counts by kind, and every finding with its place."""
+        """The result for a json file: totals, counts by kind, and every finding with its place."""
         usable = self.cleaned.pages
         return {
             "json": self.json_file,
@@ -62,18 +62,18 @@ def check(
     decode: bool = True,
     corners: bool = False,
 ) -> Report:
-    """Check a COCO data set: the json, every image and every box.
+    """Checks a COCO data set: the json, every image and every box.
 
     Args:
-        json_file: COCO json.
+        json_file: the COCO json.
         image_root: the folder that file names are relative to.
-        classes: the names the data set is registered with; None accepts any.
-        category_ids: the ids that go with `classes`, in their order; None accepts any.
-        decode: decode every image; otherwise only headers and end marks are looked at.
+        classes: the class names with which the data set is registered; None accepts any.
+        category_ids: the ids of `classes`, in the same order; None accepts any.
+        decode: decode every image; otherwise only headers and end marks are checked.
         corners: read boxes as x1, y1, x2, y2.
 
     Raises:
-        UserError: there is no such json file. Damage is reported, not raised.
+        UserError: the json file does not exist. A damaged one is a finding and no error.
     """
     where = {"json_file": str(json_file), "image_root": str(image_root)}
     try:
@@ -99,7 +99,7 @@ def check(
 
 
 def corners_to_sizes(document: dict[str, Any]) -> dict[str, Any]:
-    """The document with every box read as x1, y1, x2, y2; unreadable boxes stay as they are."""
+    """Converts boxes x1, y1, x2, y2 to x, y, width, height; unreadable boxes do not change."""
     for annotation in document["annotations"]:
         box, _, kind = as_box(annotation.get("bbox"))
         if kind is None:
@@ -108,28 +108,28 @@ def corners_to_sizes(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_fixed(cleaned: CleanSet, out: str | Path) -> list[Problem]:
-    """Write the usable part of a data set as a clean one: OUT/annotations.json and OUT/images.
+    """Writes the usable part of a data set as OUT/annotations.json and OUT/images.
 
-    Plain pages are copied byte by byte. Turned, transparent, 16-bit, CMYK and several-page files
-    are written anew as 8-bit PNG, upright in the frame of their boxes; a page listed twice is
-    listed once, with the boxes of both.
+    Ordinary images are copied unchanged. Rotated, transparent, 16-bit, CMYK and multi-page files
+    are converted to upright 8-bit PNG files. A page that is listed twice is listed once, with the
+    boxes of both entries.
 
     Args:
-        cleaned: the result of `clean` with images inspected.
-        out: a folder that is not there yet or is empty; appears only when all is written.
+        cleaned: the result of `clean` with `inspect`.
+        out: a new or empty folder. It appears only when everything is written.
 
     Returns:
-        What a new check of the copy still finds, notes left out; empty where it is clean.
+        The problems that a check of the copy finds, without notes; empty if it is clean.
 
     Raises:
-        UserError: the set has an error that cannot be repaired, or `out` is in use.
+        UserError: the set has an error that cannot be repaired, or `out` is not empty.
     """
     if cleaned.error is not None:
         raise UserError(f"cannot be repaired: {cleaned.error.line()}")
     if any(p.kind == "boxes_look_like_corners" for p in cleaned.problems):
         raise UserError(
-            "boxes look like x1, y1, x2, y2: say --boxes corners to convert them, "
-            "or --boxes xywh if they are right as they are"
+            "boxes look like x1, y1, x2, y2: use --boxes corners to convert them, "
+            "or --boxes xywh if they are correct"
         )
     if not cleaned.pages:
         raise UserError("no page of this data set can be used: there is nothing to write")
@@ -146,13 +146,13 @@ def write_fixed(cleaned: CleanSet, out: str | Path) -> list[Problem]:
 
 
 def write_document(path: Path, document: dict[str, Any]) -> None:
-    """Write a COCO document; NaN and infinity in fields that no rule reads become null."""
+    """Writes a COCO document; NaN and infinity in fields that are not checked become null."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         text = json.dumps(document, ensure_ascii=False, allow_nan=False)
-    except ValueError:  # rare, so a big set is not walked over in Python for nothing
+    except ValueError:  # only then, because going over a big set in Python is slow
         text = json.dumps(_legal(document), ensure_ascii=False, allow_nan=False)
-    # A lone surrogate is legal in json but not in UTF-8: written as the escape it came as.
+    # A lone surrogate is allowed in json but not in UTF-8, so it is written as an escape.
     path.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
@@ -165,10 +165,10 @@ def _legal(value: Any) -> Any:
 
 
 def merge_listings(pages: list[CleanPage]) -> list[CleanPage]:
-    """One page a file: the boxes of later listings that differ are added to the first one.
+    """Joins entries of the same file: the first one gets the additional boxes of the others.
 
     Raises:
-        UserError: two listings of one file give different sizes.
+        UserError: two entries of one file have different sizes.
     """
     first: dict[str, CleanPage] = {}
     for page in pages:
@@ -181,7 +181,7 @@ def merge_listings(pages: list[CleanPage]) -> list[CleanPage]:
         if page.annotations and not same_frame:
             raise UserError(
                 f"{page.entry['file_name']} is listed as image {kept.entry['id']} and "
-                f"{page.entry['id']} in two different frames; delete one of the two by hand"
+                f"{page.entry['id']} with two different sizes; delete one of the two by hand"
             )
         known = {(a["category_id"], *a["bbox"]) for a in kept.annotations}
         kept.annotations.extend(
@@ -193,7 +193,7 @@ def merge_listings(pages: list[CleanPage]) -> list[CleanPage]:
 
 
 def write_page(page: CleanPage, folder: Path, names: set[str]) -> str:
-    """Copy or rewrite one image; returns its new name relative to `folder`."""
+    """Copies or converts one image; returns its new name relative to `folder`."""
     header = page.file.header if page.file is not None else None
     redraw = header is not None and (header.orientation != 1 or header.unusual or header.frames > 1)
     relative = PurePosixPath(unicodedata.normalize("NFC", page.entry["file_name"]))
