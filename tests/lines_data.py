@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.maps import drawn_lines
-
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "projects" / "TextDetection" / "configs"
 
 
 def write_lines(folder: Path, name: str, *, pages: int, first: int) -> Path:
     """Writes `name`.jsonl with pages of 128 x 160; the last page of four has no line."""
+    from tests.maps import drawn_lines
+
     (folder / "images").mkdir(parents=True, exist_ok=True)
     rows = []
     for index in range(first, first + pages):

@@ -16,7 +16,7 @@ from graphkd.distill.onnx_teacher import OnnxTeacher
 from graphkd.errors import UserError
 from graphkd.modeling.maps.labels import DBLabels
 from tests.distill.test_onnx_teacher import described, network  # noqa: F401
-from tests.lines_data import lines_data, write_text_pair  # noqa: F401
+from tests.lines_data import write_text_pair
 
 SIZE = (64, 96)
 LINE = np.array([[10, 20], [80, 20], [80, 44], [10, 44]], np.float64)
@@ -186,7 +186,7 @@ def test_answers_of_other_sizes_are_padded_without_text():
 
 
 @pytest.mark.parametrize("cache", ["kept", "none"])
-def test_it_teaches_a_run(teacher, lines_data, tmp_path, cache):  # noqa: F811
+def test_it_teaches_a_run(teacher, lines_data, tmp_path, cache):
     run = write_text_pair(tmp_path, lines_data)
     path = teacher(shrink=0.4).path
     folder = cache if cache == "none" else tmp_path / cache

@@ -18,11 +18,11 @@ from graphkd.tasks.base import task_of
 from graphkd.tasks.text_detection import TASK, calibrated, found_lines
 from graphkd.text.decode import MapDecoder
 from graphkd.text.east import EASTDecoder
-from tests.lines_data import lines_data, write_text_pair  # noqa: F401
+from tests.lines_data import write_text_pair
 
 
 @pytest.fixture(scope="module")
-def text_pair(lines_data, tmp_path_factory):  # noqa: F811
+def text_pair(lines_data, tmp_path_factory):
     return write_text_pair(tmp_path_factory.mktemp("text"), lines_data)
 
 
@@ -71,7 +71,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(trained, text_pair, tmp_p
     assert all(torch.equal(value, found[key]) for key, value in expected.items())
 
 
-def test_train_and_eval_commands_agree(lines_data, tmp_path, capsys):  # noqa: F811
+def test_train_and_eval_commands_agree(lines_data, tmp_path, capsys):
     path = write_text_pair(tmp_path, lines_data, kind="east", method="sdet")
     assert main(["train", str(path), "--with-teacher"]) == 0
     scores = json.loads((tmp_path / "run" / "result.json").read_text())["scores"]
@@ -123,7 +123,7 @@ class Drawn(torch.nn.Module):
         return [{"polygons": polygons, "scores": scores}]
 
 
-def test_calibration_finds_the_factor_that_a_wrong_map_needs(text_pair, lines_data):  # noqa: F811
+def test_calibration_finds_the_factor_that_a_wrong_map_needs(text_pair, lines_data):
     cfg = load_cfg(text_pair)
     right, small = Drawn(cfg, 0.6), Drawn(cfg, 0.45)
     found = TASK.calibrate(cfg, right, lines_data["test"])

@@ -17,6 +17,7 @@ METHODS = sorted(name for name, _ in LOSSES if not name.startswith("toy_"))
 # Label, name and options of all methods that text detectors are served with.
 SERVED = {
     **{name: (name, {}) for name in ("logits", "cwd", "pkd", "fitnets", "mgd", "fgd")},
+    "region_features": ("region_features", {}),
     **{name: (name, {}) for name in ("ka", "skd", "masket", "dml", "cml")},
     **{name: (name, {}) for name in ("sdet", "dsn", "deep_supervision", "sd", "sad")},
     "balanced logits": ("logits", {"BALANCED": True, "TEMPERATURE": 2.0}),
