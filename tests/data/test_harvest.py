@@ -214,6 +214,17 @@ def test_grouping(tmp_path):
     assert sorted(line["text"] for line in record["lines"] if line["ignore"]) == ["- - -", "\u2022"]
 
 
+def test_mirrored_text_is_ignored(tmp_path):
+    def paint(canvas):
+        some_text(canvas)
+        canvas.scale(-1, 1)
+        canvas.drawString(-200, 100, "seen in a mirror")
+
+    (record,), _, out = harvested(tmp_path, paint)
+    assert [line["text"] for line in record["lines"] if line["ignore"]] == ["seen in a mirror"]
+    assert check_lines(out / "train.jsonl").clean
+
+
 def noise(height: int, width: int) -> ImageReader:
     pixels = np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
     return ImageReader(Image.fromarray(pixels))
