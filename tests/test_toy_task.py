@@ -191,7 +191,7 @@ def test_what_does_not_fit_is_one_line(tmp_path, capsys, node, complaint):
 def test_a_file_of_a_foreign_task_is_read_only_if_it_is_trusted(tmp_path):
     assert run("train", write(tmp_path, "plain")) == 0
     path = tmp_path / "plain" / "model_final.pth"
-    with pytest.raises(UserError, match="not one of graphkd's"):
+    with pytest.raises(UserError, match="not part of graphkd"):
         read_model(path)
     model = build_detector(read_model(path, trust=True))
     assert isinstance(model, ToySegmenter)

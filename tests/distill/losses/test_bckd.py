@@ -99,6 +99,19 @@ def test_extreme_scores_are_finite(toy, autocast):
     assert torch.isfinite(terms["classes"]) and torch.isfinite(far.logits[0].grad).all()
 
 
+def test_class_terms_teach_one_class(toy):
+    student, teacher, targets = pair()
+    heads = [
+        replace(each.dense, logits=(each.dense.logits[0][:, :1],)) for each in (student, teacher)
+    ]
+    logits = heads[0].logits[0].requires_grad_()
+    context = toy.context(two_stage=False, num_classes=1, bins=None)
+    loss = build_losses({"bckd": {}}, context, source="run.yaml")["bckd"].module
+    terms = loss(replace(student, dense=heads[0]), replace(teacher, dense=heads[1]), targets)
+    terms["classes"].backward()
+    assert logits.grad.abs().sum() > 0
+
+
 def test_a_head_that_cannot_decode_is_refused(toy):
     student, teacher, targets = pair(decode=None)
     with pytest.raises(UserError, match="decode"):

@@ -11,6 +11,7 @@ from graphkd.distill.losses.dense_cells import valuable_region
 from graphkd.distill.losses.ld import edge_divergence, resample_bins
 from graphkd.distill.outputs import Assignment, Dense, Outputs, Targets
 from graphkd.errors import UserError
+from graphkd.modeling.dense.atss import ATSS
 
 ALONE = {"MAIN": 0.0, "VLR": 0.0, "CLASSES": 0.0, "VLR_CLASSES": 0.0}
 
@@ -208,15 +209,13 @@ def test_published_strength_at_the_published_batch(toy):
 
 
 def test_valuable_region_of_a_box_in_the_middle(toy):
-    """A box of 64 px on a page of 256 px, with the threshold that ATSS gives it."""
+    """A box of 64 px on a page of 256 px, as ATSS assigns it: 9 positives, 81 anchors around."""
     strides, cells = (8, 16, 32, 64, 128), (32, 16, 8, 4, 2)
     anchors = tuple(grid(s, n) for s, n in zip(strides, cells, strict=True))
     count = sum(map(len, anchors))
     boxes = torch.tensor([[96.0, 96.0, 160.0, 160.0]])
-    owners = torch.full((count,), -1)
-    assigned = Assignment(
-        (owners,), (torch.ones(count, dtype=torch.bool),), (torch.tensor([0.5287]),)
-    )
+    assigned = ATSS()(anchors, [boxes], [(256, 256)])
+    positive = assigned.owners[0] >= 0
     targets = Targets(boxes=(boxes,), anchors=anchors, assignment=assigned)
     values = valuable_region(targets, gamma=0.25)[0]
     assert [int((each > 0).sum()) for each in values.split([n * n for n in cells])] == [
@@ -227,6 +226,7 @@ def test_valuable_region_of_a_box_in_the_middle(toy):
         0,
     ]
     assert 0 < values[values > 0].min() and values.max() < 1
+    assert positive.sum() == 9 and not (positive & (values > 0)).any()
     beyond = replace(
         targets, assignment=replace(assigned, valid=(torch.zeros(count, dtype=torch.bool),))
     )
@@ -290,6 +290,34 @@ def test_a_level_of_the_teacher_alone_is_left_out(toy):
     torch.testing.assert_close(
         loss(student, replace(teacher, dense=extra), targets), loss(student, teacher, targets)
     )
+
+
+def test_a_teacher_whose_maps_are_smaller(toy):
+    """Only the cells that both networks have are compared."""
+    student, teacher, targets = batch(positives=((0, 5), (1, 15)))
+    cut = {
+        part: (getattr(teacher.dense, part)[0][..., :3, :3],)
+        for part in ("logits", "deltas", "distributions")
+    }
+    loss = build(toy, classes=2, **only(MAIN=1.0))
+    found = loss(student, replace(teacher, dense=replace(teacher.dense, **cut)), targets)
+    assert loss.log["main_anchors"] == 1  # anchor 15 is the last of 4 x 4
+    alone = replace(targets.assignment, owners=(targets.assignment.owners[0].clone(),))
+    alone.owners[0][15] = -1
+    torch.testing.assert_close(found, loss(student, teacher, replace(targets, assignment=alone)))
+
+
+def test_one_positive_and_none(toy):
+    assert all(value > 0 for value in build(toy, classes=2)(*batch(positives=((0, 5),))).values())
+    student, teacher, targets = batch()
+    nobody = torch.full_like(targets.assignment.owners[0], -1)
+    empty = replace(
+        targets,
+        boxes=(torch.zeros(0, 4),),
+        assignment=replace(targets.assignment, owners=(nobody,), thresholds=(torch.zeros(0),)),
+    )
+    terms = build(toy, classes=2, VLR_CLASSES=1.0)(student, teacher, empty)
+    assert set(terms) == {"main", "vlr", "classes", "vlr_classes"} and not any(terms.values())
 
 
 def test_a_diverged_student_is_for_the_run_to_notice(toy):
