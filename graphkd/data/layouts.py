@@ -158,7 +158,8 @@ _TEXT = ("text",)
 
 def _lines(name: str, splits: str, kind: str = "") -> tuple[Layout, ...]:
     """Layouts of a set of text lines that `graphkd data convert` makes."""
-    how = f"make it with `graphkd data convert {kind or name} FOLDER --out datasets/{name}`"
+    how = f"make it with `graphkd data convert {kind or name} FOLDER --out datasets/{name}` "
+    how += "(see datasets/README.md)"
     return tuple(
         Layout(f"{name}_{split}", f"{name}/{split}.jsonl", name, _TEXT, _TEXT, how, kind="lines")
         for split in splits.split()
