@@ -12,9 +12,10 @@ from detectron2.structures import Boxes, Instances
 
 from graphkd.data.check.lines import LEAST_AREA
 from graphkd.data.mapper import read_for
+from graphkd.errors import UserError
 from graphkd.robustness.corruptions import corrupt
 from graphkd.robustness.geometry import Projection, border_colour
-from graphkd.text.pages import input_scale, input_size, resized
+from graphkd.text.pages import STRIDE, input_scale, input_size, resized
 from graphkd.text.polygons import clockwise, fill, largest, min_rectangle, signed_area, valid
 
 # A line that is cut along its length keeps at least this share of its height.
@@ -73,7 +74,20 @@ class LineMapper:
         is_train: bool,
         label_maker: LabelMaker | None = None,
     ):
+        """`label_maker` draws the maps of a model; None for models without maps.
+
+        Raises:
+            UserError: a key of INPUT.LINES has a value that has no meaning.
+        """
         self.format, self.options, self.is_train = cfg.INPUT.FORMAT, cfg.INPUT.LINES, is_train
+        if self.options.RESIZE not in ("long", "short", "as_is"):
+            raise UserError(
+                f"INPUT.LINES.RESIZE is {self.options.RESIZE!r}; it must be long, short or as_is"
+            )
+        if self.options.CROP < STRIDE or self.options.CROP % STRIDE:
+            raise UserError(
+                f"INPUT.LINES.CROP is {self.options.CROP}; it must be a multiple of {STRIDE}"
+            )
         self.label_maker = label_maker
 
     def __call__(self, dataset_dict: dict[str, Any], progress: float = 0.0) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import pytest
 from detectron2.config import get_cfg
 
 from graphkd.data.line_mapper import LineMapper, add_line_config, warp
+from graphkd.errors import UserError
 from graphkd.robustness.geometry import Projection
 from graphkd.text.pages import input_size
 from tests.data.line_sets import drawn_page
@@ -162,6 +163,12 @@ def test_a_test_item_maps_back_to_the_page(tmp_path):
     assert "maps" not in item and "instances" not in item and "progress" not in item
     mask = (item["image"].numpy().max(0) < 128).astype(np.uint8)
     assert overlap(item["polygons"][0], mask) > 0.95
+
+
+@pytest.mark.parametrize("option", [{"RESIZE": "wide"}, {"CROP": 100}, {"CROP": 0}])
+def test_options_without_a_meaning_are_refused(option):
+    with pytest.raises(UserError, match=f"INPUT.LINES.{next(iter(option))} is "):
+        LineMapper(config(**option), is_train=True)
 
 
 def test_label_maps_get_the_moved_polygons(tmp_path):
