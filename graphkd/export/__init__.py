@@ -1,1 +1,1 @@
-"""Trained models as files that run without this project, compared with the model they came from."""
+"""Export of trained models to files that run without this project, with a comparison of both."""

@@ -1,40 +1,40 @@
-"""Box operations of an exported graph, the same in PyTorch and in ONNX: decoding, suppression of
-many groups at once, the best of each page.
+"""Box operations of exported networks, equal in PyTorch and ONNX: decoding, suppression of many
+groups at once, and the best boxes of each page.
 """
 
 import torch
 import torchvision  # noqa: F401  (its operators must be known where the traced file is loaded)
 from torch import Tensor
 
-NOTHING = -1e30  # score of a box that is not there
-# No page has such a side; a comparison with NaN is false too.
+NOTHING = -1e30  # score of a missing box
+# No page is so large. A comparison with NaN is False, so NaN is not finite, either.
 _FINITE = 1e9
 
 
 def top(values: Tensor, limit: int) -> tuple[Tensor, Tensor]:
-    """The `limit` largest values of each row of (N, S), or all S where there are fewer.
+    """The `limit` largest values of each row of (N, S), or all S if there are fewer.
 
     Returns:
-        values and int64 indices, both (N, min(limit, S)), falling.
+        Falling values and their int64 indices, both (N, min(limit, S)).
     """
     length = values.shape[1]
-    # While tracing a size is a tensor, and must stay one to be no constant of the graph.
+    # In tracing, a size is a tensor. As a number it would become a constant of the graph.
     count = length.clamp(max=limit) if isinstance(length, Tensor) else min(length, limit)
     return values.topk(count, dim=1)
 
 
 def pick(rows: Tensor, indices: Tensor) -> Tensor:
-    """Rows of (N, S, D) at indices (N, k): (N, k, D)."""
+    """The rows of (N, S, D) at the indices (N, k), as (N, k, D)."""
     return rows.gather(1, indices[..., None].expand(-1, -1, rows.shape[2]))
 
 
 def decode(transform, deltas: Tensor, anchors: Tensor) -> Tensor:
-    """Boxes (..., 4) from a Detectron2 box transform, of deltas and anchors of that shape."""
+    """Applies a Detectron2 box transform to deltas and anchors, both (..., 4)."""
     return transform.apply_deltas(deltas.reshape(-1, 4), anchors.reshape(-1, 4)).view(deltas.shape)
 
 
 def clip(boxes: Tensor, size: Tensor) -> Tensor:
-    """Boxes (..., 4) cut off at a page of `size` (height, width)."""
+    """Clips boxes (..., 4) to a page of `size` (height, width)."""
     height, width = size[0].float(), size[1].float()
     return torch.minimum(boxes.clamp(min=0.0), torch.stack([width, height, width, height]))
 
@@ -54,18 +54,18 @@ def nonempty(boxes: Tensor, least: float = 0.0) -> Tensor:
 def best_of_classes(
     boxes: Tensor, scores: Tensor, *, overlap: float, floor: float, limit: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Class-wise suppression, then the best of each image over all classes.
+    """Suppresses boxes class by class, then selects the best of each image over all classes.
 
     Args:
         boxes: (N, K, S, 4), the boxes of each class.
         scores: (N, K, S).
-        overlap: IoU above which the worse box of a class goes.
-        floor: a detection's score is above this.
-        limit: most detections of an image.
+        overlap: of two boxes of a class with a larger IoU, the one with the lower score is removed.
+        floor: only boxes with higher scores are kept.
+        limit: largest number of detections per image.
 
     Returns:
-        boxes (N, D, 4), scores (N, D) falling, classes (N, D) int64 with D at most `limit`; rows
-        without a detection have a score of NOTHING.
+        boxes (N, D, 4), falling scores (N, D) and classes (N, D) int64 with D at most `limit`. Rows
+        without a detection have the score NOTHING.
     """
     candidates = torch._shape_as_tensor(scores)[2]
     flat = boxes.flatten(1, 2)
@@ -77,11 +77,11 @@ def best_of_classes(
 def to_page(
     boxes: Tensor, scores: Tensor, classes: Tensor, *, page: Tensor, size: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Detections of all images as one list, boxes in the pixels of the page.
+    """Joins the detections of all images to one list, with boxes in pixels of the page.
 
     Args:
-        boxes: (N, D, 4) in the resized page.
-        scores: (N, D), falling; NOTHING where there is none.
+        boxes: (N, D, 4) in pixels of the resized page.
+        scores: (N, D), falling; NOTHING for missing boxes.
         classes: (N, D) int64.
         page: (2,) height and width of the page.
         size: (2,) height and width after resizing.
@@ -98,16 +98,16 @@ def to_page(
 
 
 def suppress(boxes: Tensor, scores: Tensor, *, overlap: float, floor: float) -> Tensor:
-    """Greedy suppression within each of G groups; groups do not see each other.
+    """Greedy suppression (NMS) within each of G independent groups.
 
     Args:
         boxes: (G, S, 4) x1 y1 x2 y2.
         scores: (G, S).
-        overlap: a box goes when its IoU with a better one is above this.
-        floor: boxes take part when their score is above this.
+        overlap: a box is removed if its IoU with a better one is larger.
+        floor: only boxes with higher scores are kept.
 
     Returns:
-        (G, S): the score of every box that stays, NOTHING for the others.
+        (G, S), the score of every box that is kept, NOTHING for the others.
     """
     if torch.onnx.is_in_onnx_export():
         chosen = _NonMaxSuppression.apply(boxes, scores, overlap, floor)
@@ -119,7 +119,7 @@ def suppress(boxes: Tensor, scores: Tensor, *, overlap: float, floor: float) -> 
 
 @torch.jit.script
 def _choose(boxes: Tensor, scores: Tensor, overlap: float, floor: float) -> Tensor:
-    """Rows (group, 0, place) of the boxes that stay, as ONNX lists them."""
+    """Rows (group, 0, index) of the boxes that are kept, in the format of ONNX."""
     rows = [torch.zeros((0, 3), dtype=torch.int64, device=boxes.device)]
     for group in range(boxes.shape[0]):
         candidates = torch.nonzero(scores[group] > floor)[:, 0]
@@ -135,7 +135,7 @@ def _choose(boxes: Tensor, scores: Tensor, overlap: float, floor: float) -> Tens
 
 
 class _NonMaxSuppression(torch.autograd.Function):
-    """`_choose` as the one ONNX operator that does it for a whole batch."""
+    """`_choose` as a single ONNX operator for the whole batch."""
 
     @staticmethod
     def forward(ctx, boxes, scores, overlap, floor):

@@ -1,4 +1,4 @@
-"""How box detectors are exported: signature, header, network, pages, limits of the comparison."""
+"""The export of layout detectors: signature, header, network, pages, limits of the comparison."""
 
 import logging
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ SIGNATURE = Signature(
     example=torch.randint(
         0, 256, (2, 203, 149, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     ),
-    # Resizing, and what decides scores and the last pixels of a box.
+    # Resizing, and the layers that determine scores and the exact edges of boxes.
     exact=(
         "cls_score",
         "bbox_pred",
@@ -41,18 +41,18 @@ SIGNATURE = Signature(
         "/preprocess/",
     ),
 )
-# What the coarser ones cost is measured in docs/export.md.
+# docs/export.md has measurements for the less exact formats.
 LIMITS = {
     "exact": BoxLimits(ap=0.1, box=0.001, unmatched=0.02),
     "half": BoxLimits(ap=1.0, box=0.001, unmatched=0.02),
     "int8": BoxLimits(ap=1.5, box=0.005, unmatched=0.05),
 }
-# Series of generated pages that no split of the data sets draws from, and how many are used.
+# Seeds of generated pages that no data set uses, and numbers of pages.
 _PARITY_SEED, _PARITY_PAGES = 104, 48
 _CALIBRATION_SEED, _CALIBRATION_PAGES = 105, 32
-# Somewhat larger than the detector's input, so that resizing is part of the comparison, and no
-# simple fraction of it: at 6 : 5 many pixels lie halfway between two grey levels, and programs
-# round these differently.
+# The pages are somewhat larger than the detector's input, so that resizing is compared, too. The
+# factor is no simple fraction: at 6 : 5, many values would lie exactly between two grey levels, and
+# programs round these differently.
 _LARGER = 1.24
 _LONGEST_PAGE = 2048
 
@@ -71,18 +71,18 @@ class BoxExporter:
         self._trained = TorchDetector(self._stored, device="cpu")
 
     def header(self, options: ExportOptions) -> Header:
-        """The header with the thresholds that the options ask for.
+        """The header with the thresholds of the options.
 
         Raises:
-            UserError: an unknown class, or a score below the lowest that the detector gives.
+            UserError: an unknown class, or a threshold below the lowest score of the detector.
         """
         said, floor = self._stored.header, self._trained.header.score_floor
         thresholds = self._trained.shown_scores(score=options.score, by_class=options.by_class)
         low = [name for name, score in thresholds.items() if score < floor]
         if low and (options.score is not None or options.by_class):
             raise UserError(
-                f"--score: this model gives no scores below {floor:g} (its SCORE_THRESH_TEST), "
-                f"asked for {low[0]} is {thresholds[low[0]]:g}"
+                f"--score: this model gives no scores below {floor:g} (its SCORE_THRESH_TEST), but "
+                f"{thresholds[low[0]]:g} was given for {low[0]}"
             )
         return replace(
             said,
@@ -97,14 +97,14 @@ class BoxExporter:
         return BoxNetwork(detector, self._stored.cfg, for_openvino=for_openvino).eval()
 
     def calibration(self, options: ExportOptions, *, progress: bool) -> Iterator[np.ndarray]:
-        """Pages one by one, each (1, H, W, 3) uint8 RGB."""
+        """Pages for the calibration, each (1, H, W, 3) uint8 RGB."""
         count = _CALIBRATION_PAGES
         pages = self._pages(options.calibrate, count=count, most=count, seed=_CALIBRATION_SEED)
         bar = tqdm(pages, "calibrating", unit="page", total=len(pages), disable=not progress)
         return (pixels[None] for pixels in bar)
 
     def samples(self, options: ExportOptions) -> Pages:
-        """The pages to compare on."""
+        """The pages for the comparison."""
         return self._pages(options.pages, count=_PARITY_PAGES, most=options.most, seed=_PARITY_SEED)
 
     def compare(
@@ -145,10 +145,10 @@ def card_of(stored: ModelFile) -> dict[str, str]:
 
 
 def load_exported(path: Path) -> Detector:
-    """A written file of any kind as a detector on the CPU, by its suffix.
+    """Loads an exported file of any format as a detector on the CPU.
 
     Raises:
-        UserError: another kind of file, a damaged one, or a package that is missing.
+        UserError: another kind of file, a damaged one, or a missing package.
     """
     if path.suffix == ".safetensors":
         return TorchDetector(read_model(path), device="cpu")

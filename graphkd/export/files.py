@@ -1,6 +1,5 @@
-"""ONNX, TorchScript and OpenVINO files: writing a network, eight bits, opening a written file.
-
-Nothing here knows what the network computes; a task says it with a `Signature`.
+"""Writes and opens ONNX, TorchScript and OpenVINO files of any network, and quantises to eight
+bits. A task describes its network with a `Signature`.
 """
 
 import contextlib
@@ -18,10 +17,10 @@ from torch import Tensor, nn
 from graphkd.errors import UserError
 from graphkd.modelfile import KEY, Header, read_header
 
-# The first with RoIAlign of half pixels is 16, the first with antialiased Resize is 18.
+# RoIAlign with half pixels needs 16 or more, antialiased Resize needs 18.
 OPSET = 18
 
-# Arrays in, the outputs of a `Signature` in its order out.
+# Runs a network; the outputs have the order of its `Signature`.
 Call = Callable[[np.ndarray], tuple[np.ndarray, ...]]
 
 
@@ -30,12 +29,12 @@ class Signature:
     """Input and outputs of an exported network.
 
     Attributes:
-        input: name of the one input.
-        axes: of the input, the variable ones: place -> name, such as {0: "N"}.
-        outputs: name -> its variable axes, in the order of what the network returns.
-        example: an input to trace with, of sizes that no page has: a size that the tracer wrote
-            into the graph as a constant then shows up in the comparison.
-        exact: parts of the names of nodes that stay float32 where the file gets eight bits.
+        input: name of the only input.
+        axes: the variable axes of the input: index -> name, such as {0: "N"}.
+        outputs: name -> variable axes, in the order of the network's outputs.
+        example: an input for tracing with unusual sizes. If the tracer makes a size a constant of
+            the graph, the comparison shows it.
+        exact: nodes whose names contain one of these stay float32 in eight-bit files.
     """
 
     input: str
@@ -46,16 +45,16 @@ class Signature:
 
 
 def write_onnx(path: Path, network: nn.Module, signature: Signature, header: Header) -> None:
-    """Writes one ONNX file with the header under the key `graphkd` of its metadata.
+    """Writes an ONNX file with the header under the key `graphkd` of its metadata.
 
-    The exporter is PyTorch's older one, from TorchScript: it knows RoIAlign, and keeps loops and
-    lists of unknown length.
+    This uses PyTorch's older exporter (TorchScript), which supports RoIAlign, and loops and lists
+    of variable length.
 
     Args:
-        path: file to write.
-        network: in eval mode on the CPU.
-        signature: of the network.
-        header: what the file says about itself.
+        path: the file to write.
+        network: the network in eval mode on the CPU.
+        signature: its signature.
+        header: the header of the file.
 
     Raises:
         UserError: the package onnx is missing, or a part of the network cannot be exported.
@@ -78,9 +77,10 @@ def write_onnx(path: Path, network: nn.Module, signature: Signature, header: Hea
 
 
 def write_torchscript(path: Path, network: nn.Module, signature: Signature, header: Header) -> None:
-    """Writes one TorchScript file with the header as its extra file `graphkd`.
+    """Writes a TorchScript file with the header as its extra file `graphkd`.
 
-    Loading it needs torch and `import torchvision`, whose operators it may call.
+    To load it, torch and `import torchvision` are needed, because it may use torchvision's
+    operators.
 
     Raises:
         UserError: a part of the network cannot be exported.
@@ -91,22 +91,22 @@ def write_torchscript(path: Path, network: nn.Module, signature: Signature, head
 
 
 def write_openvino(path: Path, onnx_file: Path, header: Header, *, half: bool) -> None:
-    """Writes an OpenVINO model, `path` (.xml) and its weights beside it (.bin), from an ONNX file.
+    """Converts an ONNX file to an OpenVINO model: `path` (.xml) and its weights beside it (.bin).
 
-    The header is under `graphkd` in the model's rt_info.
+    The header is stored under `graphkd` in the model's rt_info.
 
     Args:
-        path: the .xml.
-        onnx_file: from `write_onnx` or `write_int8`, of a network made for OpenVINO.
-        header: what the file says about itself.
-        half: keep weights as float16.
+        path: the .xml file.
+        onnx_file: the result of `write_onnx` or `write_int8` for a network made for OpenVINO.
+        header: the header of the file.
+        half: store weights as float16.
 
     Raises:
         UserError: the package openvino is missing, or cannot read the file.
     """
     openvino = _package("openvino")
     try:
-        # Not convert_model, which takes seconds longer and calls home.
+        # Not convert_model, which takes seconds longer and sends usage data.
         model = openvino.Core().read_model(str(onnx_file))
     except Exception as error:
         first = str(error).strip().splitlines()[0]
@@ -126,11 +126,11 @@ def write_int8(
     """Writes an ONNX file with eight-bit convolutions and matrix products (QDQ, per channel).
 
     Args:
-        path: file to write.
-        onnx_file: float32, from `write_onnx`.
-        signature: of the network.
-        header: what the new file says about itself.
-        inputs: of the network, to see the ranges of activations on.
+        path: the file to write.
+        onnx_file: the float32 file from `write_onnx`.
+        signature: the signature of the network.
+        header: the header of the new file.
+        inputs: inputs of the network, from which the ranges of activations are measured.
 
     Raises:
         UserError: the package onnx or onnxruntime is missing.
@@ -201,7 +201,7 @@ def open_openvino(path: Path) -> tuple[Header, Call]:
         header = read_header(model.get_rt_info([KEY]).astype(str))
     except (RuntimeError, ValueError) as error:
         raise UserError(f"{path}: not an OpenVINO model of graphkd") from error
-    # Its own default may compute in bfloat16 where the processor can.
+    # By default, OpenVINO computes in bfloat16 if the processor supports it.
     compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
     def call(inputs: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -212,7 +212,7 @@ def open_openvino(path: Path) -> tuple[Header, Call]:
 
 
 def _set_header(onnx, path: Path, header: Header) -> None:
-    """Puts the header, and it alone, into the metadata of an ONNX file."""
+    """Replaces the metadata of an ONNX file by the header."""
     model = onnx.load(str(path))
     del model.metadata_props[:]
     model.metadata_props.add(key=KEY, value=header.text())
@@ -228,8 +228,9 @@ def _package(name: str):
 
 @contextlib.contextmanager
 def _exporting() -> Iterator[None]:
-    """Hides the tracer's warnings (a constant that should not be one shows in the comparison), and
-    turns what it cannot export into an error of one line.
+    """Hides the tracer's warnings, and reports an unsupported part as an error of one line.
+
+    The warnings are about values that become constants; a wrong one shows in the comparison.
     """
     logger = logging.getLogger("torch.onnx")
     level = logger.level
@@ -241,13 +242,13 @@ def _exporting() -> Iterator[None]:
     except (RuntimeError, TypeError, torch.onnx.errors.OnnxExporterError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"this model has a part that cannot be exported ({first}); --to safetensors keeps any "
-            "model"
+            f"this model has a part that cannot be exported ({first}); --to safetensors works for "
+            "any model"
         ) from error
     finally:
         logger.setLevel(level)
 
 
 def _no_advice(record: logging.LogRecord) -> bool:
-    """A filter for onnxruntime's advice to prepare the file first, which a user cannot follow."""
+    """Filters out onnxruntime's advice to preprocess the file, which a user cannot follow."""
     return "pre-processing before quantization" not in record.getMessage()

@@ -1,7 +1,7 @@
-"""`export`: from a trained model to an exported file that was compared with it.
+"""`graphkd export`: writes a trained model to a file, and compares the file with the model.
 
-What is particular to a task is behind the `Exporter` that the task provides; file formats, eight
-bits and the replacing of older files are the same for all.
+A task provides an `Exporter`; file formats, quantisation and replacing of older files are the same
+for all tasks.
 """
 
 import contextlib
@@ -34,22 +34,23 @@ MOST_PAGES = 200
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """An export as asked for.
+    """The options of an export.
 
     Attributes:
-        weights: `.pth` or `.safetensors`.
+        weights: the `.pth` or `.safetensors` of the model.
         to: a key of SUFFIX.
-        out: the file; None puts it beside `weights`.
+        out: the file to write; None for a file beside `weights`.
         int8: eight-bit convolutions (onnx and openvino).
-        half: float16 weights (safetensors and openvino); None: as is usual, True for safetensors.
-        calibrate: folder or data set for the ranges of `int8`; None: generated pages.
-        pages: folder or data set for the comparison; None: generated pages.
-        most: greatest number of pages taken from a folder or data set.
-        tolerance: greatest difference of the task's primary metric; None: the usual one of the
+        half: float16 weights (safetensors and openvino); None for the default, which is True only
+            for safetensors.
+        calibrate: folder or data set for the calibration of `int8`; None for generated pages.
+        pages: folder or data set for the comparison; None for generated pages.
+        most: largest number of pages that are used of a folder or data set.
+        tolerance: largest allowed difference of the primary metric; None for the default of the
             `precision`.
-        score: shown score of all classes; None keeps the model's.
-        by_class: shown score of single classes.
-        config: the run's yaml, for a `.pth` without one.
+        score: lowest shown score of all classes; None keeps that of the model.
+        by_class: lowest shown scores of single classes.
+        config: the run's yaml, for a `.pth` without a config.
         trust: unpickle a `.pth` in full.
     """
 
@@ -77,10 +78,10 @@ class ExportOptions:
 
     @property
     def precision(self) -> str:
-        """How close the file can come to the model: "exact", "half" or "int8".
+        """How close the file can be to the model: "exact", "half" or "int8".
 
-        Float16 weights of a safetensors file are computed in float32 and stay "exact"; OpenVINO
-        may compute in float16.
+        A safetensors file with float16 weights is "exact", because it is computed in float32.
+        OpenVINO may compute in float16.
         """
         if self.int8:
             return "int8"
@@ -89,13 +90,13 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The trained model and its export on the same inputs.
+    """The comparison of a trained model with its export on the same inputs.
 
     Attributes:
-        numbers: by name, as plain values for json.
-        limits: by name, what they may be.
-        lines: the numbers in words.
-        faults: why the file must not be used; empty where all is well.
+        numbers: name -> value, for json.
+        limits: name -> largest allowed value.
+        lines: the numbers as sentences.
+        faults: reasons why the file must not be used; empty if there are none.
     """
 
     numbers: Mapping[str, Any]
@@ -105,7 +106,7 @@ class Comparison:
 
 
 class Exporter(Protocol):
-    """What a task says about the export of one of its models; from `Task.export`.
+    """The export of one model of a task; returned by `Task.export`.
 
     Attributes:
         signature: input and outputs of the network.
@@ -114,39 +115,39 @@ class Exporter(Protocol):
     signature: Signature
 
     def header(self, options: ExportOptions) -> Header:
-        """What the file says about itself; `config` and `precision` are set by the caller."""
+        """The header of the file; the caller sets `config` and `precision`."""
         ...
 
     def network(self, *, for_openvino: bool) -> nn.Module:
-        """The trained network in eval mode on the CPU, from the arrays of the signature to its
-        outputs; `for_openvino`: without operators that OpenVINO reads otherwise.
+        """The trained network in eval mode on the CPU, with the inputs and outputs of the
+        signature. `for_openvino` avoids operators that OpenVINO computes differently.
         """
         ...
 
     def calibration(self, options: ExportOptions, *, progress: bool) -> Iterable[np.ndarray]:
-        """Inputs of the network that show the ranges of its activations."""
+        """Inputs of the network, from which the ranges of activations are measured."""
         ...
 
     def samples(self, options: ExportOptions) -> Any:
-        """What to compare on, from `options.pages`; found before anything is written."""
+        """The samples for the comparison, from `options.pages`."""
         ...
 
     def compare(
         self, path: Path, samples: Any, options: ExportOptions, *, progress: bool
     ) -> Comparison:
-        """Runs a written file beside the trained model on the samples."""
+        """Compares a written file with the trained model on the samples."""
         ...
 
 
 @dataclass(frozen=True)
 class Result:
-    """An export that was tried.
+    """The result of an export.
 
     Attributes:
-        path: the file, which exists unless there are faults.
-        bytes: its size, with the .bin of an OpenVINO model.
-        comparison: how close it comes, and why it was not kept.
-        header: as stored in it.
+        path: the file; it does not exist if the comparison found faults.
+        bytes: its size, including the .bin of an OpenVINO model.
+        comparison: the comparison with the trained model.
+        header: the header in the file.
     """
 
     path: Path
@@ -156,17 +157,17 @@ class Result:
 
 
 def export(options: ExportOptions, *, progress: bool = True) -> Result:
-    """Writes a trained model as a file, and keeps the file only if it finds what the model finds.
+    """Writes a trained model to a file, and keeps the file only if its results are close enough.
 
-    An older file of that name is replaced after the comparison, in one step.
+    An older file of this name is replaced in one step after the comparison.
 
     Args:
-        options: see `ExportOptions`.
-        progress: show bars.
+        options: the options.
+        progress: show progress bars.
 
     Raises:
-        UserError: options that do not go together, unreadable weights or pages, a model that
-            cannot be exported, or a package that is missing.
+        UserError: contradictory options, unreadable weights or pages, a model that cannot be
+            exported, or a missing package.
     """
     check_options(options)
     stored = read_model(options.weights, config=options.config, trust=options.trust)
@@ -188,7 +189,7 @@ def export(options: ExportOptions, *, progress: bool = True) -> Result:
 
 
 def report(options: ExportOptions, result: Result) -> dict:
-    """Everything about an export as plain values for json."""
+    """The result of an export as values for json."""
     comparison = result.comparison
     return {
         "file": str(result.path),
@@ -204,11 +205,10 @@ def report(options: ExportOptions, result: Result) -> dict:
 
 
 def check_options(options: ExportOptions) -> None:
-    """Refuses what cannot be done, before a model is loaded.
+    """Checks the options before a model is loaded.
 
     Raises:
-        UserError: options that do not go together or are out of range, or a file that cannot be
-            written there.
+        UserError: options contradict each other or are out of range, or the file cannot be written.
     """
     if options.to not in SUFFIX:
         raise UserError(f"--to {options.to}: choose one of {', '.join(SUFFIX)}")
@@ -282,6 +282,6 @@ def _folder_beside(target: Path) -> Iterator[Path]:
 
 
 def _files(path: Path) -> list[Path]:
-    """The files of an export, the one that names the others last."""
+    """The files of an export; the one that refers to the other comes last."""
     weights = path.with_suffix(".bin")
     return [weights, path] if path.suffix == ".xml" and weights.is_file() else [path]

@@ -1,4 +1,4 @@
-"""Box detectors as one exportable network, from the bytes of pages to boxes on them."""
+"""Box detectors as exportable networks, from the pixels of pages to boxes."""
 
 import torch
 from detectron2.config import CfgNode
@@ -27,25 +27,26 @@ from graphkd.modeling.dense.edges import expected_distances
 
 
 class BoxNetwork(nn.Module):
-    """A trained Detectron2 detector on plain tensors, for any number of pages of any one size.
+    """A trained Detectron2 detector on plain tensors, for batches of pages of one size.
 
     Args:
-        model: from `graphkd.modelfile.build_detector`, in eval mode; its submodules are used.
+        model: a model from `graphkd.modelfile.build_detector` in eval mode. Its submodules are
+            used, not copied.
         cfg: its config; INPUT is read.
         for_openvino: resize by matrix products, see `Preprocess`.
 
     Raises:
-        UserError: a kind of detector, or of input, that is not known here.
+        UserError: an unsupported kind of detector or input.
     """
 
     def __init__(self, model: nn.Module, cfg: CfgNode, *, for_openvino: bool = False):
         super().__init__()
         if cfg.INPUT.FORMAT not in ("RGB", "BGR"):
-            raise UserError(f"INPUT.FORMAT {cfg.INPUT.FORMAT}: export knows RGB and BGR")
-        if type(model) not in HEADS:  # a subclass may compute something else
+            raise UserError(f"INPUT.FORMAT {cfg.INPUT.FORMAT}: export supports RGB and BGR")
+        if type(model) not in HEADS:  # not isinstance: a subclass may compute something else
             raise UserError(
-                f"export knows {', '.join(kind.__name__ for kind in HEADS)}, not "
-                f"{type(model).__name__}; --to safetensors keeps any detector"
+                f"export supports {', '.join(kind.__name__ for kind in HEADS)}, not "
+                f"{type(model).__name__}; --to safetensors works for any detector"
             )
         self.head = HEADS[type(model)](model)
         self.backbone = model.backbone
@@ -58,7 +59,7 @@ class BoxNetwork(nn.Module):
             divisibility=model.backbone.size_divisibility,
             by_products=for_openvino,
         )
-        self.score_floor: float = self.head.score_floor  # scores of detections are above this
+        self.score_floor: float = self.head.score_floor  # detections have higher scores
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Detects the regions of pages of one size.
@@ -68,8 +69,7 @@ class BoxNetwork(nn.Module):
 
         Returns:
             boxes (M, 4) float32 x1 y1 x2 y2 in pixels of the page, scores (M,) float32, classes
-            (M,) int64, image_index (M,) int64, sorted by image, then by falling score; M = 0 where
-            nothing is found.
+            (M,) int64, image_index (M,) int64, sorted by image, then by falling score; M may be 0.
         """
         planes, page, size = self.preprocess(images)
         boxes, scores, classes = self.head(self.backbone(planes), size)
@@ -77,33 +77,33 @@ class BoxNetwork(nn.Module):
 
 
 class RCNNHead(nn.Module):
-    """RPN and RoI heads of a trained model with its own weights, for a whole batch at once.
+    """RPN and RoI heads of a trained model for a whole batch at once.
 
     Args:
-        model: GeneralizedRCNN in eval mode; its submodules are used, not copied.
+        model: a GeneralizedRCNN in eval mode. Its submodules are used, not copied.
 
     Raises:
-        UserError: a kind of proposal generator, RoI head or predictor that is not known here.
+        UserError: an unsupported kind of proposal generator, RoI head or predictor.
     """
 
     def __init__(self, model: GeneralizedRCNN):
         super().__init__()
         rpn, heads = model.proposal_generator, model.roi_heads
         if type(rpn) is not RPN:
-            raise UserError(f"export knows the proposal generator RPN, not {type(rpn).__name__}")
+            raise UserError(f"export supports the proposal generator RPN, not {type(rpn).__name__}")
         if type(heads) is not StandardROIHeads or heads.mask_on or heads.keypoint_on:
             raise UserError(
-                "export knows StandardROIHeads without masks and keypoints, not "
+                "export supports StandardROIHeads without masks and keypoints, not "
                 f"{type(heads).__name__}; set MODEL.MASK_ON and MODEL.KEYPOINT_ON to False"
             )
         if type(heads.box_predictor) is not FastRCNNOutputLayers:
             raise UserError(
-                f"export knows FastRCNNOutputLayers, not {type(heads.box_predictor).__name__}"
+                f"export supports FastRCNNOutputLayers, not {type(heads.box_predictor).__name__}"
             )
         if not heads.box_pooler.level_poolers or not hasattr(
             heads.box_pooler.level_poolers[0], "sampling_ratio"
         ):
-            raise UserError("export knows MODEL.ROI_BOX_HEAD.POOLER_TYPE ROIAlign and ROIAlignV2")
+            raise UserError("MODEL.ROI_BOX_HEAD.POOLER_TYPE: export supports ROIAlign, ROIAlignV2")
         self.rpn_head = rpn.rpn_head
         self.anchor_generator = rpn.anchor_generator
         self.pooler = heads.box_pooler
@@ -117,17 +117,17 @@ class RCNNHead(nn.Module):
         self.candidates, self.proposals = rpn.pre_nms_topk[False], rpn.post_nms_topk[False]
         self.score_floor = float(self.predictor.test_score_thresh)
         count = self.predictor.test_topk_per_image
-        self.limit = count if count >= 0 else 2**31 - 1  # Detectron2: negative means no limit
+        self.limit = count if count >= 0 else 2**31 - 1  # in Detectron2, -1 means no limit
 
     def forward(self, features: dict[str, Tensor], size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Detections of the resized pages.
+        """Detects regions on the resized pages.
 
         Args:
-            features: backbone maps (N, C, h, w).
+            features: backbone maps (N, C, h, w) by name.
             size: (2,) height and width of the pages without padding.
 
         Returns:
-            boxes (N, D, 4), scores (N, D), classes (N, D), as `best_of_classes` gives them.
+            boxes (N, D, 4), scores (N, D), classes (N, D), see `best_of_classes`.
         """
         boxes, there = self._propose([features[name] for name in self.rpn_features], size)
         flat = boxes.flatten(0, 1)
@@ -151,7 +151,7 @@ class RCNNHead(nn.Module):
         )
 
     def _propose(self, maps: list[Tensor], size: Tensor) -> tuple[Tensor, Tensor]:
-        """The best proposals: (N, P, 4), and whether each is one (N, P)."""
+        """The best proposals (N, P, 4), and whether each row is a proposal (N, P)."""
         anchors = [each.tensor for each in self.anchor_generator(maps)]
         logits, deltas = self.rpn_head(maps)
         all_boxes, all_scores = [], []
@@ -175,7 +175,7 @@ class RCNNHead(nn.Module):
         image = torch.arange(boxes.shape[0], device=boxes.device)[:, None]
         image = image.expand(-1, boxes.shape[1]).reshape(-1, 1)
         rows = torch.cat([image.to(flat.dtype), flat], dim=1)
-        # The rule of Detectron2's ROIPooler.
+        # The level of a box, as in Detectron2's ROIPooler.
         side = torch.sqrt((flat[:, 2] - flat[:, 0]) * (flat[:, 3] - flat[:, 1]))
         level = torch.floor(
             pooler.canonical_level + torch.log2(side / pooler.canonical_box_size + 1e-8)
@@ -191,10 +191,10 @@ class RCNNHead(nn.Module):
 
 
 class DenseHead(nn.Module):
-    """The dense head of a trained model with its own weights, for a whole batch at once.
+    """The dense head of a trained model for a whole batch at once.
 
     Args:
-        model: a one-stage detector in eval mode; its submodules are used, not copied.
+        model: a one-stage detector in eval mode. Its submodules are used, not copied.
     """
 
     def __init__(self, model: RetinaNet | GFL):
@@ -210,7 +210,7 @@ class DenseHead(nn.Module):
         self.limit = model.max_detections_per_image
 
     def forward(self, features: dict[str, Tensor], size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Detections of the resized pages; see `RCNNHead.forward`."""
+        """Detects regions on the resized pages, see `RCNNHead.forward`."""
         maps = [features[name] for name in self.features]
         anchors = [each.tensor for each in self.anchor_generator(maps)]
         levels = zip(*self.read(maps), anchors, strict=True)
@@ -226,17 +226,17 @@ class DenseHead(nn.Module):
         )
 
     def read(self, maps: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Per level scores (N, A, K) and what boxes are made from, (N, A, D)."""
+        """By level: scores (N, A, K), and the values (N, A, D) from which boxes are computed."""
         raise NotImplementedError
 
     def boxes(self, rows: Tensor, anchors: Tensor, size: Tensor) -> Tensor:
-        """Boxes (N, k, 4) from picked rows (N, k, D) and their anchors (N, k, 4)."""
+        """Boxes (N, k, 4) from selected rows (N, k, D) and their anchors (N, k, 4)."""
         raise NotImplementedError
 
     def _best(
         self, scores: Tensor, rows: Tensor, anchors: Tensor, size: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The best (N, k) of one level: boxes, scores, classes."""
+        """Boxes, scores and classes of the best (N, k) of one level."""
         scores, index = top(scores.flatten(1), self.candidates)
         place = torch.div(index, self.classes, rounding_mode="floor")
         boxes = self.boxes(pick(rows, place), anchors[place], size)
@@ -258,7 +258,7 @@ class RetinaNetHead(DenseHead):
 
 
 class GFLDetections(DenseHead):
-    """GFL's scores, for v2 times the quality, and distributions of the box edges."""
+    """GFL's scores (for v2 times the quality) and distributions of box edges."""
 
     def __init__(self, model: GFL):
         super().__init__(model)
@@ -273,7 +273,7 @@ class GFLDetections(DenseHead):
         return scores, [permute_to_N_HWA_K(each, 4 * self.bins) for each in edges]
 
     def boxes(self, rows: Tensor, anchors: Tensor, size: Tensor) -> Tensor:
-        # The distributions of the picked cells alone; those of all are 17 times as many numbers.
+        # Only for the selected cells, because a distribution has up to 17 numbers per edge.
         distances = expected_distances(rows.reshape(-1, 4, self.bins)).view(anchors.shape)
         return clip(decode(self.transform, distances, anchors), size)
 
@@ -282,7 +282,7 @@ def _put_back(rows: Tensor, place: Tensor) -> Tensor:
     return torch.zeros_like(rows).index_put((place,), rows)
 
 
-# A further kind of detector needs a head with `score_floor` and the `forward` of `RCNNHead`.
+# Another detector needs a head with `score_floor` and a `forward` like that of `RCNNHead`.
 HEADS: dict[type[nn.Module], type[nn.Module]] = {
     GeneralizedRCNN: RCNNHead,
     RetinaNet: RetinaNetHead,

@@ -1,4 +1,4 @@
-"""Pages that exported detectors are compared and calibrated on."""
+"""The pages on which exported detectors are compared and calibrated."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -23,13 +23,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Pages:
-    """Some pages, read one by one.
+    """Pages that are read one by one.
 
     Attributes:
-        source: what they are, for messages.
+        source: where they come from, for messages.
         truth: data set dicts (image_id, height, width, and annotations or lines) in the order of
             the pages; None where nothing is known.
-        readers: one function a page that gives (H, W, 3) uint8 RGB pixels.
+        readers: one function per page that returns (H, W, 3) uint8 RGB pixels.
     """
 
     source: str
@@ -44,16 +44,16 @@ class Pages:
 
 
 def named_pages(name: str, *, classes: Sequence[str], most: int) -> Pages:
-    """Pages of a folder of pictures, or of a registered data set.
+    """The pages of a folder of images, or of a registered data set.
 
     Args:
-        name: the folder or the data set; a folder has no truth, and pictures that cannot be read
-            are skipped with a warning.
-        classes: of the detector; a data set must have the same.
-        most: greatest count; of more, some are taken evenly.
+        name: the folder or the data set. A folder has no ground truth, and images that cannot be
+            read are skipped with a warning.
+        classes: the classes of the detector; a data set must have the same.
+        most: largest number of pages; of more pages, evenly spread ones are used.
 
     Raises:
-        UserError: neither a folder nor a data set, no pages in it, or other classes.
+        UserError: there is no such folder or data set, it has no pages, or other classes.
     """
     if Path(name).is_dir():
         files = sorted(p for p in Path(name).iterdir() if p.suffix.lower() in _PICTURES)
@@ -83,13 +83,13 @@ def named_pages(name: str, *, classes: Sequence[str], most: int) -> Pages:
 
 
 def generated_pages(*, classes: Sequence[str], count: int, seed: int, long_side: int) -> Pages:
-    """Generated pages, with their truth where the detector has a class list of theirs.
+    """Generated pages, with ground truth if the detector has one of their class lists.
 
     Args:
         classes: of the detector; those of a text detector are `text` alone.
-        count: how many.
-        seed: the series.
-        long_side: pixels of the longer side.
+        count: number of pages.
+        seed: seed of the pages.
+        long_side: longer side in pixels.
     """
     made = [make_page(seed, index, long_side=long_side) for index in range(count)]
     translate = {CLASSES_5: five_classes, CLASSES_11: tuple}.get(tuple(classes))

@@ -1,4 +1,4 @@
-"""What an exported box detector finds, compared with what the trained one finds."""
+"""Compares the detections of an exported box detector with those of the trained one."""
 
 import statistics
 import time
@@ -19,12 +19,12 @@ CONFIDENT = 0.5
 
 @dataclass(frozen=True)
 class BoxLimits:
-    """What an exported detector may differ by.
+    """The largest allowed differences of an exported detector.
 
     Attributes:
-        ap: COCO AP, in points of 0..100.
+        ap: difference in COCO AP, in points of 0..100.
         box: median error of the boxes, as a share of the page's longer side.
-        unmatched: share of the confident detections without a partner.
+        unmatched: share of confident detections without a partner.
     """
 
     ap: float
@@ -34,20 +34,22 @@ class BoxLimits:
 
 @dataclass(frozen=True)
 class BoxParity:
-    """The trained detector and its export on the same pages.
+    """The comparison of a trained detector with its export on the same pages.
 
     Attributes:
-        pages: how many, and `source` what they are.
-        detections: of the trained detector.
-        matched: pairs of the same class with an IoU of 0.5 or more.
-        unmatched_share: detections of either side without a partner, over all; and of those with a
-            score of 0.5 or more (`unmatched_share_confident`).
-        box_error_median: greatest coordinate difference of a pair in pixels, and the 99th of 100
-            and the greatest of all pairs; `box_error_share`: the median over the longer side.
-        score_error_max: of any pair.
-        ap_trained: COCO AP in 0..100, None without truth; `ap_exported` likewise;
+        source: where the pages come from.
+        pages: number of pages.
+        detections: number of detections of the trained detector.
+        matched: number of pairs of the same class with an IoU of 0.5 or more.
+        unmatched_share: share of all detections (of both detectors) without a partner;
+            `unmatched_share_confident`: the same for scores of 0.5 or more.
+        box_error_median: median over the pairs of the largest coordinate difference in pixels;
+            `box_error_99` and `box_error_max`: its 99th percentile and its maximum;
+            `box_error_share`: its median as a share of the longer side.
+        score_error_max: largest difference of scores of a pair.
+        ap_trained: COCO AP in 0..100, None without ground truth; also `ap_exported`;
             `ap_difference`: exported minus trained.
-        seconds_trained: median of a page, `seconds_exported` likewise; rough.
+        seconds_trained: median seconds per page, a rough number; also `seconds_exported`.
     """
 
     source: str
@@ -68,8 +70,8 @@ class BoxParity:
     seconds_exported: float
 
     def lines(self) -> tuple[str, ...]:
-        """The numbers in words."""
-        ap = "AP not measured: these pages have no truth for this model; name a set with --pages"
+        """The numbers as sentences."""
+        ap = "AP not measured: these pages have no ground truth for this model; use --pages SET"
         if self.ap_difference is not None:
             ap = (
                 f"AP {self.ap_trained:.2f} trained, {self.ap_exported:.2f} exported "
@@ -86,7 +88,7 @@ class BoxParity:
         )
 
     def faults(self, limits: BoxLimits) -> tuple[str, ...]:
-        """Why the file must not be used; empty where all is well."""
+        """Reasons why the file must not be used; empty if there are none."""
         found = []
         if self.ap_difference is not None and abs(self.ap_difference) > limits.ap:
             found.append(
@@ -109,16 +111,15 @@ class BoxParity:
 def compare(
     trained: Detector, exported: Detector, pages: Pages, *, progress: bool = True
 ) -> BoxParity:
-    """Runs both detectors over all pages and compares what they find.
+    """Runs both detectors on all pages and compares their detections.
 
-    The exported one also sees one page in a batch of three; what it finds there must be what it
-    finds alone.
+    The exported detector also gets one page in a batch of three, which must not change its result.
 
     Args:
-        trained: the plain Detectron2 model.
-        exported: the file.
-        pages: at least one.
-        progress: show a bar.
+        trained: the trained Detectron2 model.
+        exported: the exported file.
+        pages: at least one page.
+        progress: show a progress bar.
 
     Raises:
         UserError: the trained detector finds nothing at all, or the batch changes the result.
@@ -136,7 +137,7 @@ def compare(
     if batch_page is None:
         raise UserError(
             f"the model finds nothing on {pages.source}, so nothing can be compared; "
-            "name pages of its kind with --pages"
+            "use --pages with pages of the kind that it was trained on"
         )
     _check_batch(exported, batch_page)
     pairs = [match(a, b) for a, b in zip(wanted, given, strict=True)]
@@ -168,10 +169,10 @@ def compare(
 
 
 def match(wanted: Detections, given: Detections) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of the same class with an IoU of 0.5 or more, the largest IoU first.
+    """Pairs detections of the same class with an IoU of 0.5 or more, the largest IoU first.
 
     Returns:
-        Indices into `wanted` and into `given`, of equal length.
+        Indices into `wanted` and indices into `given`, of equal length.
     """
     pairs = pair_boxes(wanted.boxes, wanted.classes, given.boxes, given.classes, same_class=True)
     return pairs[:, 0], pairs[:, 1]
@@ -180,7 +181,7 @@ def match(wanted: Detections, given: Detections) -> tuple[np.ndarray, np.ndarray
 def average_precision(
     found: Sequence[Detections], pages: Pages, classes: Sequence[str]
 ) -> float | None:
-    """COCO AP in 0..100 of one detector's finds; None where the pages have no truth."""
+    """COCO AP in 0..100 of one detector; None if the pages have no ground truth."""
     if pages.truth is None:
         return None
     pairs = zip(pages.truth, found, strict=True)
@@ -196,7 +197,9 @@ def _timed(detector: Detector, pixels: np.ndarray, seconds: list[float]) -> Dete
 
 
 def _check_batch(detector: Detector, pixels: np.ndarray) -> None:
-    """A page must give the same between others; the page turned round is one of another kind."""
+    """Checks that a page gives the same result alone and in a batch. The other pages of the batch
+    are this page upside down, which looks different to the detector.
+    """
     turned = np.ascontiguousarray(pixels[::-1, ::-1])
     alone = [detector.detect([detector.prepare(page)])[0] for page in (turned, pixels)]
     together = detector.detect([detector.prepare(page) for page in (turned, pixels, turned)])
@@ -205,8 +208,8 @@ def _check_batch(detector: Detector, pixels: np.ndarray) -> None:
     share = _unmatched(wanted, together, pairs, least=CONFIDENT)
     if share > 0:
         raise UserError(
-            f"the exported file finds something else on a page alone than in a batch "
-            f"({share:.1%} of the confident detections); it is not kept"
+            f"the exported file gives other results for a page in a batch than alone "
+            f"({share:.1%} of the confident detections differ), so it was not kept"
         )
 
 
@@ -217,7 +220,7 @@ def _unmatched(
     *,
     least: float,
 ) -> float:
-    """Share of the detections of either side, of at least this score, without a partner."""
+    """Share of the detections of both, with scores of at least `least`, that have no partner."""
     lonely = total = 0
     for a, b, (i, j) in zip(wanted, given, pairs, strict=True):
         for found, own in ((a, i), (b, j)):

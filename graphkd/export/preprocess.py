@@ -1,4 +1,4 @@
-"""Page preparation inside the exported file: resizing, channel order, normalisation, padding."""
+"""Preprocessing inside the exported file: resizing, channel order, normalisation, padding."""
 
 import torch
 import torch.nn.functional as F
@@ -6,21 +6,21 @@ from torch import Tensor, nn
 
 
 class Preprocess(nn.Module):
-    """What `PageMapper` and the detector's own normalisation do, for a batch of equal pages.
+    """Does the same as `PageMapper` and the detector's normalisation, for pages of one size.
 
-    Resizing works on bytes, as Pillow's does. On a page of 1600 x 1200 pixels fewer than 1 byte of
-    10,000 differs from Pillow, by 1, in PyTorch and in ONNX Runtime. Two matrix products are as
-    close and eight times slower; they are for OpenVINO, which leaves the antialiasing out of ONNX's
-    operator, and whose Pillow mode takes seconds for every new size of page. Repeating Pillow's
-    sums in the graph is exact in PyTorch and five times slower than Pillow in ONNX Runtime.
+    Resizing works on bytes, as in Pillow. On a page of 1600 x 1200 pixels, fewer than 1 of 10,000
+    bytes differ from Pillow (by 1), in PyTorch and in ONNX Runtime. Resizing by two matrix products
+    is as exact, but eight times slower. It is used for OpenVINO, which ignores the antialiasing of
+    ONNX's operator, and whose Pillow mode takes seconds for every new page size. Computing Pillow's
+    sums in the graph would be exact in PyTorch, but five times slower than Pillow in ONNX Runtime.
 
     Args:
         shortest: INPUT.MIN_SIZE_TEST.
         longest: INPUT.MAX_SIZE_TEST.
-        flip: the detector was trained on BGR.
+        flip: whether the detector was trained on BGR.
         mean: (3, 1, 1) in the detector's channel order.
         std: (3, 1, 1).
-        divisibility: sides of the network's input are multiples of this.
+        divisibility: the sides of the network's input are multiples of this.
         by_products: resize by matrix products, for programs without antialiasing.
     """
 
@@ -44,11 +44,11 @@ class Preprocess(nn.Module):
         self.register_buffer("std", std.clone().float())
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Maps (N, H, W, 3) uint8 RGB to the network's input.
+        """Converts pages (N, H, W, 3) uint8 RGB to the network's input.
 
         Returns:
-            (N, 3, h, w) float32, padded below and on the right with zeros; (2,) int64 height and
-            width of the pages; (2,) int64 the same after resizing, before padding.
+            The input (N, 3, h, w) float32, padded below and on the right with zeros; height and
+            width of the pages, (2,) int64; and the same after resizing without padding.
         """
         shape = torch._shape_as_tensor(images)
         page = shape[1:3]
@@ -66,12 +66,13 @@ class Preprocess(nn.Module):
 
 
 def test_size(page: Tensor, *, shortest: int, longest: int) -> Tensor:
-    """The size Detectron2's `ResizeShortestEdge` gives a page, computed as it does, in float64.
+    """The size to which Detectron2's `ResizeShortestEdge` resizes a page, computed in float64 as
+    there.
 
     Args:
         page: (2,) int64 height and width in pixels.
-        shortest: wanted length of the shorter side; 0 keeps the page's size.
-        longest: greatest length of the longer side.
+        shortest: length of the shorter side; 0 keeps the page's size.
+        longest: largest length of the longer side.
 
     Returns:
         (2,) int64 height and width, at least 1.
@@ -80,7 +81,7 @@ def test_size(page: Tensor, *, shortest: int, longest: int) -> Tensor:
         return page
     sides = page.double()
     least = sides.min()
-    # The short side is exactly `shortest`, not the product, or ties would round otherwise.
+    # The shorter side is exactly `shortest` and not a product, which rounding could change.
     scaled = torch.where(sides == least, float(shortest), sides * (float(shortest) / least))
     most = scaled.max()
     shrink = torch.where(most > longest, float(longest) / most, torch.ones_like(most))
@@ -88,14 +89,14 @@ def test_size(page: Tensor, *, shortest: int, longest: int) -> Tensor:
 
 
 def as_sizes(sizes: Tensor) -> list:
-    """Sizes (n,) as arguments of a torch function: numbers, or traced scalars while tracing."""
+    """Converts sizes (n,) to arguments of a torch function: numbers, or scalars in tracing."""
     if torch.jit.is_tracing():
         return [sizes[index] for index in range(sizes.shape[0])]
     return sizes.tolist()
 
 
 def resize(planes: Tensor, size: Tensor) -> Tensor:
-    """Antialiased bilinear resizing of bytes, as Pillow's.
+    """Antialiased bilinear resizing of bytes, as in Pillow.
 
     Args:
         planes: (N, C, H, W) uint8.
@@ -107,7 +108,7 @@ def resize(planes: Tensor, size: Tensor) -> Tensor:
 
 
 def resize_by_products(planes: Tensor, size: Tensor) -> Tensor:
-    """`resize` as two matrix products, rounded to whole grey levels after each as Pillow does.
+    """`resize` as two matrix products, each rounded to whole grey levels as in Pillow.
 
     Args:
         planes: (N, C, H, W) uint8.
@@ -122,7 +123,7 @@ def resize_by_products(planes: Tensor, size: Tensor) -> Tensor:
 
 
 def triangles(source: Tensor, target: Tensor) -> Tensor:
-    """How much each of `source` pixels of a line is worth in each of `target` ones.
+    """The weights with which a line of `source` pixels is resized to `target` pixels.
 
     Args:
         source: () int64.
@@ -144,7 +145,7 @@ def _levels(values: Tensor) -> Tensor:
 
 
 class _Resize(torch.autograd.Function):
-    """`resize` as ONNX's own operator; PyTorch's exporter has no word for the antialiased one."""
+    """`resize` as ONNX's operator; PyTorch's exporter does not support the antialiased one."""
 
     @staticmethod
     def forward(ctx, planes, sizes):
@@ -153,7 +154,7 @@ class _Resize(torch.autograd.Function):
     @staticmethod
     def symbolic(g, planes, sizes):
         none = g.op("Constant", value_t=torch.zeros(0))
-        # Weights beyond the border are left out, as in Pillow; the default repeats border pixels.
+        # Weights outside the page are left out, as in Pillow; the default repeats border pixels.
         return g.op(
             "Resize",
             planes,

@@ -1,3 +1,1 @@
-"""Trained detectors at work on pictures and PDFs: reading, detecting, writing; no training, no
-scoring.
-"""
+"""Prediction on images and PDFs: reading pages, running models, writing results."""

@@ -1,4 +1,4 @@
-"""What runs model files: the interface that every task offers, and the base of layout detectors."""
+"""The interface of loaded models, and the base classes of layout detectors."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -10,7 +10,7 @@ from graphkd.document import Region, box_polygon
 from graphkd.errors import UserError
 from graphkd.modelfile import Header
 
-DEFAULT = 0.5  # shown score of a class for which neither user nor file names one
+DEFAULT = 0.5  # lowest shown score of a class if neither the user nor the file gives one
 
 
 class PageError(UserError):
@@ -27,8 +27,8 @@ class PageError(UserError):
 
 
 class Prepared(NamedTuple):
-    """A page ready for a model; pages of equal `shape` may share a batch without changing each
-    other's result.
+    """A page prepared for a model. Pages of equal `shape` can share a batch without changing each
+    other's results.
     """
 
     shape: Hashable
@@ -39,8 +39,8 @@ class Predictor(ABC):
     """A loaded model of any task.
 
     Attributes:
-        name: of the weights file.
-        header: what the file says about itself; `score_floor` is the lowest score that is given.
+        name: the name of the weights file.
+        header: the header of the file; `score_floor` is the lowest score that the model can give.
     """
 
     def __init__(self, name: str, header: Header):
@@ -53,14 +53,14 @@ class Predictor(ABC):
 
     @abstractmethod
     def prepare(self, pixels: np.ndarray) -> Prepared:
-        """Readies a page of (H, W, 3) uint8 RGB pixels."""
+        """Prepares a page of (H, W, 3) uint8 RGB pixels."""
 
     @abstractmethod
     def regions(
         self, batch: Sequence[Prepared], *, shown: Mapping[str, float]
     ) -> list[tuple[Region, ...]]:
-        """What is on pages of one shape with at least the shown score of its class, for each page
-        by falling score.
+        """The regions on pages of one shape whose score reaches that of their class in `shown`; on
+        each page by falling score.
         """
 
     def adjust(self, **values: Any) -> None:
@@ -75,7 +75,7 @@ class Predictor(ABC):
     def shown_scores(
         self, *, score: float | None = None, by_class: Mapping[str, float] | None = None
     ) -> dict[str, float]:
-        """The lowest shown score of every class; see `choose_thresholds`."""
+        """The lowest shown score of every class, see `choose_thresholds`."""
         return choose_thresholds(
             self.classes, stored=self.header.thresholds, score=score, by_class=by_class
         )
@@ -96,7 +96,7 @@ class Detections(NamedTuple):
 
 
 class Detector(Predictor):
-    """A layout detector, which also gives its detections as arrays."""
+    """A layout detector; it can also return its detections as arrays."""
 
     @abstractmethod
     def detect(self, batch: Sequence[Prepared]) -> list[Detections]:
@@ -135,10 +135,10 @@ class ExportedDetector(Detector):
     """An exported layout detector; resizing and normalisation are inside the file.
 
     Args:
-        name: of the file.
-        header: from the file.
-        call: takes pages (N, H, W, 3) uint8 RGB; gives boxes (M, 4), scores (M,), classes (M,) and
-            the place of each one's page in the batch (M,).
+        name: the name of the file.
+        header: its header.
+        call: converts pages (N, H, W, 3) uint8 RGB to boxes (M, 4), scores (M,), classes (M,) and
+            the index of each box's page in the batch (M,).
     """
 
     def __init__(
@@ -148,14 +148,14 @@ class ExportedDetector(Detector):
         self._call = call
 
     def prepare(self, pixels: np.ndarray) -> Prepared:
-        """The page as it is; only pages of one size can share a batch."""
+        """The unchanged page; only pages of one size can share a batch."""
         return Prepared(pixels.shape[:2], pixels)
 
     def detect(self, batch: Sequence[Prepared]) -> list[Detections]:
         """Finds regions on pages of one shape.
 
         Raises:
-            UserError: the file cannot be run, or gives a class that it has no name for.
+            UserError: the file cannot be run, or returns a class without a name.
         """
         boxes, scores, classes, index = self._call(np.stack([page.content for page in batch]))
         if classes.size and not 0 <= classes.min() <= classes.max() < len(self.classes):
@@ -175,7 +175,8 @@ def choose_thresholds(
     score: float | None = None,
     by_class: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
-    """The lowest shown score of every class: `by_class`, else `score`, else the file's, else 0.5.
+    """The lowest shown score of every class: that of `by_class`, else `score`, else that of the
+    file, else 0.5.
 
     Args:
         classes: the detector's class names.
@@ -199,11 +200,11 @@ def choose_thresholds(
 
 
 def parse_by_class(texts: Iterable[str]) -> dict[str, float]:
-    """Reads `title=0.3,table=0.6`; of a class named twice the last score counts, and a name may
-    hold commas, since each has its score.
+    """Reads `title=0.3,table=0.6`. For a class that is named twice, the last score counts. A name
+    may contain commas, because every name is followed by a score.
 
     Raises:
-        UserError: a part that is not NAME=NUMBER.
+        UserError: a part is not NAME=NUMBER.
     """
     parsed = {}
     for part in (part for text in texts for part in _parts(text)):
@@ -218,7 +219,7 @@ def parse_by_class(texts: Iterable[str]) -> dict[str, float]:
 
 
 def _parts(text: str) -> Iterator[str]:
-    """What is between commas; a piece without = is the beginning of the next one."""
+    """Splits a text at commas; a piece without = is the beginning of the next part."""
     *pieces, last = text.split(",")
     waiting = ""
     for piece in pieces:

@@ -1,4 +1,4 @@
-"""Pages of PDFs and TIFFs as pixels, one at a time, and the page numbers that a user asks for."""
+"""Reads pages of PDFs and TIFFs one at a time, and parses page numbers such as 1-3,7."""
 
 import contextlib
 import re
@@ -13,10 +13,10 @@ from PIL import Image, ImageOps
 from graphkd.data.images import MAX_PIXELS, ImageProblem, open_page, to_rgb
 from graphkd.errors import UserError
 
-_SUBFILE, _REDUCED = 254, 1  # TIFF tag: this frame is a small copy of another
+_SUBFILE, _REDUCED = 254, 1  # TIFF tag, and its bit for a frame that is a small copy of another
 _POINTS = 72  # a PDF point is 1/72 inch
 
-# Gives the password of an encrypted PDF by the name of its file; None where there is none.
+# Returns the password of an encrypted PDF by its file name; None if there is none.
 AskPassword = Callable[[str], str | None]
 
 
@@ -25,9 +25,9 @@ class RawPage:
     """One page as pixels.
 
     Attributes:
-        source: the file as the user named it.
-        number: page in the file, counted from 1.
-        pages: how many pages of the file are read.
+        source: the file name that the user gave.
+        number: number of the page in the file, from 1.
+        pages: number of pages that are read from the file.
         pixels: (H, W, 3) uint8, RGB, upright.
     """
 
@@ -39,8 +39,8 @@ class RawPage:
 
 @dataclass(frozen=True)
 class Failure:
-    """A file (`number` None) or a page of it that cannot be read, with the reason in one line;
-    `pages` as for `RawPage`.
+    """A file (`number` is None) or a page that cannot be read, and the reason; `pages` as in
+    `RawPage`.
     """
 
     source: str
@@ -58,15 +58,15 @@ class PageRanges:
     """A set of page numbers, counted from 1.
 
     Attributes:
-        text: as the user wrote it.
-        spans: first and last number of each part; None as the last: to the end.
+        text: the user's text.
+        spans: first and last number of each part; the last is None for "to the end".
     """
 
     text: str
     spans: tuple[tuple[int, int | None], ...]
 
     def __contains__(self, number: int) -> bool:
-        """Whether a page is wanted."""
+        """Whether the set contains a page number."""
         return any(
             first <= number and (last is None or number <= last) for first, last in self.spans
         )
@@ -76,7 +76,7 @@ def parse_ranges(text: str) -> PageRanges:
     """Reads `1-3,7` or `5-` (to the end).
 
     Raises:
-        UserError: anything else, a page 0, or a range that ends before it begins.
+        UserError: another text, page 0, or a range that ends before it begins.
     """
     spans = []
     for part in text.split(","):
@@ -92,7 +92,9 @@ def parse_ranges(text: str) -> PageRanges:
 
 
 def choose(count: int, wanted: PageRanges | None) -> tuple[list[int], str | None]:
-    """The wanted page numbers of a document of `count` pages, or the reason why there are none."""
+    """The page numbers in `wanted` of a document with `count` pages, or the reason why there are
+    none.
+    """
     if not count:
         return [], "it has no pages"
     chosen = [n for n in range(1, count + 1) if wanted is None or n in wanted]
@@ -102,7 +104,7 @@ def choose(count: int, wanted: PageRanges | None) -> tuple[list[int], str | None
 
 
 def count_pdf(path: Path) -> int | None:
-    """Pages of a PDF; None where it is damaged or encrypted."""
+    """Number of pages of a PDF; None if it is damaged or encrypted."""
     try:
         document = pypdfium2.PdfDocument(path)
     except pypdfium2.PdfiumError:
@@ -114,14 +116,14 @@ def count_pdf(path: Path) -> int | None:
 def read_pdf(
     path: Path, source: str, *, dpi: int, wanted: PageRanges | None, ask: AskPassword
 ) -> Iterator[RawPage | Failure]:
-    """The pages of a PDF, drawn when they are asked for."""
+    """The pages of a PDF; each is rendered when it is needed."""
     document = _open_pdf(path, source, ask)
     if isinstance(document, Failure):
         yield document
         return
     with contextlib.closing(document):
         if document.get_formtype():
-            document.init_forms()  # else filled-in fields are not drawn
+            document.init_forms()  # otherwise filled-in form fields are not rendered
         numbers, reason = choose(len(document), wanted)
         if reason is not None:
             yield Failure(source, None, reason)
@@ -130,7 +132,7 @@ def read_pdf(
                 yield RawPage(source, number, len(numbers), _draw(document, number, dpi))
             except ImageProblem as problem:
                 yield Failure(source, number, str(problem), len(numbers))
-            except Exception as error:  # pdfium's errors, and those of memory
+            except Exception as error:  # errors of pdfium, or too little memory
                 yield Failure(source, number, f"cannot be drawn ({short(error)})", len(numbers))
 
 
@@ -139,7 +141,7 @@ def _open_pdf(path: Path, source: str, ask: AskPassword) -> pypdfium2.PdfDocumen
     for _ in range(2):
         try:
             return pypdfium2.PdfDocument(path, password=password)
-        except Exception as error:  # nearly anything on a damaged file
+        except Exception as error:  # damaged files raise nearly any exception
             if "password" not in str(error).lower():
                 return Failure(source, None, "damaged PDF, or one without pages")
         if password is not None:
@@ -165,7 +167,7 @@ def _draw(document: pypdfium2.PdfDocument, number: int, dpi: int) -> np.ndarray:
             )
         bitmap = page.render(scale=dpi / _POINTS, rev_byteorder=True)
         try:
-            return bitmap.to_numpy()[:, :, :3].copy()  # the bitmap's memory goes with it
+            return bitmap.to_numpy()[:, :, :3].copy()  # the array shares the bitmap's memory
         finally:
             bitmap.close()
     finally:
@@ -173,11 +175,11 @@ def _draw(document: pypdfium2.PdfDocument, number: int, dpi: int) -> np.ndarray:
 
 
 def tiff_frames(path: Path) -> list[int] | None:
-    """Which frames of a TIFF are pages: all but small copies, or the first where there is no other.
-    None for a file of another kind.
+    """The frames of a TIFF that are pages: all except small copies of others, or the first if there
+    are only copies. None for other kinds of files.
 
     Raises:
-        ImageProblem: no picture, or a damaged one.
+        ImageProblem: the file is no image, or damaged.
     """
     with open_page(path) as image:
         if image.format != "TIFF":
@@ -197,7 +199,7 @@ def tiff_frames(path: Path) -> list[int] | None:
 def read_frames(
     path: Path, source: str, frames: list[int], wanted: PageRanges | None
 ) -> Iterator[RawPage | Failure]:
-    """The pages of a TIFF, decoded when they are asked for."""
+    """The pages of a TIFF; each is decoded when it is needed."""
     numbers, reason = choose(len(frames), wanted)
     if reason is not None:
         yield Failure(source, None, reason)
@@ -207,7 +209,7 @@ def read_frames(
                 yield RawPage(source, number, len(numbers), _frame(image, frames[number - 1]))
             except ImageProblem as problem:
                 yield Failure(source, number, str(problem), len(numbers))
-            except Exception as error:  # decoders raise nearly anything on damaged files
+            except Exception as error:  # damaged files raise nearly any exception
                 yield Failure(source, number, f"cannot be decoded ({short(error)})", len(numbers))
 
 

@@ -1,4 +1,4 @@
-"""A model file as one object that turns pictures and PDFs into pages; it writes nothing."""
+"""A loaded model that converts images and PDFs to pages with regions."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -16,16 +16,15 @@ WEIGHTS = (".pth", ".safetensors", ".onnx")
 
 
 class Model:
-    """A trained model, ready for pages; made by `graphkd.load`.
+    """A trained model, loaded with `graphkd.load`.
 
     Attributes:
-        task: what it was trained for, such as "layout".
+        task: name of the task, such as "layout".
         classes: class names in the order of class numbers.
-        thresholds: class name -> score from which a region is shown, as the weights file says; may
-            be empty, then 0.5 holds.
-        card: facts about the training that the file tells.
-        name: of the weights file.
-        floor: no region of a lower score is ever found, whatever threshold is asked for.
+        thresholds: class name -> lowest shown score in the weights file; 0.5 for missing classes.
+        card: facts about the training from the file.
+        name: name of the weights file.
+        floor: the model finds no regions with lower scores, whatever the thresholds are.
     """
 
     def __init__(self, predictor: Predictor):
@@ -36,7 +35,7 @@ class Model:
         self.floor = header.score_floor
 
     def predict(self, pages: Any, **options: Any) -> list[Page]:
-        """The pages of `iterate`, which tells about arguments and options, as a list."""
+        """The pages of `iterate` as a list, with the same arguments."""
         return list(self.iterate(pages, **options))
 
     def iterate(
@@ -50,20 +49,20 @@ class Model:
         page_numbers: str | None = None,
         password: str | None = None,
     ) -> Iterator[Page]:
-        """Finds what is on pages, one after another; not more than a batch is in memory.
+        """Finds the regions on pages one after another; only one batch is in memory.
 
         Args:
-            pages: path of a picture, PDF or folder; uint8 array (H, W, 3) in RGB or (H, W); PIL
-                image; or a list of such. An empty list gives no page.
+            pages: path of an image, PDF or folder; uint8 array (H, W, 3) in RGB or (H, W); PIL
+                image; or a list of these, which may be empty.
             score: lowest shown score in 0..1; by default that of the file, else 0.5.
-            score_class: class name -> lowest shown score, before all others.
-            batch: pages at once; only neighbours of one size share a batch.
-            dpi: at which PDF pages are drawn.
-            page_numbers: of PDFs and TIFFs, such as "1-3,7"; by default all.
-            password: of encrypted PDFs.
+            score_class: class name -> lowest shown score, which replaces all others.
+            batch: number of pages at once; only consecutive pages of one size share a batch.
+            dpi: resolution at which PDF pages are rendered.
+            page_numbers: pages of PDFs and TIFFs, such as "1-3,7"; by default all.
+            password: password of encrypted PDFs.
 
         Raises:
-            UserError: a page that cannot be read, an unknown class, a score outside 0..1.
+            UserError: a page cannot be read, a class is unknown, or a score is outside 0..1.
         """
         shown = self.shown_scores(score=score, by_class=score_class)
         raw = read_pages(pages, dpi=dpi, page_numbers=page_numbers, password=password)
@@ -73,24 +72,24 @@ class Model:
     def shown_scores(
         self, *, score: float | None = None, by_class: Mapping[str, float] | None = None
     ) -> Mapping[str, float]:
-        """The lowest shown score of every class; see `Predictor.shown_scores`."""
+        """The lowest shown score of every class, see `Predictor.shown_scores`."""
         return self._predictor.shown_scores(score=score, by_class=by_class)
 
     def detect(
         self, pages: Iterable[RawPage], *, shown: Mapping[str, float], batch: int = 1
     ) -> Iterator[tuple[RawPage, Page]]:
-        """Pairs of page and finds, in order; pages are read as they are needed.
+        """Pairs of the page as read and its result, in order; pages are read when they are needed.
 
         Args:
             pages: the pages.
-            shown: class name -> lowest shown score, every class.
-            batch: at most so many neighbours of one shape at once.
+            shown: class name -> lowest shown score, for every class.
+            batch: largest number of consecutive pages of one shape at once.
 
         Raises:
             UserError: the model gives something that is not finite on a page.
         """
         if batch < 1:
-            raise UserError(f"the batch holds at least 1 page, not {batch}")
+            raise UserError(f"the batch size is {batch}; it must be 1 or more")
         for group in _batches(pages, self._predictor, batch):
             try:
                 found = self._predictor.regions([prepared for _, prepared in group], shown=shown)
@@ -135,7 +134,7 @@ def _load(
     if weights is None:
         from graphkd.shipped import default_weights
 
-        # onnxruntime reaches a GPU with a package of its own only; torch is there for training.
+        # On a GPU, onnxruntime needs another package, while torch is installed for training.
         weights = default_weights("safetensors" if str(device).startswith("cuda") else "onnx")
     path = Path(weights)
     check_weights(path, config=config)
@@ -157,10 +156,11 @@ def _load(
 
 
 def check_weights(path: Path, *, config: Path | str | None = None) -> None:
-    """Refuses what cannot be a model, before anything heavy is loaded.
+    """Checks the paths of a model before anything heavy is loaded.
 
     Raises:
-        UserError: no such file, another kind of file, or a config that is not there or not needed.
+        UserError: the file or the config does not exist, the file is of another kind, or it needs
+            no config.
     """
     if path.suffix not in WEIGHTS:
         raise UserError(f"{path}: a model is a {', '.join(WEIGHTS)} file")
@@ -182,7 +182,7 @@ def _or_raise(pages: Iterable[RawPage | Failure]) -> Iterator[RawPage]:
 def _batches(
     pages: Iterable[RawPage], predictor: Predictor, size: int
 ) -> Iterator[list[tuple[RawPage, Prepared]]]:
-    """Neighbouring pages of one shape, at most `size` together."""
+    """Groups consecutive pages of one shape, at most `size` together."""
     group: list[tuple[RawPage, Prepared]] = []
     for raw in pages:
         prepared = predictor.prepare(raw.pixels)
@@ -190,7 +190,7 @@ def _batches(
             yield group
             group = []
         group.append((raw, prepared))
-        if len(group) == size:  # else the next page is read before this batch is seen
+        if len(group) == size:  # at once, because the next page may take long to read
             yield group
             group = []
     if group:

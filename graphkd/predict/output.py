@@ -1,4 +1,4 @@
-"""The folder of results: names, files page by page, the record, and what may be removed."""
+"""The folder of results: file names, writing page by page, the record, and overwriting."""
 
 import contextlib
 import io
@@ -25,26 +25,26 @@ from graphkd.report.pictures import class_colours, draw_lines, draw_predictions
 
 FORMATS = ("json", "coco", *(name for name in PAGE_FORMATS if name != "json"))
 RECORD = "predict.json"
-# The files written, one a line: what a later run may remove, and nothing else is ever removed.
+# The list of written files, one per line. A later run with --overwrite removes only these.
 _WRITTEN = "written.txt"
 _PICTURES = "pictures"
-# Folder -> ending of the files in it.
+# Folder -> ending of its files.
 _OURS = {form.folder: form.ending for form in PAGE_FORMATS.values()} | {_PICTURES: ".jpg"}
 _COCO = ("coco.json", "coco_results.json")
 _FAILED = "failed.json"
 _FORMAT = 1
-# Bytes that the record and what files and folders take beyond their content fit into.
+# Enough bytes for the record, and for what files and folders need besides their content.
 _RESERVE = 1 << 16
-_MAX_BYTES = 120  # file systems end at 255; endings and numbers come on top
+_MAX_BYTES = 120  # most file systems allow 255, and endings and numbers are added
 _RESERVED = {"con", "prn", "aux", "nul"} | {f"{n}{i}" for n in ("com", "lpt") for i in range(1, 10)}
 
 
 class Output:
-    """Results of one run in one folder.
+    """The results of one run in one folder.
 
-    Every page is on disk, whole, before the next one is looked at; the COCO files, the list of
-    failures and the record are written when it is closed, also after an interruption and on a disk
-    that has become full. Whatever cannot be written is a UserError that names the folder.
+    The files of a page are complete on the disk before the next page is processed. The COCO files,
+    the list of failures and the record are written by `close`, also after an interruption or if the
+    disk is full. If something cannot be written, a UserError names the folder.
 
     Attributes:
         pages: written so far.
@@ -80,13 +80,13 @@ class Output:
             self._write_record(finished=False)
 
     def add(self, raw: RawPage, page: Page) -> None:
-        """Writes one page in every form that was asked for."""
+        """Writes one page in every chosen format."""
         name = self._names.take(raw.source, raw.number, raw.pages)
         with self._explained():
             places = [(form.folder, form.ending) for form in self._formats]
             places += [(_PICTURES, _OURS[_PICTURES])] * self._draw
             files = [f"{inside}/{name}{ending}" for inside, ending in places]
-            # Before they are there: those of a killed run are known, too.
+            # Listed before they are written, so that the list is complete if the run is killed.
             with (self._folder / _WRITTEN).open("a", encoding="utf-8") as stream:
                 stream.writelines(f"{file}\n" for file in files)
             for form, file in zip(self._formats, files, strict=False):
@@ -100,17 +100,17 @@ class Output:
         self.lines += sum(len(region.lines) for region in page.regions)
 
     def fail(self, failure: Failure) -> None:
-        """Notes a file or page that cannot be read."""
+        """Records a file or page that cannot be read."""
         self.failures.append(failure)
         with self._explained():
             self._space.grow(len(json.dumps(_entry(failure), ensure_ascii=False).encode()) + 16)
             self._write_failures()
 
     def close(self, *, finished: bool) -> None:
-        """Writes what describes the whole run; `finished` False after an interruption."""
+        """Writes the files about the whole run; `finished` is False after an interruption."""
         self._space.give_back()
         with self._explained():
-            # The counts come first: the COCO files can be too much for a disk that others fill.
+            # The counts first: the COCO files may not fit if another program fills the disk.
             self._write_record(finished=False)
             if self.failures:
                 self._write_failures()
@@ -145,7 +145,7 @@ class Output:
         path.parent.mkdir(exist_ok=True)
         content = io.BytesIO()
         picture.save(content, "JPEG", quality=88, subsampling=0)  # thin lines keep their colour
-        # Pillow itself would tell a full disk as a broken stream.
+        # Not by Pillow, which would report a full disk as a damaged stream.
         with replacing(path) as stream:
             stream.write(content.getbuffer())
 
@@ -172,12 +172,12 @@ def _entry(failure: Failure) -> dict[str, Any]:
 
 
 def check_folder(folder: Path, *, overwrite: bool) -> None:
-    """Refuses a folder that cannot be written, or that holds anything but, with `overwrite`, this
-    command's earlier results. Nothing is made or changed.
+    """Checks that results can be written to a folder. It must be empty, or hold results of this
+    command that may be overwritten. Nothing is made or changed.
 
     Raises:
-        UserError: it is a file or in a place that cannot be written, holds results and `overwrite`
-            is not said, or holds other files.
+        UserError: it is a file, cannot be written, or holds other files; or it holds results and
+            `overwrite` is False.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: it is a file; name a folder for the results")
@@ -186,7 +186,7 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
         raise UserError(f"{folder}: it cannot be made, since {parent} is a file")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise UserError(f"{folder}: you may not write in {parent}; name another folder")
-    # Alone, the list is of a run that came no further.
+    # If the list is the only file, an earlier run stopped before its first result.
     if not folder.exists() or all(path.name == _WRITTEN for path in folder.iterdir()):
         return
     if not (folder / RECORD).is_file():
@@ -200,16 +200,16 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
         )
     if not (folder / _WRITTEN).is_file():
         raise UserError(
-            f"{folder}: it does not say which files are results (it has no {_WRITTEN}); name "
-            "another folder"
+            f"{folder}: it is not known which of its files are results (there is no {_WRITTEN}); "
+            "name another folder"
         )
 
 
 def clear_folder(folder: Path, *, keep: Iterable[Path] = ()) -> None:
-    """Makes the folder; removes an earlier run's results in it and leaves every other file.
+    """Makes the folder, and removes the results of an earlier run; other files stay.
 
     Raises:
-        UserError: a file of `keep` is one of these results; nothing is removed then.
+        UserError: a file in `keep` is one of these results. Then nothing is removed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     results = _results(folder)
@@ -228,7 +228,7 @@ def clear_folder(folder: Path, *, keep: Iterable[Path] = ()) -> None:
 
 
 def _results(folder: Path) -> list[Path]:
-    """The files that an earlier run of this command wrote in `folder` and that are still there."""
+    """The files in `folder` that an earlier run of this command has written."""
     list_file = folder / _WRITTEN
     if not list_file.is_file():
         return []
@@ -238,14 +238,14 @@ def _results(folder: Path) -> list[Path]:
 
 
 def _may_be_ours(path: Path) -> bool:
-    """Whether a listed path has a place and kind that this command writes."""
+    """Whether this command writes files of this folder, name and ending."""
     if len(path.parts) == 1:
         return path.name in (RECORD, _FAILED, *_COCO)
     return len(path.parts) == 2 and _OURS.get(path.parts[0]) == path.suffix
 
 
 class Names:
-    """Hands out names for results; those that differ in case alone count as the same."""
+    """Gives every page a new name; names that differ only in case count as equal."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
@@ -254,9 +254,9 @@ class Names:
         """The name, without ending, for a page.
 
         Args:
-            source: the page's file.
-            number: page in the file, from 1.
-            pages: pages of the file; where there are several the name ends in `_p0001`.
+            source: the file of the page.
+            number: number of the page in the file, from 1.
+            pages: number of pages of the file; if there are several, the name ends in `_p0001`.
         """
         stem = safe_stem(source)
         wanted = f"{stem}_p{number:04d}" if pages > 1 or number > 1 else stem
@@ -269,8 +269,8 @@ class Names:
 
 
 def safe_stem(source: str) -> str:
-    """The file name without its ending: letters, digits, `-`, `_` and `.` of any language, the rest
-    as `_`; never empty, hidden, too long or a device name of Windows.
+    """The file name without its ending. Letters and digits of any language, `-`, `_` and `.` are
+    kept, other characters become `_`. It is never empty, hidden, too long, or a Windows device.
     """
     name = PurePath(source).name
     name = PurePath(name).stem if PurePath(name).suffix else name
@@ -282,25 +282,25 @@ def safe_stem(source: str) -> str:
 class ReservedSpace:
     """Reserves disk space so that the final files can be written even when the disk fills up.
 
-    A disk that fills up is then noticed while a run can still be brought to an end in order.
+    A full disk is then noticed early enough to end the run properly.
     """
 
     def __init__(self, folder: Path, *, size: int):
-        """Takes `size` bytes.
+        """Reserves `size` bytes.
 
         Raises:
-            OSError: the disk has no room for them; so for `grow`.
+            OSError: the disk is full; `grow` raises it, too.
         """
-        # It has no name and goes with the process.
+        # A file without a name, which disappears with the process.
         self._file = tempfile.TemporaryFile(dir=folder, buffering=0)
         self.grow(size)
 
     def grow(self, size: int) -> None:
-        """Takes `size` bytes more."""
+        """Reserves `size` more bytes."""
         rest = bytes(size)
         while rest:
             rest = rest[self._file.write(rest) :]
 
     def give_back(self) -> None:
-        """Frees all of it."""
+        """Frees all reserved bytes."""
         self._file.close()

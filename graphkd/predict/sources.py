@@ -1,4 +1,4 @@
-"""Pictures, folders, PDFs and pictures in memory as single pages, read one at a time."""
+"""Reads images, folders, PDFs and images in memory as single pages, one at a time."""
 
 import os
 import re
@@ -28,8 +28,8 @@ READABLE = frozenset(
     ".jpg .jpeg .png .tif .tiff .bmp .gif .webp .jp2 .j2k .ppm .pgm .pbm .pdf".split()
 )
 _NOT_REGULAR = "not a regular file"
-_CLOSED = "a folder that cannot be looked into"
-_NO_TARGET = "a link to a file that is not there"
+_CLOSED = "a folder that cannot be read"
+_NO_TARGET = "a link to a file that does not exist"
 
 
 def no_password(source: str) -> None:
@@ -40,7 +40,7 @@ def no_password(source: str) -> None:
 def read_pages(
     pages: Any, *, dpi: int, page_numbers: str | None, password: str | None
 ) -> Iterator[RawPage | Failure]:
-    """The pages of whatever `Model.iterate` takes, read as they are needed."""
+    """The pages of an argument of `Model.iterate`; each is read when it is needed."""
     wanted = parse_ranges(page_numbers) if page_numbers is not None else None
     if dpi < 1:
         raise UserError(f"the resolution is at least 1 dpi, not {dpi}")
@@ -65,19 +65,19 @@ def read_pages(
 def find_files(
     inputs: Sequence[Path | str], *, recursive: bool = False, outside: Path | None = None
 ) -> list[Path]:
-    """The files that `inputs` mean, each once: files as given, folders in natural order.
+    """Lists the files of `inputs`, each once: files in the given order, those of folders in natural
+    order.
 
-    A link to a file that is gone is among them; `read_file` reports it.
+    A link to a missing file is listed, too; `read_file` reports it.
 
     Args:
-        inputs: files of any ending, and folders, of which files with a readable ending are taken;
-            hidden files are not.
-        recursive: also look into the folders of folders.
-        outside: a folder whose content is not taken (the output).
+        inputs: files with any ending, and folders. Of folders, files with a readable ending are
+            listed, except hidden ones.
+        recursive: include the sub-folders of folders.
+        outside: a folder whose files are left out (the output).
 
     Raises:
-        UserError: a path that does not exist or is a pipe or device, or a folder without a
-            readable file.
+        UserError: a path does not exist or is a pipe or device, or a folder has no readable file.
     """
     found: dict[str, Path] = {}
     for path in map(Path, inputs):
@@ -98,14 +98,14 @@ def find_files(
 
 
 def check_pages(files: Sequence[Path], wanted: PageRanges) -> None:
-    """Looks, without drawing a page, whether any file has one of the wanted pages.
+    """Checks that one of the files has one of the wanted pages, without rendering a page.
 
     Raises:
-        UserError: none has; files of which that cannot be said count as having one.
+        UserError: no file has one. Files whose pages cannot be counted are assumed to have one.
     """
     reason = None
     for path in files:
-        if not os.path.isfile(path):  # a pipe would be waited for
+        if not os.path.isfile(path):  # reading a pipe would wait for data
             return
         try:
             with open(path, "rb") as stream:
@@ -118,7 +118,7 @@ def check_pages(files: Sequence[Path], wanted: PageRanges) -> None:
             return
         reason = reason or f"{_name_of(path)}: {choose(count, wanted)[1]}"
     if reason is not None:
-        others = f" (and so for {len(files) - 1} more)" if len(files) > 1 else ""
+        others = f" (the same for {len(files) - 1} more)" if len(files) > 1 else ""
         raise UserError(f"--pages: {reason}{others}")
 
 
@@ -129,17 +129,17 @@ def read_file(
     wanted: PageRanges | None = None,
     ask: AskPassword = no_password,
 ) -> Iterator[RawPage | Failure]:
-    """The pages of a file, read one by one when they are asked for.
+    """The pages of a file; each is read when it is needed.
 
     Args:
-        path: picture (of a GIF or WebP the first frame), TIFF of one or more pages, or PDF; the
-            content decides, not the ending.
-        dpi: resolution at which PDF pages are drawn, in dots per inch.
-        wanted: which pages of a PDF or TIFF; by default all. Other files have one page.
-        ask: called with the file's name where a PDF is encrypted.
+        path: an image (of a GIF or WebP the first frame is read), a TIFF with one or more pages, or
+            a PDF. The content decides, not the ending.
+        dpi: resolution at which PDF pages are rendered, in dots per inch.
+        wanted: the pages of a PDF or TIFF; by default all. Other files have one page.
+        ask: called with the file name if a PDF is encrypted.
     """
     source = _name_of(path)
-    # A pipe would be waited for.
+    # Reading a pipe would wait for data.
     if os.path.exists(path) and not os.path.isfile(path):
         yield Failure(source, None, _CLOSED if os.path.isdir(path) else _NOT_REGULAR)
         return
@@ -167,7 +167,7 @@ def read_file(
 
 
 def natural_key(path: Path) -> tuple:
-    """Sorts page9 before page10, without regard to case, folder by folder."""
+    """A sort key that puts page9 before page10, ignores case, and keeps folders together."""
 
     def numbers(text: str) -> tuple:
         parts = re.split(r"([0-9]+)", text.casefold())
@@ -177,7 +177,7 @@ def natural_key(path: Path) -> tuple:
 
 
 def _in_folder(folder: Path, *, recursive: bool, outside: Path | None) -> list[Path]:
-    """Readable files; a folder that cannot be looked into stands for what it may hold."""
+    """The readable files of a folder; sub-folders that cannot be read are listed themselves."""
     avoided = outside.resolve() if outside is not None else None
     files: list[Path] = []
 
@@ -198,8 +198,8 @@ def _in_folder(folder: Path, *, recursive: bool, outside: Path | None) -> list[P
 
 
 def _is_pdf(head: bytes, path: Path) -> bool:
-    """Whether the first bytes are a PDF's. Some PDFs have other bytes before them, but so has a
-    picture with a comment about a PDF.
+    """Whether a file is a PDF. Some PDFs have other bytes before the mark, but an image with a
+    comment about a PDF has, too.
     """
     if head.startswith(b"%PDF-") or b"%PDF-" not in head:
         return head.startswith(b"%PDF-")
@@ -215,13 +215,13 @@ def _leads_nowhere(path: Path) -> bool:
 
 
 def _name_of(path: Path) -> str:
-    """The path as text that can be written as UTF-8, whatever bytes it is made of."""
+    """The path as a text that can be written as UTF-8, whatever bytes it contains."""
     return os.fsencode(path).decode("utf-8", "replace")
 
 
 def _from_memory(image: Any, name: str) -> RawPage:
     """A page from a uint8 array (H, W), (H, W, 1) or (H, W, 3) in RGB, or from a PIL image, which
-    is turned upright and converted as a file would be.
+    is converted to RGB and turned upright like a file.
     """
     pixels = _of_pil(image, name) if isinstance(image, Image.Image) else _of_array(image, name)
     if pixels.shape[0] * pixels.shape[1] > MAX_PIXELS:
@@ -233,7 +233,7 @@ def _of_pil(image: Image.Image, name: str) -> np.ndarray:
     try:
         image.load()
         return np.asarray(to_rgb(ImageOps.exif_transpose(image)))
-    except Exception as error:  # decoders raise nearly anything on damaged files
+    except Exception as error:  # damaged files raise nearly any exception
         raise UserError(f"{name}: cannot be decoded ({error})") from error
 
 

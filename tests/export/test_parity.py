@@ -90,13 +90,13 @@ def test_without_truth_there_is_no_ap():
 
 
 def test_a_batch_that_changes_the_result_is_refused():
-    with pytest.raises(UserError, match="alone than in a batch"):
+    with pytest.raises(UserError, match="in a batch than alone"):
         parity(found(), in_batch=found(BOXES[:1], (0.9,), (0,)))
 
 
 def test_nothing_found_is_nothing_compared():
     nothing = Fixed(found([], (), ()))
-    with pytest.raises(UserError, match="name pages"):
+    with pytest.raises(UserError, match="use --pages"):
         compare(nothing, nothing, pages(), progress=False)
 
 

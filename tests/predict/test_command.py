@@ -157,7 +157,7 @@ def test_an_unknown_option_is_still_refused(onnx_file, capsys):
     ("words", "message"),
     [
         ("book.pdf -o out --pages 9-", "--pages: book.pdf: it has 3 pages, none of 9-"),
-        ("book.pdf b.pdf -o out --pages 4", "book.pdf: it has 3 pages, none of 4 (and so for 1"),
+        ("book.pdf b.pdf -o out --pages 4", "book.pdf: it has 3 pages, none of 4 (the same for 1"),
         ("scan.tif -o out --pages 2", "--pages: scan.tif: it has 1 page, none of 2"),
         ("book.pdf -o book.pdf", "book.pdf: it is a file"),
         ("book.pdf -o book.pdf/x/y", "book.pdf/x/y: it cannot be made, since"),
@@ -280,7 +280,7 @@ def test_results_that_nothing_lists_are_left_alone(predict, tmp_path, capsys):
     assert predict(picture(tmp_path / "a.png")) == 0
     (out / "written.txt").unlink()
     assert predict(picture(tmp_path / "b.png"), "--overwrite") == 2
-    assert "it has no written.txt" in capsys.readouterr().err
+    assert "there is no written.txt" in capsys.readouterr().err
     odd = ["../a.json", "/etc/a.json", "pages/../../a.json", "pages/no\0name.json", "pages", ""]
     (out / "written.txt").write_bytes("\n".join(odd).encode() + b"\xff\n")
     (tmp_path / "a.json").write_text("{}")

@@ -51,7 +51,7 @@ def test_a_link_to_a_file_that_is_gone_is_a_failed_page(tmp_path):
     for path in (gone, loop):
         assert find_files([path]) == [path]
         (failure,) = read_file(path)
-        assert failure == Failure(str(path), None, "a link to a file that is not there")
+        assert failure == Failure(str(path), None, "a link to a file that does not exist")
 
 
 def test_pipes_and_devices_are_told_not_waited_for(tmp_path):
@@ -178,7 +178,7 @@ def test_a_folder_that_cannot_be_looked_into_is_told(tmp_path, monkeypatch, recu
     inputs = [tmp_path / "in"] if recursive else [page, closed]
     assert find_files(inputs, recursive=recursive) == [page, closed]
     (failure,) = read_file(closed)
-    assert str(failure) == f"{closed}: a folder that cannot be looked into"
+    assert str(failure) == f"{closed}: a folder that cannot be read"
 
 
 def test_a_damaged_page_of_a_tiff_does_not_stop_the_others(tmp_path):

@@ -197,7 +197,9 @@ def test_models_of_another_task_are_refused(weights, monkeypatch):
         return replace(stored, header=replace(stored.header, task="text_recognition"))
 
     monkeypatch.setattr("graphkd.robustness.measure.read_model", read_other)
-    with pytest.raises(UserError, match="for the task text_recognition; robust measures layout"):
+    with pytest.raises(
+        UserError, match="its task is text_recognition, but robust measures only layout"
+    ):
         load_contenders([str(next(iter(weights)))], classes=CLASSES, data=NAME)
 
 

@@ -1,4 +1,4 @@
-"""Bringing published COCO sets into the class order and folders of the catalog."""
+"""Converts published COCO sets to the class order and the folders of the catalog."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +19,10 @@ _SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class CocoKind:
-    """Where a published set keeps its files and where graphkd's catalog expects them."""
+    """The files of a published set, and the places where graphkd's catalog expects them."""
 
     classes: tuple[str, ...]
-    jsons: tuple[str, ...]  # patterns below the input, {split} filled in
+    jsons: tuple[str, ...]  # patterns of paths below the input, with {split}
     out_json: str
     out_images: str
 
@@ -49,21 +49,20 @@ def convert_coco(
     images: str | Path | None = None,
     copy: bool = False,
 ) -> Converted:
-    """Write a published COCO set in the catalog's layout and class order.
+    """Writes a published COCO set with the folders and the class order of the catalog.
 
-    Class names are matched without regard to case, ids become 1..K. Entries of the class list
-    that describe whole pages (supercategory "page_type", HJDataset) are left out. Boxes stay as
-    published, since the result is what models are scored on.
+    The case of class names is ignored, and ids become 1..K. Classes of whole pages (supercategory
+    "page_type" in HJDataset) are left out. Boxes do not change, because models are scored on them.
 
     Args:
         kind: a key of `COCO_KINDS`.
-        source: the unpacked set, or one json file.
-        out: new folder.
-        images: where the images lie, if not beside the json as published.
-        copy: copy the images; otherwise they are hard-linked where the disk allows it.
+        source: the folder of the unpacked set, or one json file.
+        out: the new folder.
+        images: the folder of the images, if they are not where the published archive has them.
+        copy: copy the images; otherwise they are hard-linked if the disk allows it.
 
     Raises:
-        UserError: no json found, unusable json, or classes that are not those of the set.
+        UserError: there is no json, or it is unusable or has other classes than the set.
     """
     layout = COCO_KINDS[kind]
     result = Converted(Path(out), classes=layout.classes)
@@ -89,7 +88,9 @@ def convert_coco(
 
 
 def _images(document: dict[str, Any], root: Path) -> tuple[list[tuple[Path, str]], list[Problem]]:
-    """(path, name) of the images that are there; others leave the document with their boxes."""
+    """(path, name) of the images that exist, and a problem for each of the others, which are
+    removed from the document with their boxes.
+    """
     folder, found, kept, lost, lost_ids = Folder(root), [], [], [], set()
     for image in document["images"]:
         path, problem = folder.find(image.get("file_name"))
@@ -128,24 +129,24 @@ def _find_jsons(source: Path, layout: CocoKind) -> dict[str, Path]:
 
 
 def _image_root(path: Path, source: Path, split: str, document: dict[str, Any]) -> Path:
-    """The folder that holds the first image, of those that published archives use."""
+    """The first folder, out of those that published archives use, that holds one of the images."""
     base = source if source.is_dir() else source.parent
     places = [base / split, base / "PNG", base / "images" / split, base / "images"]
     places += [path.parent / split, path.parent / "images", base]
     names = [image.get("file_name") for image in document["images"][:20]]
     names = [name for name in names if isinstance(name, str) and not Path(name).is_absolute()]
-    for place_ in places:
-        if any((place_ / name).is_file() for name in names):
-            return place_
+    for place in places:
+        if any((place / name).is_file() for name in names):
+            return place
     looked = ", ".join(str(p) for p in dict.fromkeys(places))
     raise UserError(f"{path}: its images are in none of {looked}; name the folder with --images")
 
 
 def _order_classes(path: Path, document: dict[str, Any], classes: tuple[str, ...]) -> list[Problem]:
-    """Give the document the class list `classes` with ids 1..K, in place.
+    """Changes the document to the class list `classes` with ids 1..K.
 
     Returns:
-        The boxes that are left out because no entry of the class list has their id.
+        A problem for each box that is left out because its class id does not exist.
     """
     number = {name.casefold(): index for index, name in enumerate(classes, start=1)}
     page_types = [c for c in document["categories"] if c.get("supercategory") == "page_type"]

@@ -1,4 +1,4 @@
-"""Reading the XML formats: PAGE regions, ALTO zones with SegmOnto tags, Pascal VOC boxes."""
+"""Reads the XML formats: PAGE regions, ALTO zones with SegmOnto tags, Pascal VOC boxes."""
 
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from xml.etree.ElementTree import Element
@@ -44,13 +44,13 @@ _CLASS_OF_LABEL |= {"figure": "GraphicZone", "decoration": "GraphicZone"}
 
 
 def read_page_xml(path: Path) -> list[XmlPage]:
-    """Regions of a PAGE file, nested ones too, in any version of the schema.
+    """Reads the regions of a PAGE file (also nested ones) in any version of the schema.
 
-    Points are read both as `<Coords points="x,y x,y">` and as `<Point x= y=>` children. Regions
-    with fewer than two points are counted as unlabelled, those with unreadable points are faults.
+    Points may be written as `<Coords points="x,y x,y">` or as `<Point x= y=>` children. Regions
+    with fewer than two points count as unlabelled; unreadable points are faults.
 
     Raises:
-        BadFile: not XML, or not PAGE.
+        BadFile: the file is no XML, or no PAGE file.
     """
     root = parse_xml(path)
     page = next(find_all(root, "Page"), None)
@@ -92,24 +92,24 @@ def page_points(region: Element, name: str = "Coords") -> list[float]:
 
 
 def read_alto(path: Path) -> list[XmlPage]:
-    """Zones of an ALTO file, one page.
+    """Reads the zones of an ALTO file with one page.
 
-    A block's class is the label of the first tag it refers to that has one (SegmOnto zone);
-    numbers and sub-types are cut off ("MainZone#2", "MarginTextZone:note"). Blocks without a tag
-    are counted, not returned. The outline is the block's own polygon, else its rectangle; a
-    polygon that cannot be read is a fault.
-    Positions may be in any unit: they are relative to the page's WIDTH and HEIGHT.
+    The class of a block is the label of the first of its tags that has one (a SegmOnto zone),
+    without numbers and sub-types ("MainZone#2", "MarginTextZone:note"). Blocks without a tag are
+    only counted. The outline is the polygon of the block, or its rectangle if there is no polygon;
+    an unreadable polygon is a fault. Positions may have any unit, because they are relative to the
+    page's WIDTH and HEIGHT.
 
     Raises:
-        BadFile: not XML, not ALTO, more than one page, or positions that are not in pixels on a
-            page without WIDTH and HEIGHT.
+        BadFile: the file is no XML, no ALTO file, has several pages, or its positions are not in
+            pixels and the page has no WIDTH and HEIGHT.
     """
     root = parse_xml(path)
     if local(root) != "alto":
         raise BadFile(f"not ALTO: the root element is <{local(root)}>")
     pages = list(find_all(root, "Page"))
     if len(pages) != 1:
-        raise BadFile(f"holds {len(pages)} pages; one page a file is expected")
+        raise BadFile(f"holds {len(pages)} pages; one page per file is expected")
     width, height = side(pages[0].get("WIDTH")), side(pages[0].get("HEIGHT"))
     unit = _alto_unit(root)
     if unit != "pixel" and (width is None or height is None):
@@ -144,12 +144,12 @@ def read_alto(path: Path) -> list[XmlPage]:
 
 
 def plain_label(label: str) -> str:
-    """A zone name without number and sub-type: "MarginTextZone:note#1" is MarginTextZone."""
+    """The name of a zone without number and sub-type: MarginTextZone of "MarginTextZone:note#1"."""
     return label.split("#")[0].split(":")[0].strip()
 
 
 def segmonto_class(label: str) -> str:
-    """The catalog's SegmOnto class of a zone label in any case; others are OtherZone."""
+    """The SegmOnto class of a zone label, in any case; OtherZone for unknown labels."""
     return _CLASS_OF_LABEL.get(label.casefold(), "OtherZone")
 
 
@@ -192,13 +192,13 @@ def alto_image(root: Element) -> str:
 
 
 def read_voc(path: Path) -> list[XmlPage]:
-    """Boxes of a Pascal VOC file, with their mark `difficult`.
+    """Reads the boxes of a Pascal VOC file, and whether they are `difficult`.
 
-    Corners are taken as they are: width is xmax - xmin, and no pixel is subtracted, because
-    today's labelling tools count from 0.
+    The width of a box is xmax - xmin, and 1 is not subtracted from corners, because today's
+    labelling tools count pixels from 0.
 
     Raises:
-        BadFile: not XML, not Pascal VOC, or an object without four numbers.
+        BadFile: the file is no XML, no Pascal VOC file, or an object lacks one of its numbers.
     """
     root = parse_xml(path)
     if local(root) != "annotation":

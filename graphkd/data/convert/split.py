@@ -1,4 +1,4 @@
-"""Dividing pages into train, val and test by whole groups; pure."""
+"""Divides pages into train, val and test, by whole groups of pages."""
 
 import hashlib
 import math
@@ -10,10 +10,10 @@ from graphkd.errors import UserError
 
 
 def parse_shares(text: str) -> dict[str, float]:
-    """Read "80,20" or "70,15,15" as shares of train, val (and test) that sum to 1.
+    """Reads "80,20" or "70,15,15" as shares of train, val (and test) with the sum 1.
 
     Raises:
-        UserError: not two or three positive numbers.
+        UserError: the text is not two or three positive numbers.
     """
     try:
         parts = [float(part) for part in text.split(",")]
@@ -26,15 +26,15 @@ def parse_shares(text: str) -> dict[str, float]:
 
 
 def group_of(name: str, rule: str) -> str:
-    """The group a page belongs to; pages of one group never end up in different splits.
+    """The group of a page. All pages of a group come into the same split.
 
     Args:
-        name: the page's file name, relative, with "/".
-        rule: "page" (each its own), "folder", or a regular expression whose first group (or whole
-            match) in the file name is the group; a name without a match is its own group.
+        name: the relative file name of the page, with "/".
+        rule: "page" (each page is a group), "folder", or a regular expression. Its first group (or
+            whole match) in the file name is the group; without a match the page is a group.
 
     Raises:
-        UserError: not a regular expression.
+        UserError: the rule is no regular expression.
     """
     if rule == "page":
         return name
@@ -52,13 +52,13 @@ def group_of(name: str, rule: str) -> str:
 def split_names(
     names: Sequence[str], shares: dict[str, float], *, rule: str = "page", seed: int = 0
 ) -> dict[str, list[str]]:
-    """Assign names to splits, always the same way for the same names, shares and seed.
+    """Assigns names to splits; equal names, shares and seeds give equal splits.
 
-    Groups are put in an order that depends on their name and the seed alone, then each goes to
-    the split that lacks the largest part of its share.
+    Groups are sorted by a hash of their name and the seed. Then each group is added to the split
+    that lacks most of its share.
 
     Raises:
-        UserError: fewer groups than splits.
+        UserError: there are fewer groups than splits.
     """
     groups: dict[str, list[str]] = {}
     for name in names:

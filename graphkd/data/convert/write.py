@@ -1,4 +1,4 @@
-"""Writing pages that were read from XML files as a COCO data set."""
+"""Writes pages that were read from XML files as a COCO data set."""
 
 import os
 import shutil
@@ -22,15 +22,15 @@ IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".g
 
 @dataclass
 class Converted:
-    """What a conversion wrote and left out; `splits` maps a split to (pages, boxes)."""
+    """The result of a conversion; `splits` maps a split to (number of pages, number of boxes)."""
 
     out: Path
     splits: dict[str, tuple[int, int]] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
     problems: list[Problem] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)  # one line each: file and reason
-    remarks: list[str] = field(default_factory=list)  # zones left out, counted
-    renamed: list[str] = field(default_factory=list)  # zones under another class name, counted
+    left_out: list[str] = field(default_factory=list)  # file and reason, one line each
+    remarks: list[str] = field(default_factory=list)  # numbers of zones that were left out
+    renamed: list[str] = field(default_factory=list)  # numbers of zones with a new class name
 
     @property
     def complete(self) -> bool:
@@ -54,24 +54,25 @@ def convert_xml(
     seed: int = 0,
     copy: bool = False,
 ) -> Converted:
-    """Convert a folder of XML files (or one file) and their images to COCO.
+    """Converts a folder of XML files (or one file) and their images to COCO.
 
     Args:
-        reader: reads one XML file.
-        source: XML file or folder, searched with its sub-folders.
-        out: new folder: OUT/annotations.json or OUT/{split}.json, and OUT/images.
-        images: where the images lie, if not in `source`.
-        classes: class list in order; None takes the labels found, sorted.
+        reader: the function that reads one XML file.
+        source: an XML file, or a folder, which is searched with its sub-folders.
+        out: the new folder, with OUT/annotations.json or OUT/{split}.json, and OUT/images.
+        images: the folder of the images, if they are not in `source`.
+        classes: the class names in order; None uses all labels, sorted.
         relabel: label in the source -> class name, or None to leave the zone out.
-        shares: parts of train, val (and test); None writes one annotations.json.
-        lists: split -> names of its XML files without suffix, in the place of shares; other files
-            are not read.
+        shares: shares of train, val (and test); None writes a single annotations.json.
+        lists: split -> names of its XML files without suffix, instead of `shares`; other files are
+            not read.
         group: see `graphkd.data.convert.split.group_of`.
-        seed: changes the division into splits.
-        copy: copy the images; otherwise they are hard-linked where the disk allows it.
+        seed: another seed gives other splits.
+        copy: copy the images; otherwise they are hard-linked if the disk allows it.
 
     Raises:
-        UserError: nothing to convert, no image found, a label outside `classes`, `out` in use.
+        UserError: there is nothing to convert, no image, a label that is not in `classes`, or `out`
+            is not empty.
     """
     result = Converted(Path(out))
     NewFolder(out).check()
@@ -101,7 +102,7 @@ def convert_xml(
 
 
 def place_all(images: Sequence[tuple[Path, str]], folder: Path, *, copy: bool) -> None:
-    """Put images (path, new name) below `folder`."""
+    """Places images (path, new name) in `folder`."""
     with progress("writing images", len(images)) as bar:
         for path, name in images:
             _place(path, folder / name, copy=copy)
@@ -123,7 +124,7 @@ def _place(source: Path, target: Path, *, copy: bool) -> None:
 
 
 def _shorten(pages: list[CleanPage]) -> None:
-    """Take the folders that all images share off their names."""
+    """Removes the leading folders that all image names have in common."""
     folders = [PurePosixPath(page.entry["file_name"]).parent.parts for page in pages]
     shared = len(os.path.commonprefix(folders))
     for page in pages:
@@ -148,7 +149,7 @@ def _read(
     image_root: Path,
     result: Converted,
 ) -> list[tuple[str, XmlPage]]:
-    """Pairs of image name (relative to `image_root`) and page; what fails goes to `left_out`."""
+    """Pairs of image name (relative to `image_root`) and page; other files go to `left_out`."""
     index = _ImageIndex(image_root)
     claims: dict[Path, list[tuple[Path, XmlPage]]] = {}
     with progress("reading XML", len(files)) as bar:
@@ -162,7 +163,8 @@ def _read(
             bar.update()
     pages = []
     for image, claimants in claims.items():
-        # Where a folder lacks its image, its file claims that of another folder.
+        # If a folder lacks an image, its XML file finds that of another folder. The nearest file
+        # gets the image.
         ranks = [remoteness(image, absolute(path)) for path, _ in claimants]
         owner, page = claimants.pop(ranks.index(min(ranks)))
         name = image.relative_to(index.root).as_posix()
@@ -177,7 +179,9 @@ def _read(
 
 
 class _ImageIndex:
-    """Finds the image an XML file speaks of: by its name, by that without ending, by the XML's."""
+    """Finds the image of an XML file by name, then by name without ending, then by the name of the
+    XML file.
+    """
 
     def __init__(self, root: Path):
         if not root.is_dir():
@@ -191,7 +195,11 @@ class _ImageIndex:
                 self.by_stem.setdefault(_stem(path.name), []).append(path)
 
     def find(self, name: str, xml: Path) -> Path:
-        """The one image that is meant; raises BadFile where there is none or more than one."""
+        """The image of an XML file.
+
+        Raises:
+            BadFile: no image fits, or several fit equally well.
+        """
         found = (
             self.by_name.get(name) or self.by_stem.get(_stem(name)) or self.by_stem.get(xml.stem)
         )
@@ -207,12 +215,14 @@ class _ImageIndex:
 
 
 def absolute(path: Path) -> Path:
-    """Without "..", which would count as a folder; links stay links."""
+    """The path without "..", which would count as a folder; links are not resolved."""
     return Path(os.path.abspath(path))
 
 
 def remoteness(image: Path, xml: Path) -> tuple[int, int]:
-    """How far apart two absolute paths lie; of equally near ones, parallel folders come first."""
+    """A sort key for the distance of two absolute paths; among equal distances, folders of the same
+    name come first.
+    """
     folders, others = image.parent.parts, xml.parent.parts
     common = len(os.path.commonprefix([folders, others]))
     parallel = len(os.path.commonprefix([folders[::-1], others[::-1]]))
@@ -300,10 +310,10 @@ def _listed(cleaned: CleanSet, lists: dict[str, set[str]]) -> dict[str, CleanSet
 
 
 def voc_lists(source: str | Path) -> dict[str, set[str]]:
-    """The splits of a published VOC folder, from its ImageSets/Main; {} for another folder.
+    """The splits of a published VOC folder, from its ImageSets/Main; {} for other folders.
 
     Returns:
-        `trainval` and `test`, as far as they are there, with the names of their pages.
+        `trainval` and `test`, if they exist, with the names of their pages.
     """
     found = {}
     for split in ("trainval", "test"):

@@ -1,4 +1,4 @@
-"""What every XML annotation format boils down to, and safe XML parsing; knows no format."""
+"""The pages and zones that all XML readers return, and safe parsing of XML."""
 
 import math
 import re
@@ -15,15 +15,15 @@ _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 
 class BadFile(ValueError):
-    """An annotation file that cannot be read; the message is one line without the file's name."""
+    """An annotation file that cannot be read; the message does not contain the file name."""
 
 
 @dataclass(frozen=True)
 class Zone:
-    """One region: its label in the source, box (x, y, width, height) and, if known, outline.
+    """One region: its label in the source, its box (x, y, width, height) and its outline, if known.
 
-    Numbers are in the frame of the page's width and height; `polygon` is x0, y0, x1, y1, ...
-    `difficult` is None in formats that do not say it.
+    Numbers are relative to the page's width and height; `polygon` is x0, y0, x1, y1, ...
+    `difficult` is None in formats without this field.
     """
 
     label: str
@@ -34,9 +34,9 @@ class Zone:
 
 @dataclass(frozen=True)
 class XmlPage:
-    """One page of an annotation file; width and height are None where the file has none.
+    """One page of an annotation file; width and height are None if the file does not contain them.
 
-    `faults` says in a line each which outlines cannot be read.
+    `faults` has one line for each outline that cannot be read.
     """
 
     image_name: str
@@ -48,10 +48,10 @@ class XmlPage:
 
 
 def parse_xml(path: Path) -> Element:
-    """The root element of an XML file; entities and outside references are refused.
+    """The root element of an XML file; entities and external references are refused.
 
     Raises:
-        BadFile: not well-formed, not decodable, or with entity declarations.
+        BadFile: the XML is not well-formed, cannot be decoded, or declares entities.
     """
     try:
         tree = defusedxml.ElementTree.parse(path, forbid_entities=True, forbid_external=True)
@@ -101,10 +101,10 @@ def side(text: Any) -> int | None:
 
 
 def numbers(text: str | None) -> list[float]:
-    """All numbers of a point list with blanks, commas or semicolons between them.
+    """The numbers of a point list, which are separated by blanks, commas or semicolons.
 
     Raises:
-        BadFile: something else stands there; the points after it would pair up wrongly.
+        BadFile: the list contains something else. Without it, x and y would be mixed up.
     """
     found = []
     for word in re.split(r"[\s,;]+", text or ""):
@@ -117,7 +117,7 @@ def numbers(text: str | None) -> list[float]:
 
 
 def outline_zone(label: str, points: list[float]) -> Zone | None:
-    """A zone of a polygon x0, y0, x1, y1, ...; None for fewer than two points."""
+    """The zone of a polygon x0, y0, x1, y1, ...; None for fewer than two points."""
     if len(points) < 4 or len(points) % 2:
         return None
     xs, ys = points[0::2], points[1::2]
