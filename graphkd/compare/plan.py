@@ -13,12 +13,14 @@ from graphkd.compare.parts import Part
 from graphkd.compare.rows import NOT_METHODS, PLAIN, PLAIN_LONGER, TEACHER
 from graphkd.config import as_plain, find_config, load_cfg
 from graphkd.distill.losses.build import DEFAULT_WEIGHT
-from graphkd.distill.teacher import load_teacher_cfg, teacher_weights
+from graphkd.distill.teacher import load_teacher_cfg, teacher_file, teacher_weights
 from graphkd.engine.run_dir import difference_of
 from graphkd.errors import UserError
 
 LOSSES = "DISTILL.LOSSES"
-_MAY_DIFFER = (LOSSES, "OUTPUT_DIR", "SEED")
+# Mutual learning is a method that needs a second student.
+PEERS = "DISTILL.PEERS"
+_MAY_DIFFER = (LOSSES, PEERS, "OUTPUT_DIR", "SEED")
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Contest:
         teacher = self.cfg.DISTILL.TEACHER
         if teacher.CONFIG:
             return teacher_weights(self.cfg, load_teacher_cfg(self.cfg, source=self.source))
-        return Path(teacher.ONNX) if teacher.ONNX else None
+        return teacher_file(self.cfg, source=self.source) if teacher.ONNX else None
 
     def teacher_part(self) -> Part:
         """The evaluation of the teacher on the students' test set."""
@@ -125,7 +127,7 @@ def contest_of(
         source = find_config(configs[0])
         base = load_cfg(source, shared)
         for name in methods:
-            _add(found, name, _with_losses(base, _method_losses(name, near=source)))
+            _add(found, name, _with_method(base, name, near=source))
     else:
         sources = [find_config(config) for config in configs]
         cfgs = [load_cfg(path, shared) for path in sources]
@@ -173,25 +175,24 @@ def _check_same(sources: list[Path], cfgs: list[CfgNode]) -> None:
             )
 
 
-def _method_losses(name: str, *, near: Path) -> CfgNode:
-    """DISTILL.LOSSES of configs/methods/<name>.yaml; of several files for a name with +."""
-    losses = CfgNode(new_allowed=True)
+def _with_method(base: CfgNode, name: str, *, near: Path) -> CfgNode:
+    """`base` with the losses and peers of configs/methods/<name>.yaml; of several files for a name
+    with +.
+    """
+    cfg = base.clone()
+    losses = cfg.DISTILL.LOSSES = CfgNode(new_allowed=True)
     for part in name.split("+"):
         path = find_config(f"configs/methods/{part}.yaml", near=near)
         try:
-            node = CfgNode.load_yaml_with_base(str(path))["DISTILL"]["LOSSES"]
-        except (KeyError, TypeError, yaml.YAMLError) as error:
+            node = CfgNode.load_yaml_with_base(str(path))["DISTILL"]
+            found = node["LOSSES"].items()
+        except (KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
             raise UserError(f"{path}: it sets no {LOSSES}") from error
-        for key, options in node.items():
+        for key, options in found:
             if key in losses:
                 raise UserError(f"--methods {name}: {LOSSES}.{key} comes twice")
             losses[key] = CfgNode(options, new_allowed=True)
-    return losses
-
-
-def _with_losses(base: CfgNode, losses: CfgNode) -> CfgNode:
-    cfg = base.clone()
-    cfg.DISTILL.LOSSES = losses
+        cfg.DISTILL.PEERS = max(cfg.DISTILL.PEERS, node.get("PEERS", 1))
     return cfg
 
 

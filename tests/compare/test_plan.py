@@ -7,6 +7,7 @@ import yaml
 
 from graphkd.compare.plan import contest_of
 from graphkd.errors import UserError
+from tests.lines_data import CONFIGS
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +40,11 @@ def test_runs_are_named_after_their_losses_or_files(pair, variant):
     assert same.methods["a"].DISTILL.LOSSES.graphkd.DISTANCE == "euclidean"
 
 
+@pytest.fixture()
+def text_run():
+    return CONFIGS / "tiny" / "MV3-DB.yaml"
+
+
 def test_methods_replace_the_losses_and_stack(pair):
     found = contest(pair, methods=["fitnets", "graphkd+logits"]).methods
     assert {name: list(cfg.DISTILL.LOSSES) for name, cfg in found.items()} == {
@@ -48,6 +54,22 @@ def test_methods_replace_the_losses_and_stack(pair):
     base = contest(pair).cfg
     assert found["graphkd+logits"].DISTILL.LOSSES.graphkd == base.DISTILL.LOSSES.graphkd
     assert found["fitnets"].SOLVER == base.SOLVER
+
+
+def test_a_method_brings_its_peers(text_run):
+    found = contest(text_run, methods=["st", "dml", "st+dml"])
+    peers = {name: cfg.DISTILL.PEERS for name, cfg in found.methods.items()}
+    assert peers == {"st": 1, "dml": 2, "st+dml": 2}
+    assert found.part("plain", 1).cfg.DISTILL.PEERS == 1
+
+
+def test_an_onnx_teacher_is_a_file(text_run, tmp_path):
+    (tmp_path / "teacher.onnx").touch()
+    keys = ["DISTILL.TEACHER.CONFIG", "", "DISTILL.TEACHER.ONNX"]
+    found = contest(text_run, methods=["st"], overrides=[*keys, str(tmp_path / "teacher.onnx")])
+    assert found.part("st", 1).teacher == tmp_path / "teacher.onnx"
+    with pytest.raises(UserError, match="there is no file"):
+        contest(text_run, methods=["st"], overrides=[*keys, "none.onnx"]).part("st", 1)
 
 
 def test_an_option_of_a_loss_goes_where_the_loss_is(pair):
