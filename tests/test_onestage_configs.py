@@ -12,9 +12,11 @@ from detectron2.config import CfgNode
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 
+from graphkd.compare.plan import contest_of
 from graphkd.config import load_cfg
 from graphkd.distill.teacher import load_teacher_cfg
 from graphkd.engine.build import build_distiller, build_student
+from graphkd.errors import UserError
 from graphkd.evaluation.hmean import measure, score_pages
 from graphkd.modeling.network import parameters
 from graphkd.tasks.base import task_of
@@ -117,6 +119,21 @@ def test_small_students_are_small(name, most):
     model = build_student(load(path))
     assert most / 2 < parameters(model) < most
     assert step(model).keys() == {"loss_cls", "loss_box_reg", "loss_dfl"}
+
+
+def test_bins_must_reach_half_of_the_longest_page():
+    path = FOLDER / "students" / "csp_n.yaml"
+    with pytest.raises(UserError, match="REG_MAX 16 at stride 32.*set it to 22 or more"):
+        build_student(load_cfg(path, ["MODEL.DEVICE", "cpu", "INPUT.LINES.CROP", "1280"]))
+
+
+def test_methods_of_the_project_and_of_the_package_are_found_by_name():
+    run = FOLDER / "ocrdistill" / "mn_hint.yaml"
+    names = ["hint", "region_features+hint", "region_features+pfi", "ld", "graphkd"]
+    plan = contest_of([str(run)], [], methods=names, out=Path("out"))
+    assert list(plan.methods) == names
+    losses = plan.methods["region_features+hint"].DISTILL.LOSSES
+    assert losses.fitnets.TAP == "levels" and set(losses) == {"fitnets", "region_features"}
 
 
 @names(RUNS)
