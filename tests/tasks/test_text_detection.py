@@ -83,7 +83,7 @@ def test_train_and_eval_commands_agree(lines_data, tmp_path, capsys):
 
 def test_one_stage_detectors_are_also_scored_as_boxes(lines_data, tmp_path):  # noqa: F811
     path = write_text_pair(tmp_path, lines_data, kind="csp", method="region_features")
-    cfg, source = load_run(str(path), [])
+    cfg, source = load_run(str(path), ["TEST.EVAL_PERIOD", "0"])
     train_teacher(cfg, source=source)
     result = run.train(cfg, source=source)
     assert set(load(result.weights)["calibration"]) == {"box_thresh"}

@@ -50,6 +50,19 @@ def test_regions_and_targets_belong_together(student):
     assert len(targets.anchors) == len(outputs.dense.logits) == len(outputs.features)
 
 
+def test_stages_of_the_body_are_named_by_stride(student):
+    _, outputs, targets = step(student, [page(2, seed=1)])
+    view = view_of(student)
+    assert list(outputs.stages) == ["c2", "c3", "c4", "c5"] and "stages" in view.provides
+    for name, stage in outputs.stages.items():
+        assert stage.shape[1] == view.channels[name]
+        assert stage.shape[2] == 128 // targets.strides[name]
+    seen = view.observe([page(2, seed=1)], None, frozenset({"stages"}))
+    assert [each.shape for each in seen.stages.values()] == [
+        each.shape for each in outputs.stages.values()
+    ]
+
+
 def iou(a, b):
     from detectron2.structures import pairwise_iou
 
