@@ -1,4 +1,4 @@
-"""What stands in a column (text, lists, rules, stacks), how it breaks, how columns are filled."""
+"""Blocks that fill columns (text, painted parts, stacks), breaking lines, and filling columns."""
 
 from collections import deque
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def in_font(words: list[str], font: str) -> Words:
 
 
 def break_lines(words: Words, *, type_: Type, width: float) -> list[BrokenLine]:
-    """Break words greedily into lines no wider than `width` (a single longer word stands alone)."""
+    """Breaks words into lines of at most `width`; a longer word gets a line of its own."""
     scale = type_.size * type_.stretch
     lines: list[BrokenLine] = []
     current: Words = []
@@ -47,7 +47,7 @@ def break_lines(words: Words, *, type_: Type, width: float) -> list[BrokenLine]:
 
 @dataclass(frozen=True)
 class Block:
-    """Something of fixed size; `gap` is the room above it, `keep` ties it to the next block."""
+    """A part of fixed size; `gap` is the space above it, `keep` keeps it with the next block."""
 
     width: float
     height: float
@@ -123,7 +123,7 @@ class TextBlock(Block):
 
 
 def text_height(lines: int, type_: Type) -> float:
-    """Height of that many lines; each takes its leading, so blocks without a gap stay in step."""
+    """Height of that many lines; each counts its leading, so that baselines stay evenly spaced."""
     return (lines - 1) * type_.leading + max(type_.leading, 1.06 * type_.size) if lines else 0.0
 
 
@@ -160,7 +160,7 @@ class Painted(Block):
 
 @dataclass(frozen=True)
 class Stack(Block):
-    """Blocks on top of each other that stay together, if wanted on a tinted and/or framed panel."""
+    """Blocks below each other that stay together, with or without a tinted or framed panel."""
 
     parts: tuple[Block, ...] = ()
     padding: float = 0.0
@@ -196,7 +196,7 @@ def stack(
     frame: Color | None = None,
     stripe: bool = False,
 ) -> Stack:
-    """Tie blocks together (they should be `width` less twice the padding wide)."""
+    """Makes a `Stack`; the parts should be as wide as `width` without the padding on both sides."""
     height = sum(part.height for part in parts) + sum(part.gap for part in parts[1:]) + 2 * padding
     return Stack(width, height, gap, False, tuple(parts), padding, fill, frame, stripe)
 
@@ -206,7 +206,7 @@ Source = Callable[[float, float], list[Block]]
 
 
 def pour(sheet: Sheet, columns: list[Box], source: Source) -> None:
-    """Fill the columns one after the other until they are full or the source runs dry.
+    """Fills the columns one after the other until they are full or the source ends.
 
     A block that does not fit and cannot be broken waits for the next column, while the text behind
     it moves up (as figures float). What is left after the last column is dropped.
@@ -256,6 +256,6 @@ def pour(sheet: Sheet, columns: list[Box], source: Source) -> None:
 
 
 def _least(block: Block) -> float:
-    """Room that the follower of a heading needs at least: all of it, or a few lines of a text."""
+    """Height that the block after a heading needs: all of it, or the first lines of a text."""
     parts = block.split(80.0)
     return block.gap + (parts[0].height if parts else block.height)

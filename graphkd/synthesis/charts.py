@@ -22,7 +22,7 @@ DARK: Color = (0.1, 0.1, 0.1)
 
 
 class FigurePainter:
-    """One drawn figure inside a box; all methods draw from one generator."""
+    """Draws one figure inside a box; all methods use one random generator."""
 
     def __init__(self, rng: np.random.Generator, writer: Writer, style: Style, size: float) -> None:
         self.rng, self.writer, self.style, self.size = rng, writer, style, size

@@ -1,4 +1,4 @@
-"""Makes figures, tables, formulas and panels, and what all kinds of pages share."""
+"""Figures, tables, formulas and panels of a page, and what all kinds of pages share."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -257,3 +257,17 @@ def running(c: Composer, *, header: float = 0.75, footer: float = 0.75) -> None:
         if ruled:
             y = baseline + 0.5 * size if place == "top" else baseline - 1.2 * size
             sheet.line(left, y, right, y, color=color, width=0.5)
+
+
+def put(c: Composer, block: Block, left: float, top: float, *, space: float) -> float:
+    """Draw a block; returns where the next one may begin, `space` body sizes below it."""
+    block.draw(c.sheet, left, top)
+    return top + block.height + c.style.body.size * space
+
+
+def notes_below(c: Composer, box: Box, most: int) -> Box:
+    """Footnotes (fewer than `most`) at the bottom of a box; returns what is left above them."""
+    left, top, right, bottom = box
+    note = c.footnotes(right - left, int(c.rng.integers(1, most)))
+    note.draw(c.sheet, left, bottom - note.height)
+    return left, top, right, bottom - note.height - c.style.body.size

@@ -1,4 +1,4 @@
-"""Displayed formulas, made of small pieces: fractions, scripts and sums."""
+"""Displayed formulas, built from pieces: fractions, scripts and sums."""
 
 from dataclasses import dataclass
 

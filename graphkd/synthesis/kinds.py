@@ -1,11 +1,11 @@
-"""The kinds of pages: which parts stand where on each, and how often each kind is drawn."""
+"""The kinds of pages: which parts they have and where, and how often each kind is drawn."""
 
 from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
-from graphkd.synthesis.blocks import Block, in_font, pour, text_block, text_height
+from graphkd.synthesis.blocks import Block, pour, text_height
 from graphkd.synthesis.charts import picture_block
 from graphkd.synthesis.composer import (
     MIXED,
@@ -15,121 +15,15 @@ from graphkd.synthesis.composer import (
     columns,
     frame,
     make,
+    notes_below,
+    put,
     running,
     source,
     start,
 )
+from graphkd.synthesis.papers import paper, paper_first
 from graphkd.synthesis.sheet import Box, Sheet
 from graphkd.synthesis.styles import BLACK, WHITE, Type, between, chance, pick, weighted
-
-
-def _put(c: Composer, block: Block, left: float, top: float, *, space: float) -> float:
-    """Draw a block; returns where the next one may begin, `space` body sizes below it."""
-    block.draw(c.sheet, left, top)
-    return top + block.height + c.style.body.size * space
-
-
-def _notes(c: Composer, box: Box, most: int) -> Box:
-    """Footnotes (fewer than `most`) at the bottom of a box; returns what is left above them."""
-    left, top, right, bottom = box
-    note = c.footnotes(right - left, int(c.rng.integers(1, most)))
-    note.draw(c.sheet, left, bottom - note.height)
-    return left, top, right, bottom - note.height - c.style.body.size
-
-
-def paper(rng: np.random.Generator) -> Sheet:
-    """An inner page of a scientific paper: wide figures, formulas, notes, references."""
-    count = 2 if chance(rng, 0.65) else 1
-    c = start(rng, SERIF, (8.4, 10.2) if count == 2 else (9.5, 11.5), columns=count)
-    running(c)
-    return _paper_body(c, frame(c), count)
-
-
-def _paper_body(c: Composer, box: Box, count: int, *, notes: float = 0.35) -> Sheet:
-    rng, style = c.rng, c.style
-    left, top, right, bottom = box
-    if count > 1 and chance(rng, 0.3) and bottom - top > 400:
-        part = pick(rng, c.illustration, c.tabular)
-        wide = part(right - left, (bottom - top) * between(rng, 0.25, 0.42))
-        if chance(rng, 0.75):
-            top = _put(c, wide, left, top, space=1.6)
-        else:
-            bottom -= wide.height + 1.2 * style.body.size
-            wide.draw(c.sheet, left, bottom + 1.2 * style.body.size)
-    areas = columns((left, top, right, bottom), count, style.gutter)
-    for number, area in enumerate(areas):
-        if chance(rng, notes) and area[3] - area[1] > 250:
-            areas[number] = _notes(c, area, 4)
-    weights = {
-        "paragraph": 10, "heading": 2.2, "subheading": 0.9, "illustration": 1.5,
-        "tabular": 1.0, "formula": pick(rng, 0.4, 2.5, 4.5), "list": 0.5,
-    }  # fmt: skip
-    if chance(rng, 0.12):
-        _end_with_references(c, areas, weights)
-    else:
-        pour(c.sheet, areas, source(c, weights, photo=0.35))
-    return c.sheet
-
-
-def _end_with_references(c: Composer, areas: list[Box], weights: dict[str, float]) -> None:
-    """Some text, then the list of literature to the end of the page."""
-    body = source(c, weights, budget=sum(a[3] - a[1] for a in areas) * between(c.rng, 0.0, 0.6))
-    stage = [0]
-
-    def next_blocks(width: float, room: float) -> list[Block]:
-        blocks = body(width, room) if stage[0] == 0 else []
-        if blocks:
-            return blocks
-        stage[0] += 1
-        if stage[0] == 1:
-            heading = c.heading(width, words=["References"])
-            return [heading, *c.references(width, int(c.rng.integers(8, 40)))]
-        return []
-
-    pour(c.sheet, areas, next_blocks)
-
-
-def paper_first(rng: np.random.Generator) -> Sheet:
-    """The first page of a paper: title, authors, affiliations, abstract, then the body."""
-    count = 2 if chance(rng, 0.6) else 1
-    c = start(rng, SERIF, (8.6, 10.4) if count == 2 else (9.5, 11.5), columns=count)
-    running(c, header=0.4, footer=0.6)
-    style, writer = c.style, c.writer
-    left, top, right, bottom = frame(c)
-    width, size = right - left, style.body.size
-    align = pick(rng, "center", "center", "left")
-    y = top + between(rng, 0, 25)
-    names = ", ".join(writer.name() for _ in range(int(rng.integers(1, 6))))
-    places = f"{writer.surname()} Institute of {' '.join(writer.heading(2))}, {writer.surname()}"
-    author_font = pick(rng, style.body_family.regular, style.body_family.bold)
-    author_type = Type(author_font, size * 1.12, size * 1.4, align, style.body.color)
-    place_type = Type(style.body_family.italic, size * 0.92, size * 1.15, align, style.body.color)
-    color = style.accent if chance(rng, 0.3) else style.body.color
-    scale, words = between(rng, 1.6, 2.3), int(rng.integers(4, 13))
-    parts = [
-        c.title(width, scale=scale, align=align, words=words, color=color),
-        c.line(names, width, type_=author_type, gap=size * between(rng, 0.7, 1.5)),
-        c.line(places, width, type_=place_type, gap=size * between(rng, 0.3, 0.6)),
-    ]
-    narrow = width * pick(rng, 1.0, 0.86, 0.78)
-    abstract_type = replace(style.small(between(rng, 0.88, 1.0)), indent=0.0)
-    if chance(rng, 0.75):
-        inline = c.heading(narrow, words=[pick(rng, "Abstract", "ABSTRACT", "Summary")], level=2)
-        parts.append(replace(inline, gap=size * between(rng, 1.2, 2.2)))
-    abstract = c.paragraph(narrow, sentences=int(rng.integers(5, 10)), type_=abstract_type)
-    parts.append(replace(abstract, gap=size))
-    if chance(rng, 0.4):
-        family = style.body_family
-        keys = in_font(", ".join(writer.content(5)).split(), family.regular)
-        keys = in_font(["Keywords:"], family.bold) + keys
-        parts.append(
-            text_block(keys, type_=abstract_type, width=narrow, name="Text", gap=size * 0.8)
-        )
-    for number, part in enumerate(parts):
-        y += part.gap if number else 0
-        y = _put(c, part, left + (width - part.width) / 2, y, space=0)
-    y += size * between(rng, 1.5, 2.5)
-    return _paper_body(c, (left, y, right, bottom), count, notes=0.4)
 
 
 def book(rng: np.random.Generator) -> Sheet:
@@ -147,9 +41,9 @@ def book(rng: np.random.Generator) -> Sheet:
             words=int(rng.integers(1, 6)),
             color=c.style.body.color,
         )
-        top = _put(c, title, left, top, space=between(rng, 2, 5))
+        top = put(c, title, left, top, space=between(rng, 2, 5))
     if chance(rng, 0.4):
-        left, top, right, bottom = _notes(c, (left, top, right, bottom), 5)
+        left, top, right, bottom = notes_below(c, (left, top, right, bottom), 5)
     if opening and chance(rng, 0.25):
         c.contents(right - left, bottom - top).draw(c.sheet, left, top)
         return c.sheet
@@ -197,7 +91,7 @@ def report(rng: np.random.Generator) -> Sheet:
                 words=int(rng.integers(2, 9)),
                 color=tone,
             )
-            top = _put(c, title, left, top, space=1.5)
+            top = put(c, title, left, top, space=1.5)
     if opening and chance(rng, 0.35):
         top = _opening_picture(c, (left, top, right, bottom))
     areas = columns((left, top, right, bottom), count, style.gutter * 1.2)
@@ -219,7 +113,7 @@ def _opening_picture(c: Composer, box: Box) -> float:
     high = (bottom - top) * between(c.rng, 0.22, 0.36)
     photo = 1.0 if left == 0.0 else 0.9
     picture = picture_block(c.rng, c.writer, c.style, width=right - left, height=high, photo=photo)
-    return _put(c, picture, left, top, space=1.6)
+    return put(c, picture, left, top, space=1.6)
 
 
 def manual(rng: np.random.Generator) -> Sheet:
@@ -232,7 +126,7 @@ def manual(rng: np.random.Generator) -> Sheet:
         scale, words = between(rng, 1.6, 2.3), int(rng.integers(2, 6))
         color = c.style.heading_color
         title = c.title(right - left, scale=scale, align="left", words=words, color=color)
-        top = _put(c, title, left, top, space=1.4)
+        top = put(c, title, left, top, space=1.4)
     if count == 1 and chance(rng, 0.2):
         left += (right - left) * 0.18
     weights = {
@@ -260,15 +154,15 @@ def magazine(rng: np.random.Generator) -> Sheet:
             words=int(rng.integers(2, 7)),
             color=pick(rng, style.body.color, style.accent),
         )
-        top = _put(c, title, left, top, space=1.2)
+        top = put(c, title, left, top, space=1.2)
         if chance(rng, 0.6):
             font, align = style.head_family.italic, title.type_.align
             deck = Type(font, size * 1.35, size * 1.65, align, style.body.color)
             block = c.line(" ".join(c.writer.paragraph(1)), width, type_=deck)
-            top = _put(c, block, left, top, space=1.2)
+            top = put(c, block, left, top, space=1.2)
     if chance(rng, 0.5):
         block = c.illustration(width, (bottom - top) * between(rng, 0.3, 0.5), photo=0.95)
-        top = _put(c, block, left, top, space=1.4)
+        top = put(c, block, left, top, space=1.4)
     areas = columns((left, top, right, bottom), count, style.gutter)
     if chance(rng, 0.35):
         for area in areas[:-1]:
@@ -299,7 +193,7 @@ def slide(rng: np.random.Generator) -> Sheet:
         words=int(rng.integers(2, 7)),
         color=style.heading_color,
     )
-    top = _put(c, title, left, top * 0.8, space=1.5)
+    top = put(c, title, left, top * 0.8, space=1.5)
     count = pick(rng, 1, 2, 2)
     areas = columns((left, top, right, bottom), count, style.gutter)
     stage = [0]
@@ -328,7 +222,7 @@ def tables(rng: np.random.Generator) -> Sheet:
             words=int(rng.integers(2, 7)),
             color=c.style.heading_color,
         )
-        top = _put(c, title, left, top, space=1.3)
+        top = put(c, title, left, top, space=1.3)
     form = chance(rng, 0.5)
     weights = {
         "paragraph": 2.0, "heading": 1.2, "band": 1.6 if form else 0.3,
@@ -336,7 +230,7 @@ def tables(rng: np.random.Generator) -> Sheet:
     }  # fmt: skip
     box = (left, top, right, bottom)
     if chance(rng, 0.3):
-        box = _notes(c, box, 4)
+        box = notes_below(c, box, 4)
     pour(c.sheet, [box], source(c, weights))
     return c.sheet
 
@@ -377,7 +271,7 @@ def letter(rng: np.random.Generator) -> Sheet:
         y += space * size
         if y + block.height > bottom:
             break
-        y = _put(c, block, left, y, space=0)
+        y = put(c, block, left, y, space=0)
     running(c, header=0.0, footer=0.7)
     return c.sheet
 

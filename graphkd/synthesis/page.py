@@ -1,4 +1,4 @@
-"""From a seed and an index to one finished page: layout, pixels, exact boxes, scan effects."""
+"""Makes one page from a seed and an index: layout, pixels, exact boxes and lines, scan effects."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -96,7 +96,7 @@ def five_classes(regions: Iterable[MadeRegion]) -> tuple[MadeRegion, ...]:
 
 
 def make_page(seed: int, index: int, *, long_side: int = 1024, scan: float = 0.3) -> MadePage:
-    """Make page `index` of the endless series `seed`; the same arguments give the same page.
+    """Makes page `index` of the endless series `seed`; the same arguments give the same page.
 
     Args:
         seed: names the series; splits use different ones.
@@ -107,7 +107,10 @@ def make_page(seed: int, index: int, *, long_side: int = 1024, scan: float = 0.3
     Returns:
         The page. Boxes (x0, y0, x1, y1) in pixels touch the outermost ink of their region (for
         photographs and ruled tables: the outer edge), lie inside the image and are at least two
-        pixels wide and high. About one page in a hundred is blank and has no regions.
+        pixels wide and high. `lines` are all lines of text that can be read, those in tables and
+        figures too; a table cell is a line of its own, a list item's marker is part of its line,
+        and formulas are ignored lines. Their polygons touch the ink. About one page in a hundred is
+        blank and has no regions.
     """
     register_fonts()
     rng = np.random.default_rng([seed, index])
@@ -198,7 +201,7 @@ class Skew:
 
 
 def spoil(rng: np.random.Generator, pixels: np.ndarray) -> tuple[np.ndarray, int]:
-    """Apply a random choice of scan effects that leave every box where it is.
+    """Applies a random choice of scan effects that move no box.
 
     Args:
         rng: the page's generator.

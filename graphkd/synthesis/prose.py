@@ -21,7 +21,7 @@ from graphkd.synthesis.words import Writer
 
 
 class Prose:
-    """Writes and sets text; counts sections, figures, tables, formulas and notes as it goes."""
+    """Makes blocks of text and counts sections, figures, tables, formulas and notes."""
 
     def __init__(self, rng: np.random.Generator, style: Style, sheet: Sheet) -> None:
         self.rng, self.style, self.sheet = rng, style, sheet

@@ -125,12 +125,12 @@ def chance(rng: np.random.Generator, probability: float) -> bool:
 
 
 def pick(rng: np.random.Generator, *options: T) -> T:
-    """One of the options, all alike likely."""
+    """One of the options, each with the same probability."""
     return options[int(rng.integers(len(options)))]
 
 
 def weighted(rng: np.random.Generator, options: dict[T, float]) -> T:
-    """One of the keys, as likely as its weight."""
+    """One of the keys, with probabilities in proportion to the weights."""
     at = rng.random() * sum(options.values())
     for key, weight in options.items():
         at -= weight
@@ -140,7 +140,7 @@ def weighted(rng: np.random.Generator, options: dict[T, float]) -> T:
 
 
 def between(rng: np.random.Generator, low: float, high: float) -> float:
-    """A number between low and high, all alike likely."""
+    """A number between low and high, uniformly distributed."""
     return float(low + (high - low) * rng.random())
 
 
@@ -168,7 +168,7 @@ class Type:
 
 @dataclass(frozen=True)
 class Style:
-    """Everything one page keeps constant: type, colours, spacing and the manner of its parts."""
+    """What all parts of one page share: fonts, colours, spacing, and how its parts are set."""
 
     width: float
     height: float
@@ -210,7 +210,7 @@ def draw_style(
     columns: int = 1,
     landscape: bool = False,
 ) -> Style:
-    """Draw the look of one page.
+    """Draws the style of one page at random.
 
     Args:
         rng: the page's generator.

@@ -1,4 +1,4 @@
-"""Tables with several manners of rules, forms, and tables of contents."""
+"""Tables with several kinds of rules, forms, and tables of contents."""
 
 import numpy as np
 

@@ -61,7 +61,7 @@ def _syllable(rng: np.random.Generator) -> str:
 
 
 class Writer:
-    """Makes up text from one random generator, which every method draws from."""
+    """Makes random text; all methods use one random generator."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng

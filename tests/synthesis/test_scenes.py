@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from graphkd.commands import scenes as command
-from graphkd.synthesis import SCENES, Split, ensure, make_scene, scenes
+from graphkd.synthesis import SCENES, Split, ensure, make_scene, scenes, signs
 from graphkd.synthesis.page import MadePage
 from tests.synthesis.test_command import parsed
 
@@ -58,12 +58,12 @@ def test_ink_lies_in_the_polygons_and_fills_them(monkeypatch):
     monkeypatch.setattr(scenes, "_camera", lambda rng, image: ((image * 255).astype(np.uint8), 0.0))
     monkeypatch.setattr(scenes, "_hide", lambda rng, image, lines: (image, lines))
     monkeypatch.setattr(scenes.Sign, "_halo", lambda *args, **options: None)
-    drawn, fill = scenes.word_mask, []
+    drawn, fill = signs.word_mask, []
     inside = outside = 0
     for index in range(16):
         page = make_scene(5, index)
         with monkeypatch.context() as patch:
-            patch.setattr(scenes, "word_mask", lambda *word: (drawn(*word)[0] * 0, drawn(*word)[1]))
+            patch.setattr(signs, "word_mask", lambda *word: (drawn(*word)[0] * 0, drawn(*word)[1]))
             bare = make_scene(5, index)
         assert bare.lines == page.lines
         ink = np.abs(np.subtract(page.image, bare.image, dtype=int)).max(axis=2) > 25
@@ -85,19 +85,19 @@ def test_ink_lies_in_the_polygons_and_fills_them(monkeypatch):
 
 
 def test_words_are_drawn_as_they_are_written():
-    file = scenes.font_files()[0]
-    wide, rise = scenes.word_mask("Exit", file, 40)
+    file = signs.font_files()[0]
+    wide, rise = signs.word_mask("Exit", file, 40)
     assert wide[0].any() and wide[-1].any() and wide[:, 0].any() and wide[:, -1].any()
     assert wide.shape[0] - rise <= 1  # no letter reaches below the baseline
-    low, up = scenes.word_mask("gyp", file, 40)
-    assert low.shape[0] - up > 5 and scenes.word_mask("lll", file, 40)[0].shape[1] < 40
+    low, up = signs.word_mask("gyp", file, 40)
+    assert low.shape[0] - up > 5 and signs.word_mask("lll", file, 40)[0].shape[1] < 40
 
 
 def test_every_font_has_every_character():
-    for file in scenes.font_files():
-        missing = scenes.word_mask("\uffff", file, 40)[0]
-        for character in {c for word in (*scenes.SIGNS, "&Co.$%0123456789abcxyz") for c in word}:
-            mask = scenes.word_mask(character, file, 40)[0]
+    for file in signs.font_files():
+        missing = signs.word_mask("\uffff", file, 40)[0]
+        for character in {c for word in (*signs.SIGNS, "&Co.$%0123456789abcxyz") for c in word}:
+            mask = signs.word_mask(character, file, 40)[0]
             assert mask.size > 4 and (mask.shape != missing.shape or (mask != missing).any())
 
 
