@@ -39,7 +39,7 @@ class MapDecoder:
         score: "fast", the mean inside the shape, or "slow", inside its contour.
         unclip: "exact", which undoes the shrinking, or "ratio", the published rule.
         unclip_ratio: of the published rule; 1.5 for boxes and 2.0 for polygons there.
-        unclip_scale: factor on the distance, fitted on validation data.
+        unclip_scale: factor on the exact distance, fitted on validation data.
         candidates: greatest number of contours.
         min_before: least shorter side in pixels of the map before unclipping.
         min_after: the same after it.
@@ -107,14 +107,14 @@ class MapDecoder:
     ) -> tuple[list[np.ndarray], np.ndarray]:
         """Undoes the shrinking of `regions` and brings them to pixels of the original image."""
         if self.unclip == "exact":
-            distance = partial(exact_distance, ratio=self.shrink_ratio)
+            distance, scale = partial(exact_distance, ratio=self.shrink_ratio), self.unclip_scale
         else:
-            distance = self._published_distance
+            distance, scale = self._published_distance, 1.0
         factor = np.array([original[1] / size[1], original[0] / size[0]])
         unclipped = unclip_rectangle if self.shape == "box" else unclip_polygon
         polygons, scores = [], []
         for shape, score in regions:
-            shape = unclipped(shape, distance, self.unclip_scale)
+            shape = unclipped(shape, distance, scale)
             if not len(shape) or min_rectangle(shape)[1] < self.min_after:
                 continue
             polygons.append(np.clip(shape * factor, 0, [original[1], original[0]]))

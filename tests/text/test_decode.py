@@ -111,3 +111,10 @@ def test_a_config_gives_its_decoder():
     for value in ("[0.0]", "[]", "[0.4, 0.5, 0.6]"):
         with pytest.raises(UserError, match="SHRINK_RATIO"):
             decoder_for(map_cfg("DB", "MODEL.DB.SHRINK_RATIO", value))
+
+
+def test_the_fitted_factor_is_for_exact_unclipping_alone():
+    maps = drawn([rectangle(300, 40, 0, (200, 60))])
+    for unclip, same in (("exact", False), ("ratio", True)):
+        (one,), (other,) = (decode(maps, unclip=unclip, unclip_scale=s)[0] for s in (1.0, 0.5))
+        assert np.allclose(one, other) == same
