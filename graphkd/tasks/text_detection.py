@@ -33,8 +33,8 @@ from graphkd.tasks.base import Metric, Task
 from graphkd.text.decode import MapDecoder
 
 CLASSES = ("text",)
-# Factors on the unclip distance that the calibration tries; the first of equals is taken. Trained maps
-# are blurred, so that short trainings need factors far below 1.
+# Factors on the unclip distance that the calibration tries; the first of equals is taken. Maps of
+# short trainings are blurred and need factors far below 1.
 UNCLIP_SCALES = (1.0, 0.9, 1.1, 0.8, 1.2, 0.7, 1.3, 0.6, 0.5, 0.4)
 # Score from which polygons are kept for curves over the threshold and for its calibration.
 FLOOR = 0.05
