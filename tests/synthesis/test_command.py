@@ -61,6 +61,18 @@ def test_sheet_shows_the_pages_with_their_boxes_and_a_legend(tmp_path, classes):
         assert (outline == color).all(axis=1).mean() > 0.8
 
 
+def test_sheet_of_text_lines(tmp_path):
+    file = tmp_path / "lines.png"
+    assert run("sheet", "--pages", "1", "--seed", "3", "--classes", "0", "--out", str(file)) == 0
+    pixels = np.asarray(Image.open(file).convert("RGB"))
+    page = make_page(3, 0, long_side=620)
+    left, top = 12 + (620 - page.image.width) // 2, 12
+    for line in page.lines:
+        x, y = np.mean(line.polygon[:2], axis=0).astype(int) + (left, top)
+        color = [0, 0, 255] if line.ignore else [255, 0, 0]
+        assert (pixels[y - 1 : y + 2, x - 1 : x + 2] == color).all(axis=2).any(), line
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
