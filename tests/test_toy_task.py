@@ -114,6 +114,15 @@ def test_self_distillation_needs_no_teacher_and_leaves_nothing(tmp_path):
     assert progress == pytest.approx([step / 12 for step in range(12)])
 
 
+def test_self_distillation_ignores_the_teacher_of_its_yaml(tmp_path, capsys):
+    node = f"TEACHER: {{CONFIG: {write(tmp_path, 'teacher')}}}, LOSSES: {{toy_self: {{}}}}"
+    path = distilled(tmp_path, "self", node)
+    assert run("train", path, "--with-teacher") == 0
+    assert not (tmp_path / "teacher").exists() and "head" in str(lines(tmp_path / "self")[0])
+    assert run("debugtrain", path, "--iterations", 1) == 0
+    assert "loss_kd_toy_self_head" in capsys.readouterr().out
+
+
 def test_the_average_teaches_and_resumes_exactly(tmp_path):
     path = distilled(tmp_path, "ema", "TEACHER: {EMA: True}, LOSSES: {toy_maps: {}, pkd: {}}")
     assert run("train", path) == 0

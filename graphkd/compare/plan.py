@@ -12,8 +12,13 @@ from detectron2.config import CfgNode
 from graphkd.compare.parts import Part
 from graphkd.compare.rows import NOT_METHODS, PLAIN, PLAIN_LONGER, TEACHER
 from graphkd.config import as_plain, find_config, load_cfg
-from graphkd.distill.losses.build import DEFAULT_WEIGHT
-from graphkd.distill.teacher import load_teacher_cfg, teacher_file, teacher_weights
+from graphkd.distill.losses.build import DEFAULT_WEIGHT, needs_teacher
+from graphkd.distill.teacher import (
+    drop_unread_teacher,
+    load_teacher_cfg,
+    teacher_file,
+    teacher_weights,
+)
 from graphkd.engine.run_dir import difference_of
 from graphkd.errors import UserError
 
@@ -136,6 +141,9 @@ def contest_of(
             _add(found, name, cfg)
         source = sources[0]
     _override_losses(found, losses_only)
+    if not needs_teacher(loss for cfg in found.values() for loss in cfg.DISTILL.LOSSES):
+        for cfg in found.values():
+            drop_unread_teacher(cfg)
     for cfg in found.values():
         cfg.freeze()
     return Contest(source, found, Path(out))

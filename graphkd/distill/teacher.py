@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from graphkd.checkpoint import load_weights
 from graphkd.config import find_config, load_cfg
 from graphkd.distill.average import RunningAverage
+from graphkd.distill.losses.build import needs_teacher
 from graphkd.distill.outputs import Outputs
 from graphkd.errors import COMMAND, UserError
 from graphkd.modeling.network import compile_body
@@ -149,6 +150,15 @@ def load_teacher_cfg(cfg: CfgNode, *, source: Path) -> CfgNode:
     path = find_config(cfg.DISTILL.TEACHER.CONFIG, near=source)
     data = ["DATASETS.NAME", cfg.DATASETS.NAME]
     return load_cfg(path, [*data, "MODEL.DEVICE", cfg.MODEL.DEVICE])
+
+
+def drop_unread_teacher(cfg: CfgNode) -> None:
+    """Removes the teacher from the config of a run whose losses need none, so that it is neither
+    trained nor loaded; a pair's yaml names one for all methods.
+    """
+    if cfg.DISTILL.LOSSES and not needs_teacher(cfg.DISTILL.LOSSES):
+        cfg.DISTILL.TEACHER.CONFIG = cfg.DISTILL.TEACHER.ONNX = cfg.DISTILL.TEACHER.WEIGHTS = ""
+        cfg.DISTILL.TEACHER.EMA = False
 
 
 def teacher_weights(cfg: CfgNode, teacher_cfg: CfgNode) -> Path:

@@ -20,7 +20,7 @@ from graphkd.config import (
     project_path,
 )
 from graphkd.data.catalog import register_all
-from graphkd.distill.teacher import load_teacher_cfg, teacher_weights
+from graphkd.distill.teacher import drop_unread_teacher, load_teacher_cfg, teacher_weights
 from graphkd.engine import run
 from graphkd.engine.build import build_models, check_pair
 from graphkd.engine.run_dir import RunDir
@@ -47,6 +47,7 @@ def load_run(config: str, overrides: list[str], *, plain: bool = False) -> tuple
     """
     source = find_config(config)
     cfg = load_cfg(source, overrides)
+    drop_unread_teacher(cfg)
     cfg.freeze()
     return (as_plain(cfg, f"{cfg.OUTPUT_DIR.rstrip('/')}-plain") if plain else cfg), source
 
@@ -260,7 +261,7 @@ def debug_job(config: str, overrides: list[str], iterations: int) -> list[dict[s
     cfg, source = load_run(config, [*small, *overrides])
     check_settings(cfg)
     run.prepare(cfg)
-    if cfg.DISTILL.LOSSES:
+    if cfg.DISTILL.LOSSES and cfg.DISTILL.TEACHER.CONFIG:
         cfg = _with_any_teacher(cfg, source)
     classes = task_of(cfg).classes(cfg, source=source)
     student, model = build_models(cfg, source=source)

@@ -63,6 +63,12 @@ def test_a_method_brings_its_peers(text_run):
     assert found.part("plain", 1).cfg.DISTILL.PEERS == 1
 
 
+def test_self_distillation_alone_needs_no_teacher(text_run):
+    alone = contest(text_run, methods=["sdet", "dsn", "dml"])
+    assert alone.teacher_weights is None and not alone.cfg.DISTILL.TEACHER.CONFIG
+    assert contest(text_run, methods=["sdet", "st"]).teacher_weights is not None
+
+
 def test_an_onnx_teacher_is_a_file(text_run, tmp_path):
     (tmp_path / "teacher.onnx").touch()
     keys = ["DISTILL.TEACHER.CONFIG", "", "DISTILL.TEACHER.ONNX"]

@@ -4,7 +4,7 @@ import importlib
 import inspect
 import math
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from detectron2.utils.registry import Registry
@@ -60,6 +60,13 @@ def import_methods() -> None:
 
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package.__name__}.{module.name}")
+
+
+def needs_teacher(names: Iterable[str]) -> bool:
+    """Whether one of the methods reads the outputs of a teacher; unknown names count as such."""
+    import_methods()
+    known = (LOSSES.get(name) if name in LOSSES else DistillLoss for name in names)
+    return any(cls.needs_teacher for cls in known)
 
 
 def build_losses(
