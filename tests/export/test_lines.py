@@ -158,7 +158,7 @@ def test_eight_bits_are_smaller_and_compared(tmp_path, pages):
     plain = export(ExportOptions(path, pages=str(pages)), progress=False)
     options = ExportOptions(path, int8=True, calibrate=str(pages), pages=str(pages))
     result = export(options, progress=False)
-    assert result.bytes < 0.6 * plain.bytes
+    assert result.bytes < 0.8 * plain.bytes
     assert 0 < result.comparison.numbers["map_error_mean"] < 0.1
     # Random weights make much of small differences; what matters is that the file is judged.
     assert result.path.is_file() != bool(result.comparison.faults)
