@@ -14,7 +14,8 @@ from graphkd.errors import UserError
 from graphkd.evaluation.hmean import measure
 from graphkd.evaluation.matching import pair
 from graphkd.export.job import ExportOptions, export
-from graphkd.export.lines import LIMITS, compare_lines
+from graphkd.export.line_parity import compare_lines
+from graphkd.export.lines import LIMITS
 from graphkd.export.pages import named_pages
 from graphkd.modelfile import Header, ModelFile, read_header, read_model, write_safetensors
 from graphkd.modeling.network import build_network
