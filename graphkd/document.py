@@ -151,11 +151,11 @@ class Page:
         return "\n\n".join(region.text for region in self.regions if region.lines)
 
     @property
-    def finds(self) -> Iterator[tuple[str, Region | Line]]:
-        """Class and find: each region, and the lines of a region that only surrounds lines."""
+    def results(self) -> Iterator[tuple[str, Region | Line]]:
+        """Each region with its class; of a region that only surrounds lines, each line."""
         for region in self.regions:
-            for find in region.lines if region.found_by == "lines" else (region,):
-                yield region.label, find
+            for result in region.lines if region.found_by == "lines" else (region,):
+                yield region.label, result
 
     def to_dict(self) -> dict[str, Any]:
         """The page as it is written to json: boxes in pixels (to 0.01) and as parts of the page.

@@ -136,8 +136,8 @@ def run(args: argparse.Namespace) -> int:
             finished = True
         finally:
             output.close(finished=finished)
-    finds = f"{output.lines} lines" if output.lines else f"{output.regions} regions"
-    print(f"{output.pages} pages, {finds}: {args.out}")
+    count = f"{output.lines} lines" if output.lines else f"{output.regions} regions"
+    print(f"{output.pages} pages, {count}: {args.out}")
     if output.failures:
         count = len(output.failures)
         print(f"{count} not read: see {args.out / 'failed.json'}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""File formats of finds: the table of those with one file a page. COCO files, which hold all pages,
+"""File formats of results: a table of those with one file a page. COCO files, which hold all pages,
 are in `coco_json`.
 """
 

@@ -1,4 +1,4 @@
-"""Finds as COCO json, written while pages come in and without keeping them in memory."""
+"""Results as COCO json, written while pages come in and without keeping them in memory."""
 
 import itertools
 import json
@@ -17,7 +17,7 @@ from graphkd.io import replacing
 class CocoWriter:
     """Writes `coco.json` (images, categories, annotations with score) and `coco_results.json`.
 
-    An annotation is one of `Page.finds`; lines have their polygon as `segmentation`. Entries wait
+    An annotation is one of `Page.results`; lines have their polygon as `segmentation`. Entries wait
     in one temporary file each; `finish` puts the two documents together, so that a reader never
     meets half of one. Categories are numbered from 1, boxes are x, y, width, height. `reserve` is
     called with the bytes that a page will take in them; where it raises, the page is left out.
@@ -29,7 +29,7 @@ class CocoWriter:
         self._numbers = {category["name"]: category["id"] for category in self._categories}
         self._images = tempfile.TemporaryFile(dir=folder)
         self._annotations = tempfile.TemporaryFile(dir=folder)
-        self._pages = self._finds = 0
+        self._pages = self._results = 0
 
     def add(self, page: Page, name: str, *, several: bool) -> None:
         """Keeps one page; `several`: its file has more pages, so its name gets the number."""
@@ -44,9 +44,9 @@ class CocoWriter:
             "name": name,
         }
         size = _put(self._images, image)
-        finds = list(page.finds)
-        for place, (label, find) in enumerate(finds, start=self._finds + 1):
-            x1, y1, x2, y2 = find.box
+        results = list(page.results)
+        for place, (label, result) in enumerate(results, start=self._results + 1):
+            x1, y1, x2, y2 = result.box
             entry = {
                 "id": place,
                 "image_id": number,
@@ -54,15 +54,15 @@ class CocoWriter:
                 "bbox": [x1, y1, x2 - x1, y2 - y1],
                 "area": (x2 - x1) * (y2 - y1),
                 "iscrowd": 0,
-                "score": find.score,
+                "score": result.score,
             }
-            if isinstance(find, Line):
-                x, y = np.array(find.polygon).T
+            if isinstance(result, Line):
+                x, y = np.array(result.polygon).T
                 entry["area"] = float(abs(x @ np.roll(y, 1) - y @ np.roll(x, 1)) / 2)
-                entry["segmentation"] = [[value for point in find.polygon for value in point]]
+                entry["segmentation"] = [[value for point in result.polygon for value in point]]
             size += 2 * _put(self._annotations, entry)  # they stand in both files
         self._reserve(size)
-        self._pages, self._finds = number, self._finds + len(finds)
+        self._pages, self._results = number, self._results + len(results)
 
     def finish(self) -> None:
         """Writes both files from what has been added."""
@@ -71,10 +71,10 @@ class CocoWriter:
             _copy_list(self._images, stream, self._pages)
             categories = json.dumps(self._categories, ensure_ascii=False)
             stream.write(f',\n"categories": {categories},\n"annotations": '.encode())
-            _copy_list(self._annotations, stream, self._finds)
+            _copy_list(self._annotations, stream, self._results)
             stream.write(b"}\n")
         with replacing(self._folder / "coco_results.json") as stream:
-            _copy_list(self._annotations, stream, self._finds, keys=_RESULT_KEYS)
+            _copy_list(self._annotations, stream, self._results, keys=_RESULT_KEYS)
             stream.write(b"\n")
 
     def close(self) -> None:

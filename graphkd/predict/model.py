@@ -21,7 +21,7 @@ class Model:
     Attributes:
         task: name of the task, such as "layout".
         classes: class names in the order of class numbers.
-        thresholds: class name -> lowest shown score in the weights file; 0.5 for missing classes.
+        thresholds: class name -> lowest shown score by the weights file, else 0.5.
         card: facts about the training from the file.
         name: name of the weights file.
         floor: the model finds no regions with lower scores, whatever the thresholds are.
@@ -31,7 +31,7 @@ class Model:
         self._predictor = predictor
         header = predictor.header
         self.name, self.task, self.classes = predictor.name, header.task, header.classes
-        self.thresholds, self.card = dict(header.thresholds), dict(header.card)
+        self.thresholds, self.card = predictor.shown_scores(), dict(header.card)
         self.floor = header.score_floor
 
     def predict(self, pages: Any, **options: Any) -> list[Page]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from graphkd.errors import UserError
+from graphkd.errors import UserError, one_line
 from graphkd.modelfile import KEY, Header, read_header
 from graphkd.predict.detector import ExportedDetector, Predictor
 from graphkd.predict.lines import LineDetector
@@ -52,7 +52,7 @@ def _runner(
         try:
             return session.run(names, {_INPUT: images})
         except Exception as error:  # onnxruntime has an exception type for each status
-            raise UserError(f"{name}: it cannot be run ({_short(error)})") from error
+            raise UserError(f"{name}: it cannot be run ({one_line(error)[:200]})") from error
 
     return call
 
@@ -108,7 +108,7 @@ def _open(path: Path, device: str, threads: int) -> Any:
     try:
         session = onnxruntime.InferenceSession(str(path), options, [(provider, settings)])
     except Exception as error:  # onnxruntime has an exception type for each status
-        raise UserError(f"{path}: not a readable ONNX file ({_short(error)})") from error
+        raise UserError(f"{path}: not a readable ONNX file ({one_line(error)[:200]})") from error
     if session.get_providers()[0] != provider:  # onnxruntime falls back to the CPU by itself
         raise UserError(f"--device {device}: onnxruntime cannot use this GPU; name --device cpu")
     return session
@@ -121,7 +121,3 @@ def _threads() -> int:
         return int(said)
     usable = getattr(os, "sched_getaffinity", None)
     return len(usable(0)) if usable else os.cpu_count() or 1
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -129,7 +129,8 @@ class Output:
                 raise
             raise UserError(
                 f"{self._folder}: nothing more can be written there ({error.strerror or error}); "
-                f"{self.pages} pages are whole; see to the disk, then start again with --overwrite"
+                f"{self.pages} pages are complete; free disk space, then start again with "
+                "--overwrite"
             ) from error
 
     def _write_picture(self, raw: RawPage, page: Page, path: Path) -> None:

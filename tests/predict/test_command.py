@@ -352,7 +352,7 @@ def test_a_full_disk_is_one_line_and_the_results_so_far_are_whole(
     record = load(out / "predict.json")
     assert said == (
         f"{COMMAND} predict: {out}: nothing more can be written there (No space left on device); "
-        f"{record['pages']} pages are whole; see to the disk, then start again with --overwrite"
+        f"{record['pages']} pages are complete; free disk space, then start again with --overwrite"
     )
     assert 3 < record["pages"] < 399 and record["failed"] == 1 and not record["finished"]
     assert len(load(out / "failed.json")) == 1
