@@ -134,6 +134,11 @@ def test_methods_of_the_project_and_of_the_package_are_found_by_name():
     assert list(plan.methods) == names
     losses = plan.methods["region_features+hint"].DISTILL.LOSSES
     assert losses.fitnets.TAP == "levels" and set(losses) == {"fitnets", "region_features"}
+    # Files of the project come first, whatever folder the command is called in.
+    plan = contest_of(
+        [str(FOLDER / "tiny" / "MV3-DB.yaml")], [], methods=["fitnets"], out=Path("out")
+    )
+    assert plan.methods["fitnets"].DISTILL.LOSSES.fitnets.TAP == "fused"
 
 
 @names(RUNS)

@@ -116,8 +116,8 @@ def contest_of(
     Args:
         configs: run yamls, one per method; exactly one with `methods`.
         overrides: KEY VALUE pairs for all configs; options of a loss go to methods with that loss.
-        methods: names of yamls in configs/methods, whose losses replace those of the one config;
-            a + b joins the losses of two.
+        methods: names of yamls in methods/ beside the config or in configs/methods, whose losses
+            replace those of the one config; a + b joins the losses of two.
         out: folder of all runs and results.
 
     Raises:
@@ -183,6 +183,19 @@ def _check_same(sources: list[Path], cfgs: list[CfgNode]) -> None:
             )
 
 
+def _method_file(name: str, *, near: Path) -> Path:
+    """methods/<name>.yaml beside the run's yaml or its folder, else in configs/methods.
+
+    Raises:
+        UserError: there is none.
+    """
+    for folder in list(near.resolve().parents)[:2]:
+        file = folder / "methods" / f"{name}.yaml"
+        if file.is_file():
+            return file
+    return find_config(f"configs/methods/{name}.yaml", near=near)
+
+
 def _with_method(base: CfgNode, name: str, *, near: Path) -> CfgNode:
     """`base` with the losses and peers of configs/methods/<name>.yaml; of several files for a name
     with +.
@@ -190,7 +203,7 @@ def _with_method(base: CfgNode, name: str, *, near: Path) -> CfgNode:
     cfg = base.clone()
     losses = cfg.DISTILL.LOSSES = CfgNode(new_allowed=True)
     for part in name.split("+"):
-        path = find_config(f"configs/methods/{part}.yaml", near=near)
+        path = _method_file(part, near=near)
         try:
             node = CfgNode.load_yaml_with_base(str(path))["DISTILL"]
             found = node["LOSSES"].items()

@@ -79,8 +79,8 @@ def require_device(device: str) -> None:
 
 
 def compile_body(model: nn.Module) -> nn.Module:
-    """Compiles, at its first call, the part of a detector that no hook looks into: the backbone
-    below its FPN. Weights and their names stay.
+    """Compiles, at its first call, the body of a detector, which is the backbone below its FPN.
+    Weights and their names stay.
 
     Raises:
         UserError: a backbone without such a part, or no compiler for a CPU.
