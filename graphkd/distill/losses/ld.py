@@ -26,9 +26,16 @@ from graphkd.distill.losses.options import (
 from graphkd.distill.outputs import Outputs, Targets
 from graphkd.errors import UserError
 
-# Factors of the terms main, vlr, classes and vlr_classes. Those of `weights` are ours: the same
-# strength as the published ones at a sum of weights of 102, a process of three COCO images.
-FACTORS = {"weights": (1.5, 0.375, 1.0, 0.0), "legacy": (0.25, 0.25, 10.0, 0.0)}
+# Factors of the terms main, vlr, classes and vlr_classes. Those of `weights` and `positives` are
+# ours: the same strength as the published ones at a sum of weights of 102 of 204 positives, a
+# process of three COCO images.
+FACTORS = {
+    "positives": (1.5, 0.375, 1.0, 0.0),
+    "weights": (1.5, 0.375, 1.0, 0.0),
+    "legacy": (0.25, 0.25, 10.0, 0.0),
+}
+# Weight of a positive, its best class score, in a trained detector.
+TRAINED_WEIGHT = 0.5
 # What the released code divides the sum over the four edges by.
 LEGACY_MAIN, LEGACY_VLR = 4.0, 16.0
 
@@ -127,8 +134,11 @@ class LocalizationDistillation(DistillLoss):
 
         Args:
             context: facts about the pair.
-            norm: weights (ours), or legacy: the released code, whose edge terms grow with the
-                batch of a process; for runs at its batch of 6.
+            norm: what edge terms are divided by. weights (ours): the sum of the positives' weights.
+                positives (ours): half their number. The weights of a new student are about 0.01,
+                so its VLR term, whose own weights are IoUs, is a hundred times too strong under
+                `weights`. legacy: nothing, as released, so that the terms grow with the batch of a
+                process; for runs at its batch of 6.
             main: factor of the edge term on the student's positives; None takes that of `FACTORS`,
                 as for the next three.
             vlr: factor of the edge term on the VLR.
@@ -182,7 +192,10 @@ class LocalizationDistillation(DistillLoss):
         weights = {"main": torch.where(positive, scores, torch.zeros_like(scores))}
         if self.factors["vlr"] or self.factors["vlr_classes"]:
             weights["vlr"] = self._region(targets, cells, positive, scores)
-        divisor = count_per_process(weights["main"].sum())
+        if self.norm == "positives":
+            divisor = TRAINED_WEIGHT * count_per_process(positive.sum())
+        else:
+            divisor = count_per_process(weights["main"].sum())
         counts = {name: (each > 0).sum() for name, each in weights.items()}
         self.log = {f"{name}_anchors": count.float() for name, count in counts.items()}
         self.log["weight_sum"] = weights["main"].sum()
@@ -220,7 +233,7 @@ class LocalizationDistillation(DistillLoss):
     ) -> Tensor:
         maps = student.dense.logits, teacher.dense.logits
         seen, wanted = cells.rows(*maps, widths=(self.num_classes,) * 2)
-        if self.norm == "weights":
+        if self.norm != "legacy":
             divergence = bernoulli_kl(
                 seen[chosen], wanted[chosen], temperature=self.class_temperature
             )

@@ -189,8 +189,9 @@ def test_legacy_is_the_released_formula_and_grows_with_the_batch(toy):
     torch.testing.assert_close(twice["main"], 2 * found["main"])
     torch.testing.assert_close(twice["vlr"], 2 * found["vlr"])
     torch.testing.assert_close(twice["classes"], found["classes"])
-    plain = build(toy, classes=2)
-    torch.testing.assert_close(plain(*batch(pages=2)), plain(*batch()))
+    for norm in ("weights", "positives"):
+        ours = build(toy, classes=2, NORM=norm)
+        torch.testing.assert_close(ours(*batch(pages=2)), ours(*batch()))
 
 
 def test_published_strength_at_the_published_batch(toy):
@@ -199,13 +200,27 @@ def test_published_strength_at_the_published_batch(toy):
     student, teacher, targets = batch(size=15, positives=positives, bins=(16, 16), classes=1)
     even = replace(student.dense, logits=(torch.zeros_like(student.dense.logits[0]),))
     student = replace(student, dense=even)
-    pair = [
-        build(toy, bins=(16, 16), classes=1, NORM=norm, VLR=0.0, CLASSES=0.0)(
-            student, teacher, targets
-        )
-        for norm in ("legacy", "weights")
+    found = [
+        build(toy, bins=(16, 16), classes=1, NORM=norm, CLASSES=0.0)(student, teacher, targets)
+        for norm in ("legacy", "weights", "positives")
     ]
-    torch.testing.assert_close(pair[0], pair[1])
+    for name in ("main", "vlr"):
+        torch.testing.assert_close(found[0][name], found[1][name])
+        torch.testing.assert_close(found[1][name], found[2][name])
+
+
+def test_the_region_is_not_too_strong_for_a_new_student(toy):
+    """Class scores of 0.01 divide the region's term by nearly nothing, the positives do not."""
+    student, teacher, targets = batch(pages=60)
+    terms = {}
+    for bias in (0.0, -4.6):
+        even = replace(student.dense, logits=(torch.full_like(student.dense.logits[0], bias),))
+        for norm in ("weights", "positives"):
+            loss = build(toy, classes=2, **only(VLR=1.0), NORM=norm)
+            terms[norm, bias] = loss(replace(student, dense=even), teacher, targets)["vlr"]
+    torch.testing.assert_close(terms["weights", 0.0], terms["positives", 0.0])
+    torch.testing.assert_close(terms["positives", -4.6], terms["positives", 0.0])
+    assert terms["weights", -4.6] > 40 * terms["weights", 0.0]
 
 
 def test_valuable_region_of_a_box_in_the_middle(toy):
