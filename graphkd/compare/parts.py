@@ -73,6 +73,7 @@ class Part:
     @property
     def kept(self) -> bool:
         """Whether the folder holds this run (not another one), and it is finished."""
+        # A table can still be made after the teacher's file was deleted.
         known = self.teacher if self.teacher and self.teacher.is_file() else None
         inputs = inputs_of(self.cfg, teacher=known)
         return self.finished and not self.place.other_run(self.cfg, inputs)

@@ -82,7 +82,9 @@ class Ledger:
 
     def write(self) -> None:
         """Writes compare.json, compare.md and compare.html."""
-        rows, about, notes = self.rows, self._about(), self.all_notes
+        rows, notes = self.rows, self.all_notes
+        machines = "; ".join(sorted(self._machines())) or "not recorded"
+        about = {**self.about, **provenance(), "trained on": machines}
         base = config_of(self.contest.part(PLAIN, self.contest.first_seed).cfg)
         values = {
             "about": about,
@@ -104,10 +106,6 @@ class Ledger:
         write_text(out / "compare.md", markdown(**shown))
         curves = mean_curves(out, self.runs, self.metrics[0])
         write_compare_report(out / "compare.html", curves=curves, **shown)
-
-    def _about(self) -> dict[str, str]:
-        trained = sorted(self._machines())
-        return {**self.about, **provenance(), "trained on": "; ".join(trained) or "not recorded"}
 
     @property
     def all_notes(self) -> list[str]:
@@ -145,7 +143,7 @@ class Ledger:
         ]
 
     def _seconds(self, name: str) -> float:
-        """Of training, on average; 0 where no run has ended."""
+        """Mean training time of a model in seconds; 0 without a finished run."""
         seconds = [found.seconds for found in self.runs if found.name == name]
         return fmean(seconds) if seconds else 0.0
 
@@ -161,7 +159,7 @@ def config_of(cfg: CfgNode) -> dict[str, Any]:
 
 
 def _as_json(found: Run, base: Mapping[str, Any]) -> dict[str, Any]:
-    """A run as compare.json holds it, with those config values that `base` has not."""
+    """A run's entry in compare.json; of its config only the values that differ from `base`."""
     own = {key: value for key, value in found.config.items() if base.get(key, ...) != value}
     return {**asdict(found), "config": own, "seconds_per_step": found.seconds_per_step}
 

@@ -222,8 +222,8 @@ def share_of_teacher(
     """A value in percent of the teacher's.
 
     Returns:
-        None where one is unknown, where lower is better, or where the teacher's is too small for
-        the quotient to mean anything.
+        None if one of them is unknown, if lower is better, or if the teacher's value is so small
+        that the quotient means nothing.
     """
     if value is None or teacher_value is None or not metric.higher_is_better:
         return None

@@ -22,7 +22,7 @@ from graphkd.evaluation.timing import alternate, waiter
 from graphkd.io import write_json
 from graphkd.tasks.base import Metric, task_of
 
-PROBE_STEPS = 15
+PROBE_STEPS = 15  # of each; enough for a stable median, a few seconds for small models
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Search:
         return score
 
     def choose(self, name: str, metric: Metric) -> float | None:
-        """Chooses the best factor of a method, of equal ones that nearest to 1; None without a
+        """Chooses the best factor of a method (of equal ones that nearest to 1); None without a
         score.
         """
         nearest = sorted(self.factors, key=lambda factor: (abs(math.log(factor)), factor))
@@ -143,7 +143,7 @@ def _step(part: Part) -> tuple[Callable[[], None], nn.Module]:
     ).trainer
     model.train()
     trainer.storage = EventStorage(0)
-    trainer.iter = -1
+    trainer.iter = -1  # `step` increases it first, so the first step is step 0
 
     def step() -> None:
         trainer.iter += 1

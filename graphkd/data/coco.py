@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from graphkd.data.check import KINDS, CleanSet, Problem, clean, count_by_kind, read_document
 from graphkd.data.check.boxes import as_int, mask_or_box
-from graphkd.data.check.document import clean_categories
-from graphkd.data.check.problems import ERROR, NOTE
+from graphkd.data.check.clean import CleanSet, clean
+from graphkd.data.check.document import clean_categories, read_document
+from graphkd.data.check.problems import ERROR, KINDS, NOTE, Problem, count_by_kind
 from graphkd.errors import UserError
 
 logger = logging.getLogger(__name__)

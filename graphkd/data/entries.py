@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from graphkd.data.check import read_document
+from graphkd.data.check.document import read_document
 from graphkd.data.coco import read_categories
 from graphkd.data.layouts import KNOWN, KNOWN_LINES
 from graphkd.errors import UserError

@@ -10,9 +10,8 @@ from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
-from graphkd.data.check import read_document
 from graphkd.data.check.boxes import PageFrame, as_box, fit_mask
-from graphkd.data.check.document import clean_categories
+from graphkd.data.check.document import clean_categories, read_document
 from graphkd.data.check.files import declared_size, find_files, look_at
 from graphkd.data.check.problems import ERROR, SKIP, Problem
 from graphkd.data.coco import (

@@ -150,6 +150,7 @@ def loss_context(
     # The heads of a one-stage and a two-stage detector are never compared: `check_needs` refuses
     # such losses, so anchors and box codes count as equal here.
     unlike = view.two_stage != other.two_stage
+    anchors = all(view.anchors.get(level) == other.anchors.get(level) for level in shared)
     names = [name for name in view.channels if name in other.channels]
     detectors = view.two_stage is not None and other.two_stage is not None
     named = teacher.classes if teacher is not None else None
@@ -163,7 +164,7 @@ def loss_context(
         text_classes=None if text is None else tuple(classes.index(name) for name in text),
         two_stage=(view.two_stage and other.two_stage) if detectors else None,
         shared_regions=(view.region_size == other.region_size) if detectors else None,
-        same_anchors=(unlike or _same_anchors(view, other, shared)) if detectors else None,
+        same_anchors=(unlike or anchors) if detectors else None,
         same_box_codes=(unlike or view.box_codes == other.box_codes) if detectors else None,
         bins=None if None in bins else bins,
         maps={
@@ -171,10 +172,6 @@ def loss_context(
         },
         text_loss=view.text_loss,
     )
-
-
-def _same_anchors(view: View, other: View, levels: tuple[str, ...]) -> bool:
-    return all(view.anchors.get(level) == other.anchors.get(level) for level in levels)
 
 
 def check_needs(

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -193,9 +194,7 @@ def build_trainer(
         # A killed run may have logged steps after its last checkpoint; they are taken again.
         drop_later_lines(folder / "metrics.json", step=trainer.start_iter)
 
-    def finish() -> None:
-        _write_final(cfg, student, model, training)
-
+    finish = partial(_write_final, cfg, student, model, training)
     saving = Checkpoints(checkpointer, period=cfg.SOLVER.CHECKPOINT_PERIOD, finish=finish)
     trainer.save = saving.save
     trainer.register_hooks(_last_hooks(cfg, saving, title, start=trainer.start_iter))
@@ -238,12 +237,14 @@ def _evaluation(cfg: CfgNode, student: nn.Module, average: RunningAverage | None
     if not (cfg.DATASETS.VAL and cfg.TEST.EVAL_PERIOD):
         return []
 
-    def score() -> dict:
-        with _averaged(student, average):
-            return _score(cfg, student, cfg.DATASETS.VAL[0], calibration={})
-
     metrics = [metric.name for metric in task_of(cfg).metrics]
+    score = partial(_validate, cfg, student, average)
     return [PeriodicEvaluation(score, metrics=metrics, period=cfg.TEST.EVAL_PERIOD)]
+
+
+def _validate(cfg: CfgNode, student: nn.Module, average: RunningAverage | None) -> dict:
+    with _averaged(student, average):
+        return _score(cfg, student, cfg.DATASETS.VAL[0], calibration={})
 
 
 def _validation_scores(cfg: CfgNode, student: nn.Module, training: Training) -> dict:
@@ -252,8 +253,7 @@ def _validation_scores(cfg: CfgNode, student: nn.Module, training: Training) -> 
         # It has none if the training was resumed after its last step.
         if isinstance(hook, PeriodicEvaluation) and hook.last:
             return hook.last
-    with _averaged(student, training.average):
-        return _score(cfg, student, cfg.DATASETS.VAL[0], calibration={})
+    return _validate(cfg, student, training.average)
 
 
 def _last_hooks(cfg: CfgNode, saving: Checkpoints, title: str, *, start: int) -> list[HookBase]:

@@ -263,6 +263,7 @@ def changed_input(written: _Inputs, now: _Inputs) -> str | None:
     """A clause about the first input file that differs between a stored record and now; None if all
     agree. Files that are missing on either side are not compared.
     """
+    # Deleted inputs are no reason to refuse a run; their digests stay in its record.
     for name, digest in now.items():
         if digest is not None and written.get(name) not in (None, digest):
             return f"the content of its {name} file differs"

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from detectron2.data import DatasetCatalog
 from detectron2.evaluation import inference_context
-from detectron2.structures import BoxMode, Instances
+from detectron2.structures import BoxMode
 from detectron2.utils import comm
 from faster_coco_eval import COCO, COCOeval_faster
 from torch import nn
@@ -98,13 +98,6 @@ def ground_truth(dicts: Iterable[dict], classes: Sequence[str]) -> dict:
             )
     categories = [{"id": index, "name": name} for index, name in enumerate(classes)]
     return {"images": images, "annotations": annotations, "categories": categories}
-
-
-def coco_results(image_id: Any, instances: Instances) -> list[dict]:
-    """One page's predictions as COCO result dicts, boxes as (x, y, width, height) in pixels."""
-    found = instances.to("cpu")
-    parts = found.pred_boxes.tensor, found.scores, found.pred_classes
-    return result_rows(image_id, *(part.numpy() for part in parts))
 
 
 def result_rows(
@@ -397,7 +390,9 @@ def _predict(
             seconds += time.perf_counter() - start
             for page, output in zip(batch, outputs, strict=True):
                 seen.append(page["image_id"])
-                results.extend(coco_results(page["image_id"], output["instances"]))
+                found = output["instances"].to("cpu")
+                parts = found.pred_boxes.tensor, found.scores, found.pred_classes
+                results += result_rows(page["image_id"], *(part.numpy() for part in parts))
             bar.update(len(batch))
     return results, seen, seconds
 

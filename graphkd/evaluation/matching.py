@@ -1,4 +1,4 @@
-"""Matching of predictions with objects, and what is computed from it: confusion matrix, precision,
+"""Matches predictions with objects, and computes from the pairs: confusion matrix, precision,
 recall, F1 and the score thresholds of the best F1. All functions work on arrays.
 """
 

@@ -3,7 +3,7 @@ groups at once, and the best boxes of each page.
 """
 
 import torch
-import torchvision  # noqa: F401  (its operators must be known where the traced file is loaded)
+import torchvision  # noqa: F401  (registers the operators that the traced functions use)
 from torch import Tensor
 
 NOTHING = -1e30  # score of a missing box

@@ -128,10 +128,10 @@ class BoxExporter:
 
 
 def without_voting(stored: ModelFile) -> ModelFile:
-    """The model with plain suppression of boxes; a warning tells where that is a change."""
+    """The model with ordinary suppression of boxes (NMS); warns if this changes it."""
     if not stored.cfg.TEST.get("SCORE_VOTING", False):
         return stored
-    logger.warning("TEST.SCORE_VOTING is not exported: the file suppresses boxes plainly")
+    logger.warning("TEST.SCORE_VOTING is not exported; the file uses plain NMS")
     stored = replace(stored, cfg=stored.cfg.clone())
     stored.cfg.defrost()
     stored.cfg.TEST.SCORE_VOTING = False

@@ -115,7 +115,7 @@ def load_model(
         weights: `.pth`, `.safetensors` or `.onnx`; None means the detector that comes with graphkd.
         config: a run's yaml, for a `.pth` that holds none.
         trust: also unpickle objects other than tensors, which can run any code.
-        device: "cpu", "cuda" or "cuda:1"; None means the GPU where there is one (ONNX: the CPU).
+        device: "cpu", "cuda" or "cuda:1"; None means the GPU if there is one (ONNX: the CPU).
         decoding: of text detectors: numbers that take the place of the file's, such as
             {"unclip_scale": 1.1}; the fields of `graphkd.text.decode.MapDecoder`.
 

@@ -1,4 +1,4 @@
-"""Models in `.onnx` files, run by onnxruntime alone: neither torch nor Detectron2 is loaded."""
+"""Models in `.onnx` files, run by onnxruntime without torch and Detectron2."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -66,11 +66,12 @@ def load_onnx(path: Path, *, device: str | None, threads: int | None = None) -> 
 
     Args:
         path: the file.
-        device: None and "cpu" mean the CPU; "cuda" needs the package onnxruntime-gpu.
-        threads: by default as many as OMP_NUM_THREADS says, else one a usable core.
+        device: None or "cpu" for the CPU; "cuda" needs the package onnxruntime-gpu.
+        threads: number of threads; by default OMP_NUM_THREADS, else one per usable core.
 
     Raises:
-        UserError: no such file, another kind of file, onnxruntime missing or without that device.
+        UserError: the file is missing or of another kind, or onnxruntime is missing or does not
+            support the device.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such weights file")
@@ -103,7 +104,7 @@ def _open(path: Path, device: str, threads: int) -> Any:
         )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 3  # errors; warnings about shapes are of no use to a user
+    options.log_severity_level = 3  # only errors; warnings about shapes do not help a user
     settings = {"device_id": number or "0"} if kind == "cuda" else {}
     try:
         session = onnxruntime.InferenceSession(str(path), options, [(provider, settings)])
@@ -115,7 +116,7 @@ def _open(path: Path, device: str, threads: int) -> Any:
 
 
 def _threads() -> int:
-    """As many as OMP_NUM_THREADS says, else one a usable core."""
+    """OMP_NUM_THREADS, else the number of usable cores."""
     said = os.environ.get("OMP_NUM_THREADS", "")
     if said.isdecimal() and int(said) > 0:
         return int(said)

@@ -33,7 +33,7 @@ _NO_TARGET = "a link to a file that does not exist"
 
 
 def no_password(source: str) -> None:
-    """Answers that there is no password for an encrypted PDF."""
+    """An `AskPassword` that has no password."""
     return None
 
 

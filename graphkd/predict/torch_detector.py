@@ -33,12 +33,12 @@ class TorchDetector(Detector):
         self._augmentations, self._format = mapper.augmentations, mapper.image_format
         if self._format not in ("RGB", "BGR", "L"):
             raise UserError(f"{stored.path}: INPUT.FORMAT {self._format!r} is not RGB, BGR or L")
-        # Detectron2 pads a batch to multiples of this; the same pads mean the same results.
+        # Detectron2 pads a batch to multiples of this; equal padding gives equal results.
         backbone = getattr(self._model, "backbone", None)
         self._divisor = max(1, getattr(backbone, "size_divisibility", 0))
 
     def prepare(self, pixels: np.ndarray) -> Prepared:
-        """Resizes a page as evaluation does; its shape is that after padding."""
+        """Resizes a page as in evaluation; `shape` is that after padding."""
         augmented = T.AugInput(_in_format(pixels, self._format))
         self._augmentations(augmented)
         height, width = augmented.image.shape[:2]
@@ -140,8 +140,8 @@ def _found(instances: Instances) -> Detections:
 
 
 def _floor(model: nn.Module, cfg: CfgNode) -> float:
-    """The detector's own cut of low scores; one-stage detectors of Detectron2 keep it in one place,
-    two-stage ones, which have no such attribute, in their config.
+    """The score below which the detector itself drops boxes. One-stage detectors have an attribute
+    for it, two-stage ones a config key.
     """
     if cfg.MODEL.META_ARCHITECTURE == "GeneralizedRCNN":
         return float(cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST)

@@ -88,7 +88,7 @@ def layout(view: GraphView, *, strongest: int = STRONGEST) -> GraphLayout:
     height, width = view.image.shape[:2]
     unit = math.hypot(width, height) / 100
     members = [np.flatnonzero(row).tolist() for row in view.assignment]
-    types = [_most_common([view.node_types[i] for i in group]) for group in members]
+    types = [Counter(view.node_types[i] for i in group).most_common(1)[0][0] for group in members]
     middles = (view.boxes[:, :2] + view.boxes[:, 2:]) / 2
     weights = view.assignment / np.maximum(view.assignment.sum(1, keepdims=True), 1e-12)
     places = weights @ middles
@@ -316,7 +316,3 @@ def _hull(boxes: np.ndarray, margin: float) -> list[tuple[float, float]]:
     grown = boxes + margin * np.array([-1, -1, 1, 1])
     corners = grown[:, [[0, 1], [2, 1], [2, 3], [0, 3]]].reshape(-1, 2).astype(np.float32)
     return [(float(x), float(y)) for x, y in cv2.convexHull(corners)[:, 0]]
-
-
-def _most_common(values: list[str]) -> str:
-    return Counter(values).most_common(1)[0][0]

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from graphkd.data.check import KINDS, clean, read_document
+from graphkd.data.check.clean import clean
+from graphkd.data.check.document import read_document
+from graphkd.data.check.problems import KINDS
 from graphkd.data.check.report import check, write_fixed
 from graphkd.data.images import read_page
 from graphkd.errors import UserError

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from detectron2.data import transforms as T
 
-from graphkd.data.check import read_document
+from graphkd.data.check.document import read_document
 from graphkd.data.check.report import check, corners_to_sizes, write_fixed
 from graphkd.data.coco import load_coco
 from graphkd.data.images import read_page

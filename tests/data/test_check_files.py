@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from graphkd.data.check import NotCoco, read_document
+from graphkd.data.check.document import NotCoco, read_document
 from graphkd.data.check.files import Folder
 from graphkd.errors import UserError
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphkd.data.check import read_document
+from graphkd.data.check.document import read_document
 from graphkd.data.check.report import check
 from graphkd.data.coco import load_coco, read_categories
 from graphkd.data.convert import XML_KINDS, convert_coco, convert_xml
@@ -196,7 +196,7 @@ def test_an_outside_document_type_is_not_fetched(tmp_path):
 READ = """
 import sys
 from pathlib import Path
-from graphkd.data.check import read_document
+from graphkd.data.check.document import read_document
 from graphkd.data.convert import XML_KINDS
 from graphkd.data.convert.zones import BadFile
 from graphkd.errors import UserError

@@ -2,8 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from graphkd.robustness import KINDS, SEVERITIES, corrupt, moved_box
-from graphkd.robustness.corruptions import LONGEST
+from graphkd.robustness.corruptions import KINDS, LONGEST, SEVERITIES, corrupt, moved_box
 from tests.robustness.pages import corners, drawn_page, picture_box
 
 MOVING = ("rotation", "warping", "keystoning")

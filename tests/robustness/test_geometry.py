@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from graphkd.robustness import SEVERITIES, corrupt, moved_box
+from graphkd.robustness.corruptions import SEVERITIES, corrupt, moved_box
 from graphkd.robustness.geometry import keystoning, rotation, warping
 from tests.robustness.pages import corners
 

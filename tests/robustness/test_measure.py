@@ -14,7 +14,7 @@ from graphkd.data.mapper import PageMapper
 from graphkd.engine.run import evaluate_weights
 from graphkd.errors import COMMAND, UserError
 from graphkd.modelfile import inference_config, read_model
-from graphkd.robustness import corrupt
+from graphkd.robustness.corruptions import corrupt
 from graphkd.robustness.measure import (
     PageSet,
     load_contenders,

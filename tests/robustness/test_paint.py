@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from graphkd.robustness import SEVERITIES, corrupt
+from graphkd.robustness.corruptions import SEVERITIES, corrupt
 from graphkd.robustness.paint import noise
 from tests.robustness.pages import drawn_page
 

@@ -162,9 +162,8 @@ class GraphKD(DistillLoss):
             decay=decay,
         )
         predictions = self.sampling["max_background"] > 0 or node_type == "teacher_class"
-        self.needs = frozenset(
-            {"region_features", "region_predictions"} if predictions else {"region_features"}
-        )
+        if not predictions:  # then the teacher's box head need not run
+            self.needs = frozenset({"region_features"})
         self.adapter = region_adapter(*context.width())
         self.teacher_scatter = self.student_scatter = None
         running = dict(num_labels=context.num_classes + 1, decay=decay)
