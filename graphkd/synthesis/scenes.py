@@ -140,7 +140,7 @@ def _hide(
         cv2.fillConvexPoly(inside, np.int32(line.polygon), 1)
         share = hidden[inside > 0].mean() / 255 if inside.any() else 0.0
         if share < 0.9:
-            kept.append(MadeLine(line.polygon, line.text, share > 0.25))
+            kept.append(MadeLine(line.polygon, line.text, bool(share > 0.25)))
     return image, kept
 
 
