@@ -38,8 +38,13 @@ def as_typed(text: str) -> str:
     return re.sub(r"(^  |`)graphkd (?=\w)", rf"\g<1>{COMMAND} ", text, flags=re.MULTILINE)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser with one sub-parser a module of `graphkd.commands`."""
+def build_parser(command: str = "") -> argparse.ArgumentParser:
+    """The parser with one sub-parser per module of `graphkd.commands`.
+
+    Args:
+        command: the only one to import, so that a command starts faster; all of them if there is no
+            such command.
+    """
     parser = _Parser(
         prog=COMMAND,
         description="Distil small document-layout detectors from big ones (Detectron2).",
@@ -48,10 +53,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"graphkd {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for info in pkgutil.iter_modules(graphkd.commands.__path__):
-        module = importlib.import_module(f"{graphkd.commands.__name__}.{info.name}")
+    modules = [info.name for info in pkgutil.iter_modules(graphkd.commands.__path__)]
+    named = [name for name in modules if name.replace("_", "-") == command]
+    for name in named or modules:
+        module = importlib.import_module(f"{graphkd.commands.__name__}.{name}")
         sub = commands.add_parser(
-            info.name.replace("_", "-"),
+            name.replace("_", "-"),
             help=module.HELP,
             description=module.HELP,
             formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -63,7 +70,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Parses; KEY VALUE overrides, and the inputs of `predict`, may stand among the options."""
-    parser = build_parser()
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = build_parser(*arguments[:1])
     args, rest = parser.parse_known_args(arguments)
     end = rest.index("--") if "--" in rest else len(rest)
     unknown = [word for word in rest[:end] if word.startswith("-") and not _is_number(word)]

@@ -131,3 +131,12 @@ def test_settings_that_cannot_start_are_refused_before_a_folder_is_touched(
     error = capsys.readouterr().err
     assert value in error and error.count("\n") == 1
     assert not out.exists()
+
+
+def test_a_named_command_imports_no_other():
+    code = (
+        "import sys; from graphkd.cli import parse; parse(['eval', 'run']); "
+        "print([m for m in sys.modules if m.startswith('graphkd.commands.')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['graphkd.commands.eval']"
