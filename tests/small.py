@@ -12,6 +12,10 @@ from graphkd.config import load_cfg
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 CLASSES = ("text", "title", "list", "table", "figure")
+# methods for detectors of text
+TEXT_METHODS = frozenset(
+    ("ka", "skd", "masket", "dml", "cml", "sdet", "dsn", "deep_supervision", "sd", "sad")
+)
 
 
 def small_cfg(name: str = "rcnn_tiny_MNv4s", *overrides: str) -> CfgNode:

@@ -19,11 +19,13 @@ from graphkd.distill.losses.build import LOSSES, import_methods
 from graphkd.engine.build import build_distiller, build_student
 from graphkd.errors import UserError
 from graphkd.modeling.network import build_network
-from tests.small import page, small_cfg
+from tests.small import TEXT_METHODS, page, small_cfg
 
 import_methods()
 # These read the heads of one-stage detectors.
-METHODS = {name for name, _ in LOSSES if not name.startswith("toy_")} - {"bckd", "ld"}
+METHODS = (
+    {name for name, _ in LOSSES if not name.startswith("toy_")} - TEXT_METHODS - {"bckd", "ld"}
+)
 # dsig and graphkd read the teacher's class scores as its belief in background, which needs no list.
 ON_CLASS_SCORES = {"logits", "gid", "decoupled"}
 ON_FEATURE_MAPS = {"fitnets", "fgd", "pkd", "mgd", "cwd", "fine_grained", "imitation"}

@@ -85,7 +85,7 @@ def forget(name: str) -> None:
     """Removes a name that `register` registered from Detectron2's catalogs."""
     from detectron2.data import DatasetCatalog, MetadataCatalog
 
-    del _registered[name]
+    _registered.pop(name, None)
     DatasetCatalog.pop(name, None)
     MetadataCatalog.pop(name, None)
 

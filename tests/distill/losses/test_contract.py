@@ -13,12 +13,11 @@ from graphkd.distill.losses.base import DistillLoss
 from graphkd.distill.losses.build import LOSSES, build_losses, import_methods
 from graphkd.distill.outputs import Outputs
 from graphkd.errors import UserError
+from tests.small import TEXT_METHODS
 
 import_methods()
-# served on text maps alone
-MAPS_ALONE = {"ka", "skd", "masket", "dml", "cml", "sdet", "dsn", "deep_supervision", "sd", "sad"}
 METHODS = sorted(
-    name for name, _ in LOSSES if not name.startswith("toy_") and name not in MAPS_ALONE
+    name for name, _ in LOSSES if not name.startswith("toy_") and name not in TEXT_METHODS
 )
 HERE = {
     "bckd",
@@ -318,7 +317,8 @@ def test_tasks_without_boxes_are_served_or_refused_in_one_line(toy, name, task):
     assert "\n" not in message and f"DISTILL.LOSSES.{name}" in message and "needs" in message
 
 
-@pytest.mark.parametrize("name", sorted(MAPS_ALONE))
+# sad reads stages of the body, which detectors have, too
+@pytest.mark.parametrize("name", sorted(TEXT_METHODS - {"sad"}))
 def test_losses_of_text_maps_are_refused_on_detectors_in_one_line(toy, name):
     with pytest.raises(UserError, match=f"DISTILL.LOSSES.{name}: needs .*") as caught:
         build(name, toy.context())
