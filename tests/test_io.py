@@ -174,7 +174,8 @@ def test_a_file_system_without_locks_gets_a_warning(tmp_path, monkeypatch, caplo
         raise OSError(number, "no locks")
 
     monkeypatch.setattr(logging.getLogger("graphkd"), "propagate", True)
-    monkeypatch.setattr(filelock._unix, "lock_fd_nonblocking", refuse)
+    unix = sys.modules[filelock.UnixFileLock.__module__]
+    monkeypatch.setattr(unix, "lock_fd_nonblocking", refuse)
     assert _hold(tmp_path / "run") == "held"
     assert "run cannot be locked" in caplog.text and "second process" in caplog.text
 
