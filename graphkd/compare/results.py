@@ -251,10 +251,11 @@ class Added:
         if changed := changed_input(found.made_from, known):
             return changed
         expected, ignore = self._expected(found)
-        default = config_of(get_cfg(self.contest.cfg.TASK))
-        if changed := difference_of({**default, **found.config}, expected, ignore=ignore):
+        # Keys that are newer than the file have their defaults.
+        config = {**config_of(get_cfg(self.contest.cfg.TASK)), **found.config}
+        if changed := difference_of(config, expected, ignore=ignore):
             return "{} is {}, here it is {}".format(*changed)
-        self._configs.setdefault(f"{found.name}@{found.factor:g}", found.config)
+        self._configs.setdefault(f"{found.name}@{found.factor:g}", config)
         for key, value in found.made_from.items():
             own = found.name == TEACHER and key == NUMBER_FORMAT
             if not own and self.made_from.get(key) is None:

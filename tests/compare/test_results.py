@@ -83,6 +83,19 @@ def test_added_runs_are_rows_and_are_not_trained(trained, monday):
     assert "pkd (added)" in (trained / "compare.html").read_text()
 
 
+def test_a_file_older_than_a_key_has_its_default(toys, monday, tmp_path, untrained):
+    content = json.loads(monday.read_text())
+    for config in (content["config"], *(row["config"] for row in content["runs"])):
+        config.pop("DISTILL.TEACHER.COMPILE", None)
+    old = tmp_path / "old.json"
+    old.write_text(json.dumps(content))
+    ledger = compare(
+        toy.contest(toys, tmp_path / "out", methods=["pkd"]), seeds=2, add=[old], trains=False
+    )
+    assert set(states(ledger).values()) == {"added"}
+    assert {row.name: len(row.seeds) for row in ledger.rows}["pkd"] == 2
+
+
 def test_a_step_costs_what_it_costs_against_the_same_machine(trained, toys, monday, tmp_path):
     rows = {row["name"]: row for row in numbers(trained)["rows"]}
     before = {row["name"]: row for row in json.loads(monday.read_text())["rows"]}
