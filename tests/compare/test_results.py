@@ -86,7 +86,7 @@ def test_added_runs_are_rows_and_are_not_trained(trained, monday):
 def test_a_file_older_than_a_key_has_its_default(toys, monday, tmp_path, untrained):
     content = json.loads(monday.read_text())
     for config in (content["config"], *(row["config"] for row in content["runs"])):
-        config.pop("DISTILL.TEACHER.COMPILE", None)
+        config.pop("DISTILL.TEACHER.CACHE", None)
     old = tmp_path / "old.json"
     old.write_text(json.dumps(content))
     ledger = compare(
