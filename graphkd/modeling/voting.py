@@ -46,8 +46,8 @@ def score_voting(
 
     Source: Zheng et al., Localization Distillation for Object Detection (2021), section 3.4, and
     Enhancing Geometric Factors in Model Learning and Inference (2021) for the cluster form.
-    Differs from the code: boxes of two classes are told apart by their classes and not by shifting
-    them, which costs digits on large pages; those of no vote weigh 0 and not 1e-18.
+    Differs from the code: classes are compared directly; the code shifts the boxes of each class
+    instead, which costs digits on large pages. Boxes without a vote weigh 0 and not 1e-18.
 
     Args:
         boxes: (n, 4) x1 y1 x2 y2.

@@ -22,7 +22,7 @@ NONE = np.zeros((0, 4))
 
 
 def test_a_page_by_hand():
-    # Objects: A found, A taken for B, B missed. Predictions besides: a B on empty paper.
+    # Objects: A found, A predicted as B, B missed. One more prediction: a B on empty paper.
     truth = [[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]]
     boxes = [[0, 0, 10, 8], [20, 0, 30, 10], [60, 0, 70, 10]]
     pairs = pair_boxes(truth, [A, A, B], boxes, [A, B, B])

@@ -294,9 +294,9 @@ def test_forms_that_were_not_asked_for_are_the_users(predict, tmp_path):
     own = [out / "page_xml" / "a.xml", out / "coco.json"]
     for path in own:
         path.parent.mkdir(exist_ok=True)
-        path.write_text("put right by hand")
+        path.write_text("corrected by hand")
     assert predict(picture(tmp_path / "b.png"), "--format", "json", "--overwrite") == 0
-    assert all(path.read_text() == "put right by hand" for path in own)
+    assert all(path.read_text() == "corrected by hand" for path in own)
     assert [path.name for path in (out / "pages").iterdir()] == ["b.json"]
 
 

@@ -1,4 +1,4 @@
-"""ONNX files run without torch; damaged and foreign ones are told in one line."""
+"""ONNX files run without torch; damaged and foreign ones give a one-line error."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Every kind of page comes out upright and in RGB, one at a time, and what is damaged is told."""
+"""Every kind of page comes out upright and in RGB, one at a time; damaged ones give an error."""
 
 import os
 import struct
