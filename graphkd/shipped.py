@@ -6,8 +6,8 @@ from graphkd.errors import UserError
 from graphkd.io import file_digest
 
 FOLDER = Path(__file__).parent / "weights"
-# (task, kind) -> file and its SHA-256. The ONNX file runs without torch, the other one can be
-# trained on. `student.md` beside them says how the student was trained.
+# Name for `--weights`, kind of file -> file and its SHA-256. The ONNX file runs without torch, the
+# other one can be trained on. The .md file beside them says how the student was trained.
 SHIPPED = {
     ("layout", "onnx"): (
         "student.onnx",
@@ -18,20 +18,25 @@ SHIPPED = {
         "d731a7c07980826c9ab3145412ce481c51152e36d3d0cd436a975e5020fcc3d3",
     ),
 }
+NAMES = tuple(dict.fromkeys(name for name, _ in SHIPPED))
 
 
-def default_weights(kind: str = "onnx", *, task: str = "layout") -> Path:
+def file_of(kind: str, name: str = "layout") -> Path:
+    """The path of a shipped student's file; it is not checked."""
+    return FOLDER / SHIPPED[name, kind][0]
+
+
+def default_weights(kind: str = "onnx", *, name: str = "layout") -> Path:
     """The shipped student's file.
 
     Args:
         kind: "onnx" or "safetensors".
-        task: of the student.
+        name: one of `NAMES`.
 
     Raises:
         UserError: it is missing from this installation, or is not the file that was shipped.
     """
-    name, expected = SHIPPED[task, kind]
-    path = FOLDER / name
+    path, expected = file_of(kind, name), SHIPPED[name, kind][1]
     if not path.is_file():
         raise UserError(f"{path}: the shipped student is missing; install graphkd again")
     found = file_digest(path)

@@ -1,4 +1,4 @@
-"""Writes the student that comes with the package: both files, thresholds, card, hashes."""
+"""Writes a student that comes with the package: both files, calibration, card and hashes."""
 
 import argparse
 import re
@@ -17,58 +17,58 @@ from graphkd.modelfile import build_detector, read_model, write_safetensors
 from graphkd.modeling.network import parameters
 from graphkd.tasks.base import task_named
 
-CARD = """# The student that comes with graphkd
+CARD = """# {title}
 
 {about}
 
 | | |
 |---|---|
-| detector | Faster R-CNN with FPN, MobileNetV4-small, {parameters:.1f} M parameters |
-| to run, without PyTorch | `student.onnx`, {onnx:.1f} MB, float32 |
-| to train on | `student.safetensors`, {megabytes:.1f} MB, float16 |
-| classes | {classes} |
-| trained on | {train}, {steps} steps of {batch} pages, seed {seed}, from scratch |
-| method | {method}; teacher R18-FPN |
-| page size | longer side {side} px |
-| AP on {test} ({pages} pages, this file) | {AP:.1f} (AP50 {AP50:.1f}, AP75 {AP75:.1f}) |
-| thresholds | best F1 on {val}: {thresholds} |
+| model | {what}, {parameters:.2f} M parameters |
+| to run, without PyTorch | `{onnx.name}`, {onnx_size:.1f} MB, float32 |
+| to train on | `{weights.name}`, {size:.1f} MB, float16 |
+| trained on | {train}; {steps} steps of {batch}, seed {seed} |
+| method | {method} |
+{scores}
+| fitted on {val} | {calibration} |
 | date | {date} |
-| licence | Apache-2.0; the training pages are generated, no third-party page or weight went in |
+| licence | {licence} |
 
-AP by class: {per_class}.
+{use}
 
-**What it is for.** A first look at office-like pages, and trying `graphkd predict`. It has seen
-generated pages alone: on scans, newspapers, manuscripts or forms it will miss much. Train a student
-on your own pages for work.
-
-Made with `python tools/ship_student.py {run} {arguments}`.
+Made with `python tools/ship_student.py {arguments}`.
 """
 
 
 def main() -> None:
     """Reads a finished run and writes graphkd/weights/ and the hashes in graphkd/shipped.py."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path, help="folder of a finished run")
-    parser.add_argument("--val", default="pages_tiny_val", help="set the thresholds are fitted to")
-    parser.add_argument("--test", default="pages_tiny_test", help="set that is scored")
-    parser.add_argument("--about", default="Trained by `graphkd train`.", help="first sentence")
+    add = parser.add_argument
+    add("run", type=Path, help="folder of a finished run")
+    add("--name", default="layout", choices=shipped.NAMES, help="which of the included students")
+    add("--val", default="pages_tiny_val", help="set that thresholds and the like are fitted to")
+    add("--test", default="pages_tiny_test", help="sets that are scored, with commas between")
+    add("--what", required=True, help="architecture, for the card")
+    add("--about", default="Trained by `graphkd train`.", help="first sentence of the card")
+    add("--method", help="of the card (default: the losses of the run)")
+    add("--licence", default="Apache-2.0", help="of the weights, and why it may be given")
+    add("--use", required=True, help="what the student is for, and what it is not")
     args = parser.parse_args()
     register_all()
     stored = read_model(args.run / "model_final.pth")
     run = yaml.safe_load((args.run / "config.yaml").read_text())
-    files = {kind: shipped.FOLDER / f"student.{kind}" for kind in ("safetensors", "onnx")}
+    files = {kind: shipped.file_of(kind, args.name) for kind in ("safetensors", "onnx")}
     weights = files["safetensors"]
-    weights.parent.mkdir(exist_ok=True)
     write_safetensors(weights, stored)
     half = read_model(weights)  # what is fitted and scored below has the rounded weights
     task, model = task_named(half.header.task), build_detector(half)
     calibration = task.calibrate(half.cfg, model, args.val)
-    scores = task.evaluate(half.cfg, model, args.test, calibration=calibration)
-    method = " + ".join(run["DISTILL"]["LOSSES"])
+    sets = args.test.split(",")
+    scores = {name: task.evaluate(half.cfg, model, name, calibration=calibration) for name in sets}
+    method = args.method or " + ".join(run["DISTILL"]["LOSSES"]) or "no distillation"
     header = replace(
         half.header,
         calibration=calibration,
-        metrics={metric.name: round(scores[metric.name], 1) for metric in task.metrics},
+        metrics={each.name: round(scores[sets[0]][each.name], 1) for each in task.metrics},
         primary=task.primary,
         card={"method": method, "seed": str(run["SEED"])},
     )
@@ -77,30 +77,26 @@ def main() -> None:
     if result.comparison.faults:
         sys.exit(f"the ONNX file differs from the model: {'; '.join(result.comparison.faults)}")
     card = CARD.format(
+        title=f"The {args.name} student that comes with graphkd",
         about=args.about,
+        what=args.what,
         parameters=parameters(model) / 1e6,
-        megabytes=weights.stat().st_size / 1e6,
-        onnx=files["onnx"].stat().st_size / 1e6,
-        classes=", ".join(half.classes),
+        weights=weights,
+        size=weights.stat().st_size / 1e6,
+        onnx=files["onnx"],
+        onnx_size=files["onnx"].stat().st_size / 1e6,
         train=", ".join(run["DATASETS"]["TRAIN"]),
         steps=run["SOLVER"]["MAX_ITER"],
         batch=run["SOLVER"]["IMS_PER_BATCH"],
         seed=run["SEED"],
         method=method,
-        side=run["INPUT"]["MAX_SIZE_TEST"],
-        test=args.test,
+        scores="\n".join(_score_row(task, name, numbers) for name, numbers in scores.items()),
         val=args.val,
-        pages=scores["items"],
-        AP=scores["AP"],
-        AP50=scores["AP50"],
-        AP75=scores["AP75"],
-        thresholds=", ".join(
-            f"{name} {value:.2f}" for name, value in calibration["thresholds"].items()
-        ),
-        per_class=", ".join(f"{name} {value:.1f}" for name, value in scores["per_class"].items()),
+        calibration=_numbers(calibration),
         date=date.today().isoformat(),
-        run="RUN",
-        arguments=f"--val {args.val} --test {args.test}",
+        licence=args.licence,
+        use=args.use,
+        arguments=f"RUN --name {args.name} --val {args.val} --test {args.test}",
     )
     weights.with_suffix(".md").write_text(card)
     source = Path(shipped.__file__)
@@ -108,6 +104,22 @@ def main() -> None:
     for file in files.values():  # the hash is the first string behind the file's name
         text = re.sub(rf'("{file.name}",\s*")\w*', rf"\g<1>{file_digest(file)}", text)
     source.write_text(text)
+
+
+def _score_row(task, name: str, numbers: dict) -> str:
+    found = [each for each in (*task.metrics, *task.more_metrics) if numbers.get(each.name)]
+    values = ", ".join(f"{each.title} {each.text(numbers[each.name])}" for each in found)
+    row = f"| {name} ({numbers['items']} {task.item}s, this file) | {values} |"
+    if per_class := numbers.get("per_class"):
+        row += f"\n| {task.primary} by class | {_numbers(per_class)} |"
+    return row
+
+
+def _numbers(values: dict) -> str:
+    return ", ".join(
+        f"{name} {_numbers(value) if isinstance(value, dict) else f'{value:.2f}'}"
+        for name, value in values.items()
+    )
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ EPILOG = """examples:
   graphkd predict student.onnx book.pdf -o found --pages 1-20 --dpi 200
   graphkd predict --weights output/R50-R18/model_final.pth a.jpg b.pdf -o found --draw
   graphkd predict m.safetensors scans -o found --format json,page --score-class title=0.3,table=0.6
-  graphkd predict lines.onnx scans -o found --draw --box-thresh 0.4 --unclip-scale 1.1
+  graphkd predict --weights lines scans -o found --draw    text lines, with the included detector
+  graphkd predict mine.onnx scans -o found --box-thresh 0.4 --unclip-scale 1.1
 
 Exit code: 0 all pages were read, 1 some or all pages were not read (see OUT/failed.json), 2 the
 command stopped because of a mistake.
@@ -55,7 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("-o", "--out", type=Path, required=True, help="folder for the results, new or empty")
     add("--overwrite", action="store_true", help="replace this command's earlier results in OUT")
-    add("--weights", type=Path, metavar="FILE", help=".pth, .safetensors or .onnx file")
+    add(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help=".pth, .safetensors or .onnx file, or the name of an included model: layout, lines",
+    )
     add("--config", type=Path, metavar="YAML", help="the run's config, for a .pth without one")
     add("--trust", action="store_true", help="unpickle a .pth in full; this can run any code in it")
     add("--device", help="cpu, cuda or cuda:1 (default: the GPU if there is one; ONNX: cpu)")

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from graphkd import shipped
 from graphkd.document import Page
 from graphkd.errors import UserError
 from graphkd.modelfile import read_model
@@ -112,7 +113,8 @@ def load_model(
     """Loads a model.
 
     Args:
-        weights: `.pth`, `.safetensors` or `.onnx`; None means the detector that comes with graphkd.
+        weights: `.pth`, `.safetensors` or `.onnx`, or the name of a model that comes with graphkd,
+            see `graphkd.shipped.NAMES`; None means "layout".
         config: a run's yaml, for a `.pth` that holds none.
         trust: also unpickle objects other than tensors, which can run any code.
         device: "cpu", "cuda" or "cuda:1"; None means the GPU if there is one (ONNX: the CPU).
@@ -131,11 +133,11 @@ def load_model(
 def _load(
     weights: Path | str | None, *, config: Path | str | None, trust: bool, device: str | None
 ) -> Predictor:
-    if weights is None:
-        from graphkd.shipped import default_weights
-
+    name = "layout" if weights is None else str(weights)
+    if name in shipped.NAMES:
         # On a GPU, onnxruntime needs another package, while torch is installed for training.
-        weights = default_weights("safetensors" if str(device).startswith("cuda") else "onnx")
+        kind = "safetensors" if str(device).startswith("cuda") else "onnx"
+        weights = shipped.default_weights(kind, name=name)
     path = Path(weights)
     check_weights(path, config=config)
     if path.suffix == ".onnx":
@@ -162,8 +164,11 @@ def check_weights(path: Path, *, config: Path | str | None = None) -> None:
         UserError: the file or the config does not exist, the file is of another kind, or it needs
             no config.
     """
+    if str(path) in shipped.NAMES and config is None:
+        return
     if path.suffix not in WEIGHTS:
-        raise UserError(f"{path}: a model is a {', '.join(WEIGHTS)} file")
+        names = ", ".join(shipped.NAMES)
+        raise UserError(f"{path}: a model is a {', '.join(WEIGHTS)} file, or one of: {names}")
     if not path.is_file():
         raise UserError(f"{path}: no such weights file")
     if config is not None and path.suffix == ".onnx":

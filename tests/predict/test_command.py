@@ -391,7 +391,7 @@ def test_a_threshold_below_the_models_own_is_noted(predict, tmp_path, capsys):
 def test_without_weights_the_shipped_detector_works(onnx_file, tmp_path, monkeypatch):
     import graphkd.shipped
 
-    monkeypatch.setattr(graphkd.shipped, "default_weights", lambda kind: onnx_file)
+    monkeypatch.setattr(graphkd.shipped, "default_weights", lambda kind, name: onnx_file)
     page, out = picture(tmp_path / "a.png"), tmp_path / "out"
     assert main(["predict", str(page), "-o", str(out)]) == 0
     assert load(out / "predict.json")["weights"] == "tiny.onnx"
