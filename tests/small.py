@@ -15,6 +15,7 @@ CLASSES = ("text", "title", "list", "table", "figure")
 # methods for detectors of text
 TEXT_METHODS = frozenset(
     ("ka", "skd", "masket", "dml", "cml", "sdet", "dsn", "deep_supervision", "sd", "sad")
+    + ("ctc_mean", "ctc_posterior", "dctc", "gtc", "frame_kl", "dkd")
 )
 
 

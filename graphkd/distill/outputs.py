@@ -65,10 +65,12 @@ class Sequence:
     Attributes:
         logits: (N, T, C) logits of every frame (CTC) or step (attention), float32.
         lengths: (N,) int64 number of valid frames per line; None if all T are valid.
+        trusted: (N, T) bool, frames of a teacher that may be imitated; None for all of them.
     """
 
     logits: Tensor
     lengths: Tensor | None = None
+    trusted: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -171,6 +171,8 @@ def loss_context(
             name: (view.maps[name], other.maps[name]) for name in view.maps if name in other.maps
         },
         text_loss=view.text_loss,
+        sequence=next((part for part in ("frames", "steps") if part in view.provides), None),
+        encode=view.encode,
     )
 
 

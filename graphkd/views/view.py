@@ -112,6 +112,12 @@ class View(ABC):
         return None
 
     @property
+    def encode(self) -> Callable[[str], list[int]] | None:
+        """Text to class numbers of the model's head; None for a model without a charset."""
+        charset = getattr(self.model, "charset", None)
+        return None if charset is None else charset.encode
+
+    @property
     def region_size(self) -> tuple[int, int] | None:
         """(height, width) of pooled region features; None if the model is not a detector."""
         return None

@@ -51,6 +51,9 @@ class LossContext:
         text_loss: the student's own loss on its text map with its weight in the training: logits
             (N, 1, h, w), labels and training mask of 0 and 1 of the same shape -> a scalar. None
             for a model without a text map.
+        sequence: `frames` for a CTC reader, `steps` for one with attention; None for other models.
+        encode: text -> class numbers of the student's head, each at least 1; None without a
+            charset.
         teacher: the teacher's yaml, for messages; empty where it has none.
     """
 
@@ -67,6 +70,8 @@ class LossContext:
     bins: tuple[int, int] | None = None
     maps: dict[str, tuple[int, int]] = field(default_factory=dict)
     text_loss: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
+    sequence: str | None = None
+    encode: Callable[[str], list[int]] | None = None
     teacher: str = ""
 
     def width(self) -> tuple[int, int]:

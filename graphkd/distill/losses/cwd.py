@@ -24,7 +24,7 @@ class CWD(MapOrLevelLoss):
         Args:
             context: facts about the pair.
             temperature: T of the softmax over cells; larger values look at more of the map.
-            maps: levels, or text for the text map of a text detector.
+            maps: levels, fused or neck, or text for the text map of a text detector.
         """
         super().__init__(context, levels=None, maps=maps)
         self.temperature = number("temperature", temperature, positive=True)

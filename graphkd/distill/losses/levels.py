@@ -16,6 +16,8 @@ from graphkd.distill.outputs import Outputs, Targets
 # Size of the weights of an adapter that starts small, in the released code of fine-grained
 # imitation and of DeFeat: the remainder of a normal value after division by 2, times this.
 SMALL_START = 1e-4
+# Maps that are compared: all levels of the pyramid, or one map.
+TAPS = ("levels", "fused", "neck")
 
 
 @dataclass(frozen=True)
@@ -96,17 +98,24 @@ def level_adapters(
         kernel: 1 or 3.
         levels: how many maps get one, counted from the finest; None for all.
         start: see `channel_adapter`.
-        tap: `levels` of the pyramid, or the one map `fused`.
+        tap: `levels` of the pyramid, or one map: `fused` of a text detector, `neck` of a reader.
 
     Raises:
-        ValueError: the pair shares no such map.
+        ValueError: the pair shares no such map, or its cells are of another size in the teacher.
     """
     names = context.levels
-    if one_of("tap", tap, ("levels", "fused")) == "fused":
-        names = ("fused",) if "fused" in context.channels else ()
+    if one_of("tap", tap, TAPS) != "levels":
+        names = (tap,) if tap in context.channels else ()
     if not names:
         what = "FPN levels that student and teacher share, found none"
-        raise ValueError(f"needs {what if tap == 'levels' else 'a fused map in both models'}")
+        raise ValueError(f"needs {what if tap == 'levels' else f'a map {tap} in both models'}")
+    for name in names[:levels]:
+        own, other = context.strides.get(name, (1, 1))
+        if own != other:
+            raise ValueError(
+                f"compares cells of {name}, but one is {own} input pixels in the student and "
+                f"{other} in the teacher; remove it or choose a teacher of the same stride"
+            )
     return nn.ModuleDict(
         {
             name: channel_adapter(*context.channels[name], kernel=kernel, start=start)
@@ -150,7 +159,7 @@ class LevelLoss(DistillLoss):
             context: facts about the pair.
             kernel: 1 or 3, width of the convolution from student to teacher channels.
             levels: how many levels are compared, counted from the finest; None for all.
-            tap: `levels` of the pyramid, or the one map `fused` of a text detector.
+            tap: out of `TAPS`.
         """
         super().__init__()
         if levels is not None:
@@ -168,7 +177,7 @@ class LevelLoss(DistillLoss):
 
 
 class MapOrLevelLoss(LevelLoss):
-    """A `LevelLoss` that can compare the text maps in place of the levels."""
+    """A `LevelLoss` that can compare the text maps in place of maps of features."""
 
     def __init__(self, context: LossContext, *, levels: int | None, maps: str):
         """Makes the adapters; none for `maps` text.
@@ -176,10 +185,10 @@ class MapOrLevelLoss(LevelLoss):
         Args:
             context: facts about the pair.
             levels: see `LevelLoss`.
-            maps: `levels` or `text`.
+            maps: out of `TAPS`, or `text`.
         """
-        if one_of("maps", maps, ("levels", "text")) == "levels":
-            super().__init__(context, levels=levels)
+        if one_of("maps", maps, (*TAPS, "text")) != "text":
+            super().__init__(context, levels=levels, tap=maps)
             return
         DistillLoss.__init__(self)
         need_text_map(context)

@@ -1,5 +1,5 @@
-"""The `dml` and `cml` methods: two students that learn from each other, and from hard labels of a
-frozen teacher.
+"""The `dml` and `cml` methods: students that learn from each other, and text detectors that also
+learn from hard labels of a frozen teacher.
 """
 
 from torch import Tensor
@@ -7,33 +7,58 @@ from torch.nn import functional as F
 
 from graphkd.distill.losses.base import DistillLoss, LossContext
 from graphkd.distill.losses.build import register
+from graphkd.distill.losses.frames import frame_pair, line_mean, need_frames
 from graphkd.distill.losses.functional import bernoulli_kl
 from graphkd.distill.losses.maps import dice, masked_mean, need_text_map, text_pair
 from graphkd.distill.losses.options import number
 from graphkd.distill.outputs import Outputs, Targets
 
 
+def symmetric_kl(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float) -> Tensor:
+    """T^2 / 2 (KL(teacher || student) + KL(student || teacher)) of the softmax over the last axis.
+
+    Args:
+        student_logits: (..., C).
+        teacher_logits: (..., C), taken as a constant.
+        temperature: T, above 0.
+
+    Returns:
+        (...) float32.
+    """
+    own = F.log_softmax(student_logits.float() / temperature, -1)
+    other = F.log_softmax(teacher_logits.detach().float() / temperature, -1)
+    return 0.5 * temperature**2 * ((own.exp() - other.exp()) * (own - other)).sum(-1)
+
+
 @register("dml")
 class MutualLearning(DistillLoss):
-    """Half the KL of the text maps in both directions, for every student against its peers.
+    """Half the KL in both directions, for every student against its peers: of the text maps of text
+    detectors, or of the frames of CTC readers.
 
     Source: Zhang et al., Deep Mutual Learning, in the symmetric form of PaddleOCR.
     """
 
-    needs = frozenset({"maps"})
-    reads = frozenset({"maps"})
     needs_peers = True
     # The peers teach; a frozen teacher need not compute anything for this loss.
     needs_teacher = False
 
     def __init__(self, context: LossContext, *, temperature: float = 1.0):
-        """Takes T of the softened maps."""
+        """Takes T of the softened probabilities."""
         super().__init__()
-        need_text_map(context)
+        if context.sequence is None:
+            need_text_map(context)
+            self.needs = self.reads = frozenset({"maps"})
+        else:
+            need_frames(context)
+            self.needs = frozenset({"frames"})
         self.temperature = number("temperature", temperature, positive=True)
 
     def forward(self, student: Outputs, teacher: Outputs, targets: Targets) -> dict[str, Tensor]:
-        """Returns `text`."""
+        """Returns `text` for maps, `frames` for readers."""
+        if "frames" in self.needs:
+            own, other, kept = frame_pair(student, teacher)
+            values = symmetric_kl(own, other, temperature=self.temperature)
+            return {"frames": line_mean(values, kept)}
         own, other, mask = text_pair(student, teacher, targets)
         forward = bernoulli_kl(own, other, temperature=self.temperature)
         own, other = own / self.temperature, other / self.temperature

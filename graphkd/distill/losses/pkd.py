@@ -23,7 +23,7 @@ class PKD(MapOrLevelLoss):
         Args:
             context: facts about the pair.
             levels: how many levels are compared, counted from the finest; None for all.
-            maps: levels, or text for the text map of a text detector.
+            maps: levels, fused or neck, or text for the text map of a text detector.
         """
         super().__init__(context, levels=levels, maps=maps)
 

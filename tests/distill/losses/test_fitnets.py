@@ -6,7 +6,7 @@ from torch import nn
 
 from graphkd.distill.losses.fitnets import FitNets
 from graphkd.distill.outputs import Outputs
-from tests.distill.losses import map_pages
+from tests.distill.losses import crops, map_pages
 
 
 def test_zero_where_student_equals_teacher(toy):
@@ -57,3 +57,13 @@ def test_the_fused_map_of_text_detectors():
     found = loss(student, teacher, map_pages.targets())
     torch.testing.assert_close(found, {"features": error.square().mean()})
     assert list(loss.adapters) == ["fused"]
+
+
+def test_the_neck_of_readers():
+    student, teacher = crops.outputs(1), crops.outputs(2)
+    loss = FitNets(crops.context(), tap="neck")
+    error = student.features["neck"] - teacher.features["neck"]
+    found = loss(student, teacher, crops.targets())
+    torch.testing.assert_close(found, {"features": error.square().mean()})
+    with pytest.raises(ValueError, match="needs a map neck in both models"):
+        FitNets(map_pages.context(), tap="neck")

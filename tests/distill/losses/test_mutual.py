@@ -2,10 +2,11 @@
 
 import torch
 
-from graphkd.distill.losses.functional import bernoulli_kl
+from graphkd.distill.losses.functional import bernoulli_kl, softened_kl
 from graphkd.distill.losses.maps import dice
 from graphkd.distill.losses.mutual import MutualLearning, TeacherLabels
 from graphkd.distill.outputs import Outputs
+from tests.distill.losses import crops
 from tests.distill.losses.map_pages import context, outputs, targets, text_loss
 
 
@@ -44,3 +45,15 @@ def test_hard_labels_of_the_teacher():
     own, mask = student.maps["text"], truth.maps["mask"]
     found = TeacherLabels(context())(student, Outputs(maps={"text": teacher}), truth)["text"]
     torch.testing.assert_close(found, text_loss(own, label, mask) + dice(own, label, mask))
+
+
+def test_frames_of_readers():
+    one, other = crops.outputs(1), crops.outputs(2)
+    loss = MutualLearning(crops.context(), temperature=2.0)
+    assert loss.needs == {"frames"} and not loss.reads
+    there, back = (loss(*pair, crops.targets())["frames"] for pair in ((one, other), (other, one)))
+    torch.testing.assert_close(there, back)
+    logits = one.frames.logits, other.frames.logits
+    ways = [softened_kl(*pair, temperature=2.0) for pair in (logits, logits[::-1])]
+    lines = [(row[0, :12].mean() + row[1, :7].mean()) / 2 for row in ways]
+    torch.testing.assert_close(there, sum(lines) / 2)
