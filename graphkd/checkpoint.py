@@ -12,7 +12,7 @@ from torch import nn
 
 from graphkd.errors import GO_ON, UserError
 from graphkd.io import replacing, write_text
-from graphkd.modelfile import PICKLES, read_weights, require_trust
+from graphkd.weight_files import PICKLES, read_weights, require_trust
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from graphkd.checkpoint import RunCheckpointer, checkpoints_of, load_initial, load_weights
 from graphkd.errors import UserError
-from graphkd.modelfile import load_pickle
+from graphkd.weight_files import load_pickle
 
 CLASSES = ["text", "figure"]
 

@@ -10,7 +10,7 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
 from graphkd.errors import UserError
-from graphkd.modelfile import load_pickle
+from graphkd.weight_files import load_pickle
 
 # Types of item values that a batch file may hold.
 _PLAIN = (Tensor, str, int, float)

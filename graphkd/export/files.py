@@ -15,7 +15,8 @@ import torchvision  # noqa: F401  (a TorchScript file calls its operators)
 from torch import Tensor, nn
 
 from graphkd.errors import UserError
-from graphkd.modelfile import KEY, Header, read_header
+from graphkd.modelfile import Header, read_header
+from graphkd.weight_files import KEY
 
 # RoIAlign with half pixels needs 16 or more, antialiased Resize needs 18.
 OPSET = 18

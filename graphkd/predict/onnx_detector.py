@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from graphkd.errors import UserError, one_line
-from graphkd.modelfile import KEY, Header, read_header
+from graphkd.modelfile import Header, read_header
 from graphkd.predict.detector import ExportedDetector, Predictor
 from graphkd.predict.lines import LineDetector
+from graphkd.weight_files import KEY
 
 _INPUT = "images"
 _OUTPUTS = ("boxes", "scores", "classes", "image_index")

@@ -24,7 +24,7 @@ from graphkd.report.curves import (
     score_series,
 )
 from graphkd.report.page import Report, Section, Table, bars, class_table, fill, write_report
-from graphkd.report.stored import Options, is_run, read_json, read_run
+from graphkd.report.stored import Options, is_run, read_json, read_run, sections_of
 from graphkd.report.tables import cells, headings, reading_notes, sentences, weight_search
 from graphkd.tasks.base import DEFAULT, Metric, task_named
 
@@ -264,8 +264,7 @@ def _best_sections(
     if is_run(folder / "teacher-scores"):
         places = {TEACHER: folder / "teacher-scores", **places}
     stored = [read_run(place, name=name) for name, place in places.items()]
-    task = stored[-1].task
-    sections, missing = task.report_sections(stored, replace(options, graph=False), say=say)
+    sections, missing = sections_of(stored, replace(options, graph=False), say=say)
     # The folder with the teacher's scores has no log, which is no fault.
     notes = [note for run in stored if run.name != TEACHER for note in run.notes]
     if sections:

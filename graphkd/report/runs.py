@@ -18,7 +18,7 @@ from graphkd.report.curves import (
     term_series,
 )
 from graphkd.report.page import Report, Section, Table, bars, class_table, write_report
-from graphkd.report.stored import Options, StoredRun, is_run, read_run
+from graphkd.report.stored import Options, StoredRun, is_run, read_run, sections_of
 from graphkd.report.tables import DASH, gain_sentences, number, run_cells, run_headings
 from graphkd.tasks.base import Metric
 
@@ -69,7 +69,7 @@ def make_report(
             f"{COMPARISON}); name the OUTPUT_DIR of a training"
         )
     main = runs[-1]
-    sections, missing = main.task.report_sections(runs, options, say=say)
+    sections, missing = sections_of(runs, options, say=say)
     notes = [note for run in runs for note in run.notes] + missing
     write_run_report(
         out,

@@ -4,7 +4,7 @@ Every missing file gives one sentence for the reader of the report.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -181,6 +181,14 @@ def read_json(path: Path, kind: type) -> Any:
     if not isinstance(value, kind):
         raise UserError(f"{path}: no file of a run (a {kind.__name__} was expected)")
     return value
+
+
+def sections_of(
+    runs: Sequence[StoredRun], options: Options, *, say: Callable[[str], None]
+) -> tuple[list[Section], list[str]]:
+    """The sections of the task of the last run, see `graphkd.tasks.base.Task.report_sections`."""
+    own = runs[-1].task.report_sections(runs, options, say=say)
+    return item_sections(runs, count=options.pages) if own is None else own
 
 
 def item_sections(runs: Sequence[StoredRun], *, count: int) -> tuple[list[Section], list[str]]:

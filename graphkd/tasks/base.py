@@ -224,7 +224,7 @@ class Task(ABC):
 
     def report_sections(
         self, runs: Sequence[Any], options: Any, *, say: Callable[[str], None]
-    ) -> tuple[list[Any], list[str]]:
+    ) -> tuple[list[Any], list[str]] | None:
         """Makes the sections of a report that show single items.
 
         Args:
@@ -234,11 +234,10 @@ class Task(ABC):
             say: called with a line of text before each longer piece of work.
 
         Returns:
-            A list of `graphkd.report.page.Section`, and a sentence for each missing part.
+            A list of `graphkd.report.page.Section`, and a sentence for each missing part. None
+            for the worst items by `items.json` alone.
         """
-        from graphkd.report.stored import item_sections
-
-        return item_sections(runs, count=options.pages)
+        return None
 
     def prune_groups(self, model: "nn.Module") -> Any:
         """Groups of channels that can be pruned together; None if pruning is not supported."""

@@ -20,9 +20,9 @@ from graphkd.export.files import (
     write_openvino,
 )
 from graphkd.export.parity import match
-from graphkd.modelfile import KEY
 from graphkd.predict.detector import Detections
 from graphkd.predict.onnx_detector import load_onnx
+from graphkd.weight_files import KEY
 from tests.export.conftest import network_of
 from tests.export.sample import header, page, stored
 
