@@ -13,7 +13,7 @@ from graphkd.errors import COMMAND, UserError
 # pyproject.toml.
 LIGHT = (
     *("numpy", "onnxruntime", "cv2", "PIL", "shapely", "pypdfium2", "defusedxml", "filelock"),
-    "tqdm",
+    *("tqdm", "rapidfuzz"),
 )
 # Modules of `graphkd[train]`. `predict` on ONNX files needs none of them.
 TRAINING = (

@@ -74,11 +74,16 @@ def add_own(
     """
     folder = datasets_root() if root is None else Path(root).expanduser().absolute()
     entry, item = new_entry(folder, name, json_file, image_root, text_classes=text_classes)
-    if name in _registered:
-        forget(name)
-    register(entry)
-    store(folder, name, item)
+    replace_own(entry, item, folder)
     return entry
+
+
+def replace_own(entry: Entry, item: dict[str, Any], root: Path) -> None:
+    """Registers a data set of the user in the place of an earlier one, and writes it down."""
+    if entry.name in _registered:
+        forget(entry.name)
+    register(entry)
+    store(root, entry.name, item)
 
 
 def forget(name: str) -> None:
@@ -103,7 +108,7 @@ def register(entry: Entry) -> None:
         return
     if entry.name in DatasetCatalog:
         metadata = MetadataCatalog.get(entry.name)
-        taken = metadata.get("json_file") or metadata.get("hub_file")
+        taken = next(filter(None, map(metadata.get, ("json_file", "hub_file", "label_file"))), None)
         if known is None and taken == entry.json_file:
             return  # the user registered the same file himself; keep his loader
         raise UserError(
@@ -118,6 +123,14 @@ def register(entry: Entry) -> None:
         classes = list(entry.classes)
         MetadataCatalog.get(entry.name).set(
             kind="lines", hub_file=entry.json_file, thing_classes=classes, text_classes=classes
+        )
+        return
+    if entry.kind == "crops":
+        from graphkd.data.crops import published as published_crops
+
+        DatasetCatalog.register(entry.name, lambda: published_crops(entry.name))
+        MetadataCatalog.get(entry.name).set(
+            kind="crops", label_file=entry.json_file, charset_file=entry.charset_file
         )
         return
     DatasetCatalog.register(entry.name, lambda: _published_dicts(entry))
@@ -294,14 +307,19 @@ def require_boxes(name: str) -> None:
     """Checks that a data set of this name is registered and has boxes of regions.
 
     Raises:
-        UserError: it is unknown, or a set of text lines.
+        UserError: it is unknown, or a set of text lines or of pictures of lines.
     """
     from detectron2.data import MetadataCatalog
 
     require(name)
-    if MetadataCatalog.get(name).get("kind") == "lines":
+    kind = MetadataCatalog.get(name).get("kind")
+    if kind == "lines":
         raise UserError(
             f"data set {name} has text lines, no regions: it is for TASK: text_detection"
+        )
+    if kind == "crops":
+        raise UserError(
+            f"data set {name} has pictures of lines, no regions: it is for TASK: text_recognition"
         )
 
 

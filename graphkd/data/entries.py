@@ -8,7 +8,7 @@ from typing import Any
 
 from graphkd.data.check.document import read_document
 from graphkd.data.coco import read_categories
-from graphkd.data.layouts import KNOWN, KNOWN_LINES
+from graphkd.data.layouts import KNOWN, KNOWN_CROPS, KNOWN_LINES
 from graphkd.errors import UserError
 from graphkd.io import write_text
 
@@ -28,7 +28,10 @@ class Entry:
     text_classes: tuple[str, ...] | None
     how: str  # how to get the data, the end of "... is missing: "
     source: tuple[str, str, str] | None = None  # root, name and split for synthesis.ensure
-    kind: str = "coco"  # or "lines": `json_file` is a hub file of text lines
+    # "lines": `json_file` is a hub file of text lines; "crops": a list of line pictures and texts
+    kind: str = "coco"
+    charset_file: str = ""  # crops: the charset to read them with, if there is one
+    group: str = ""  # crops: the regular expression that finds the document in a name
 
     @property
     def id_map(self) -> dict[int, int]:
@@ -45,7 +48,7 @@ class Listed:
     pages: int | None
     classes: tuple[str, ...]
     text_classes: tuple[str, ...] | None
-    kind: str = "coco"  # or "lines"
+    kind: str = "coco"  # or "lines", "crops"
 
 
 def datasets_root() -> Path:
@@ -69,7 +72,7 @@ def _state(entry: Entry) -> tuple[str, int | None]:
         return "images missing", None
     if path.stat().st_size > _LARGEST:
         return "found", None
-    if entry.kind == "lines":
+    if entry.kind != "coco":
         with path.open("rb") as stream:
             return "found", sum(1 for line in stream if line.strip())
     try:
@@ -106,8 +109,9 @@ def known_entries(root: Path) -> list[Entry]:
             how=layout.how,
             source=None if layout.source is None else (str(root), *layout.source),
             kind=layout.kind,
+            group=layout.group,
         )
-        for layout in (*KNOWN, *KNOWN_LINES)
+        for layout in (*KNOWN, *KNOWN_LINES, *KNOWN_CROPS)
     ]
 
 
@@ -202,6 +206,10 @@ def _own_entry(root: Path, name: str, item: dict[str, Any]) -> Entry:
     how = f"put it back or register it again (it is listed in {root / REGISTERED_FILE})"
     if "lines" in item:
         return lines_entry(name, root / item["lines"], how=how)
+    if "crops" in item:
+        charset = str(root / item["charset"]) if "charset" in item else ""
+        group = str(item.get("group", ""))
+        return crops_entry(name, root / item["crops"], how=how, charset=charset, group=group)
     categories = {int(number): str(label) for number, label in item["categories"].items()}
     texts = item.get("text_classes")
     return Entry(
@@ -219,6 +227,15 @@ def lines_entry(name: str, hub_file: Path, *, how: str) -> Entry:
     """The entry of a hub file of text lines."""
     where = str(hub_file), str(hub_file.parent)
     return Entry(name, *where, ("text",), (1,), ("text",), how, kind="lines")
+
+
+def crops_entry(
+    name: str, label_file: Path, *, how: str, charset: str = "", group: str = ""
+) -> Entry:
+    """The entry of a list of line pictures and their texts."""
+    where = str(label_file), str(label_file.parent)
+    rest = {"kind": "crops", "charset_file": charset, "group": group}
+    return Entry(name, *where, (), (), (), how, **rest)
 
 
 def below(path: Path, root: Path) -> str:

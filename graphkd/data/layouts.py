@@ -67,7 +67,9 @@ class Layout:
     text_classes: tuple[str, ...]
     how: str  # how to get it, the end of "... is missing: "
     source: tuple[str, str] | None = None  # generated pages: as `synthesis.ensure` names them
-    kind: str = "coco"  # or "lines": `json` is a hub file of text lines
+    # "lines": `json` is a hub file of text lines; "crops": a list of line pictures and texts
+    kind: str = "coco"
+    group: str = ""  # crops: the regular expression that finds the document in a name
 
 
 def _splits(
@@ -183,6 +185,32 @@ def _made_lines(name: str, source: str) -> tuple[Layout, ...]:
     )
 
 
+def _crops(name: str, how: str, *, group: str = "") -> tuple[Layout, ...]:
+    """Layouts of a set of line pictures that lies in `name`."""
+    return tuple(
+        Layout(
+            f"{name}_{split}",
+            f"{name}/{split}.tsv",
+            name,
+            (),
+            (),
+            f"{how} (see datasets/README.md)",
+            kind="crops",
+            group=group,
+        )
+        for split in ("train", "val", "test")
+    )
+
+
+KNOWN_CROPS: tuple[Layout, ...] = (
+    *_crops("lines_print", "put its folders train, val and test and their TSV files there"),
+    # The receipt's number comes before the line's.
+    *_crops("sroie_lines", "put its folders and TSV files there", group=r"([^/_]+)_[^/]*$"),
+    *_crops(
+        "icdar2015_words",
+        "make it with `graphkd data convert icdar2015-words FOLDER --out datasets/icdar2015_words`",
+    ),
+)
 KNOWN_LINES: tuple[Layout, ...] = (
     *_made_lines("pages_text", "pages"),
     *_made_lines("scenes", "scenes"),

@@ -20,7 +20,6 @@ from graphkd.data.entries import (
     datasets_root,
     lines_entry,
     require_data,
-    store,
 )
 from graphkd.errors import UserError
 
@@ -62,10 +61,8 @@ def add_own_lines(name: str, hub_file: str | Path, *, root: Path | None = None) 
     for problem in problems:
         if problem.level == ERROR:
             raise UserError(f"{path}: {problem.line()}")
-    if catalog.entry_of(name) is not None:
-        catalog.forget(name)
-    entry = register_lines(name, path)
-    store(folder, name, {"lines": below(path, folder)})
+    entry = lines_entry(name, path, how="make it again")
+    catalog.replace_own(entry, {"lines": below(path, folder)}, folder)
     return entry
 
 

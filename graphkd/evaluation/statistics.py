@@ -86,6 +86,7 @@ def clustered_interval(
     values: Sequence[float],
     groups: Sequence[Hashable],
     *,
+    sizes: Sequence[float] | None = None,
     confidence: float = 0.95,
     repeats: int = 2000,
     seed: int = 0,
@@ -97,23 +98,30 @@ def clustered_interval(
     Args:
         values: one number per line or page.
         groups: the document of each value. Fewer than three groups get no interval.
+        sizes: what the sum of the values is divided by, one number per value, such as the
+            characters of a line; None divides by the number of values.
         confidence: nominal coverage of the interval, in (0, 1).
         repeats: number of bootstrap samples.
         seed: seed of the resampling.
 
     Raises:
-        UserError: there are no values, or one is missing or not finite.
+        UserError: there are no values, one is missing or not finite, or all sizes are 0.
     """
     array = _finite(values, "values")
+    weights = np.ones(array.size) if sizes is None else _finite(sizes, "sizes")
+    if not weights.sum():
+        raise UserError("nothing to divide by: every line is empty")
     places = {group: place for place, group in enumerate(dict.fromkeys(groups))}
     index = [places[group] for group in groups]
-    sums, counts = np.bincount(index, weights=array), np.bincount(index)
-    mean = float(array.mean())
+    sums, counts = np.bincount(index, weights=array), np.bincount(index, weights=weights)
+    mean = float(array.sum() / weights.sum())
     if len(places) < _FEWEST_PAIRS:
         return Difference(mean=mean, low=None, high=None)
     rng = np.random.default_rng(seed)
     draws = (rng.integers(len(places), size=len(places)) for _ in range(repeats))
-    means = [sums[drawn].sum() / counts[drawn].sum() for drawn in draws]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        means = np.array([sums[drawn].sum() / counts[drawn].sum() for drawn in draws])
+    means = means[np.isfinite(means)]  # a sample may hold empty lines alone
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Difference(mean=mean, low=float(low), high=float(high))
 

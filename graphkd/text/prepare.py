@@ -36,12 +36,17 @@ def frames_of(width: int) -> int:
     return max(1, -(-width // STRIDE))
 
 
-def prepare_line(picture: np.ndarray, *, height: int = HEIGHT) -> tuple[np.ndarray, int]:
+def prepare_line(
+    picture: np.ndarray, *, height: int = HEIGHT, bucket: int | None = None, least: int = 1
+) -> tuple[np.ndarray, int]:
     """Brings a picture of one line to the network's height and pads it to its bucket.
 
     Args:
         picture: uint8 (H, W) grey or (H, W, 3) RGB.
         height: of the network.
+        bucket: a given width of the result, for training, where a batch has one width; a line that
+            augmentation has made longer is squeezed into it. None: that of the line.
+        least: the fewest valid columns, for training; a shorter line is stretched.
 
     Returns:
         Pixels, uint8 RGB (height, bucket, 3), and the number of valid columns. The columns after
@@ -54,11 +59,12 @@ def prepare_line(picture: np.ndarray, *, height: int = HEIGHT) -> tuple[np.ndarr
         picture = picture[:, :, None]
     if picture.ndim != 3 or picture.shape[2] not in (1, 3) or picture.size == 0:
         raise ValueError(f"a picture of shape {picture.shape} is no line")
-    width = line_width(picture.shape[:2], height=height)
+    width = max(line_width(picture.shape[:2], height=height), least)
+    width = min(width, bucket or BUCKETS[-1])
     # Area means keep thin strokes visible in what becomes smaller.
     smaller = height * width < picture.shape[0] * picture.shape[1]
     how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
     line = cv2.resize(np.ascontiguousarray(picture), (width, height), interpolation=how)
-    pixels = np.zeros((height, bucket_of(width), 3), np.uint8)
+    pixels = np.zeros((height, bucket or bucket_of(width), 3), np.uint8)
     pixels[:, :width] = line.reshape(height, width, -1)
     return pixels, width

@@ -52,3 +52,13 @@ def test_what_is_no_picture_is_refused():
     for shape in ((0, 5, 3), (5, 5, 4), (5,)):
         with pytest.raises(ValueError, match="no line"):
             prepare_line(np.zeros(shape, np.uint8))
+
+
+def test_in_training_the_batch_gives_the_width_and_the_label_the_least_one():
+    picture = np.full((32, 100, 3), 9, np.uint8)
+    pixels, width = prepare_line(picture, bucket=192)
+    assert pixels.shape[1] == 192 and width == 100
+    pixels, width = prepare_line(picture, bucket=64)
+    assert pixels.shape[1] == 64 and width == 64
+    assert prepare_line(picture, bucket=192, least=120)[1] == 120
+    assert prepare_line(picture, bucket=64, least=120)[1] == 64

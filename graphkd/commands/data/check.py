@@ -11,7 +11,8 @@ examples:
   graphkd data check my.json --images scans --json report.json
   graphkd data check my.json --images scans --fix my_clean
   graphkd data check icdar2015_train
-  graphkd data check lines.jsonl --fix my_clean"""
+  graphkd data check lines.jsonl --fix my_clean
+  graphkd data check lines_print_train --charset latin.txt"""
 
 _DONE = {
     "error": "file refused",
@@ -25,8 +26,11 @@ _DONE = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "target", metavar="NAME|FILE", help="registered name, COCO json or hub file (.jsonl)"
+        "target",
+        metavar="NAME|FILE",
+        help="registered name, COCO json, hub file (.jsonl) or list of line pictures (.tsv, .txt)",
     )
+    parser.add_argument("--charset", metavar="FILE", help="line pictures: characters to read")
     parser.add_argument(
         "--images", metavar="DIR", help="folder of the images (default: beside the json)"
     )
@@ -42,15 +46,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from graphkd.data.check.lines import check_lines, write_fixed_lines
-    from graphkd.data.check.report import write_fixed
+    from graphkd.data.check.crops import LABELS_NAME, write_fixed_crops
+    from graphkd.data.check.lines import HUB_NAME, check_lines, write_fixed_lines
+    from graphkd.data.check.report import JSON_NAME, write_fixed
+    from graphkd.errors import UserError
     from graphkd.io import NewFolder, write_json
 
     if args.fix:
         NewFolder(args.fix).check()
-    hub_file = _hub_file(args)
-    if hub_file is not None:
-        report, write = check_lines(hub_file, decode=not args.fast), write_fixed_lines
+    kind, path, group = _texts(args)
+    if args.charset and kind != "crops":
+        raise UserError("--charset is for lists of line pictures")
+    if kind == "lines":
+        report, write = check_lines(path, decode=not args.fast), write_fixed_lines
+    elif kind == "crops":
+        report, write = _check_crops(args, path, group), write_fixed_crops
     else:
         report, write = _check_boxes(args), write_fixed
     _print_report(report, show_all=args.all)
@@ -58,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         write_json(Path(args.json), report.to_dict())
     if args.fix:
         rest = write(report.cleaned, args.fix)
-        name = "annotations.json" if hub_file is None else "lines.jsonl"
+        name = {"lines": HUB_NAME, "crops": LABELS_NAME}.get(kind, JSON_NAME)
         print(f"repaired copy: {args.fix}/{name} and {args.fix}/images")
         for problem in rest:
             print(f"  still: {problem.line()}")
@@ -67,26 +77,35 @@ def run(args: argparse.Namespace) -> int:
     return 0 if report.clean else 1
 
 
-def _hub_file(args: argparse.Namespace) -> Path | None:
-    """The hub file that is meant; None for a data set with boxes."""
+def _texts(args: argparse.Namespace) -> tuple[str, Path | None, str]:
+    """Kind of the data set, its file if it is one of texts, and the rule for its documents."""
     from graphkd.data.catalog import entry_of, require
     from graphkd.data.entries import require_data
     from graphkd.errors import UserError
 
-    if args.target.lower().endswith(".json"):
-        return None
-    if args.target.lower().endswith(".jsonl"):
-        found = Path(args.target)
+    suffix, group = Path(args.target).suffix.lower(), ""
+    if suffix == ".json":
+        return "coco", None, ""
+    if suffix in (".jsonl", ".tsv", ".txt"):
+        kind, found = "lines" if suffix == ".jsonl" else "crops", Path(args.target)
     else:
         require(args.target)
         entry = entry_of(args.target)
-        if entry is None or entry.kind != "lines":
-            return None
+        if entry is None or entry.kind == "coco":
+            return "coco", None, ""
         require_data(entry)
-        found = Path(entry.json_file)
+        kind, found, group = entry.kind, Path(entry.json_file), entry.group
     if args.images or args.boxes:
-        raise UserError("--images and --boxes are for COCO json, not for hub files of text lines")
-    return found
+        raise UserError("--images and --boxes are for COCO json, not for files of texts")
+    return kind, found, group
+
+
+def _check_crops(args: argparse.Namespace, path: Path, group: str):
+    from graphkd.data.check.crops import check_crops
+    from graphkd.text.charset import read_charset
+
+    charset = read_charset(args.charset) if args.charset else None
+    return check_crops(path, charset=charset, group=group, decode=not args.fast)
 
 
 def _check_boxes(args: argparse.Namespace):
@@ -150,9 +169,11 @@ def _print_report(report, *, show_all: bool) -> None:
             table.add_row(kind, str(count), _DONE[KINDS[kind][0]], KINDS[kind][1])
         terminal.print(table)
     boxes = sum(len(page.annotations) for page in cleaned.pages)
-    unit = "lines" if cleaned.extra.get("kind") == "lines" else "boxes"
+    pages = f"{len(cleaned.pages)} of {report.pages} pages and "
+    unit = {"lines": "lines", "crops": "lines"}.get(cleaned.extra.get("kind"), "boxes")
+    if cleaned.extra.get("kind") == "crops":
+        pages = ""  # each line is a picture of its own
     print(
-        f"{report.json_file}: {len(cleaned.pages)} of {report.pages} pages and "
-        f"{boxes} of {report.boxes} {unit} are usable; "
+        f"{report.json_file}: {pages}{boxes} of {report.boxes} {unit} are usable; "
         f"{'clean' if report.clean else 'problems were found'}"
     )

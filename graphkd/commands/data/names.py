@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 
 LIST_HELP = "show all data set names, whether the data is there, pages and classes"
-REGISTER_HELP = "enter a COCO json or a hub file of text lines of your own under a name"
+REGISTER_HELP = "enter a COCO json, a hub file of text lines or a list of line pictures of your own"
+_KINDS = {"lines": "text lines", "crops": "pictures of lines"}
 
 
 def add_list_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,8 +28,7 @@ def show_list(args: argparse.Namespace) -> int:
     table.add_column("classes", overflow="fold")
     found, last = inventory(root), None
     for row in found:
-        lines = row.kind == "lines"
-        classes = "text lines" if lines else _classes(row.classes, row.text_classes)
+        classes = _KINDS.get(row.kind) or _classes(row.classes, row.text_classes)
         pages = "-" if row.pages is None else str(row.pages)
         table.add_row(row.name, row.data, pages, "as above" if classes == last else classes)
         last = classes
@@ -49,6 +49,11 @@ def add_register_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="FILE", help="COCO json")
     parser.add_argument("--images", metavar="DIR", help="folder of the images")
     parser.add_argument("--lines", metavar="FILE.jsonl", help="hub file of text lines, alone")
+    parser.add_argument("--crops", metavar="FILE.tsv", help="names of line pictures and texts")
+    parser.add_argument("--charset", metavar="FILE", help="with --crops: characters to read")
+    parser.add_argument(
+        "--group", metavar="REGEX", help="with --crops: finds the document in a picture's name"
+    )
     parser.add_argument(
         "--text-classes",
         metavar="A,B",
@@ -61,23 +66,33 @@ def add_register_arguments(parser: argparse.ArgumentParser) -> None:
 def register(args: argparse.Namespace) -> int:
     from graphkd.errors import UserError
 
-    if args.lines:
-        return _register_lines(args)
+    if args.lines or args.crops:
+        return _register_texts(args)
+    if args.charset or args.group:
+        raise UserError("--charset and --group go with --crops")
     if not (args.json and args.images):
-        raise UserError("give --json and --images, or --lines for a hub file of text lines")
+        raise UserError("give --json and --images, --lines for a hub file, or --crops for lines")
     return _register_boxes(args)
 
 
-def _register_lines(args: argparse.Namespace) -> int:
+def _register_texts(args: argparse.Namespace) -> int:
+    from graphkd.data.crops import add_own_crops
     from graphkd.data.entries import REGISTERED_FILE, datasets_root
     from graphkd.data.lines import add_own_lines
     from graphkd.errors import UserError
 
-    others = (args.json, args.images, args.text_classes, args.val_json, args.val_images)
+    kind = "lines" if args.lines else "crops"
+    others = [args.json, args.images, args.text_classes, args.val_json, args.val_images]
+    if kind == "lines":
+        others += [args.crops, args.charset, args.group]
     if any(each is not None for each in others):
-        raise UserError("--lines stands alone; register each file under a name of its own")
-    add_own_lines(args.name, args.lines)
-    print(f"{args.name}: text lines")
+        raise UserError(f"--{kind} stands alone; register each file under a name of its own")
+    if kind == "lines":
+        add_own_lines(args.name, args.lines)
+    else:
+        rest = {"charset": args.charset or "", "group": args.group or ""}
+        add_own_crops(args.name, args.crops, **rest)
+    print(f"{args.name}: {_KINDS[kind]}")
     print(f"written to {datasets_root() / REGISTERED_FILE}")
     return 0
 
