@@ -214,6 +214,30 @@ def _dict_of(crop: CleanPage) -> dict[str, Any]:
     return {"file_name": str(crop.path), "image_id": crop.entry["id"], **about}
 
 
+def published_texts(name: str) -> list[str]:
+    """The labels of a data set of crops, or of a label file, without looking at the pictures.
+
+    Raises:
+        UserError: there is no such set or file, or it has no labels.
+    """
+    from detectron2.data import DatasetCatalog
+
+    problems: list[Problem] = []
+    path = Path(name)
+    if path.suffix.lower() not in (".tsv", ".txt"):
+        require_crops(name)
+        entry = catalog.entry_of(name)
+        if entry is None:
+            return [line["text"] for line in DatasetCatalog.get(name)]
+        require_data(entry)
+        path = Path(entry.json_file)
+    texts = [text for _, text in read_rows(path, problems.append)]
+    for problem in problems:
+        if problem.level == ERROR:
+            raise UserError(f"{path}: {problem.line()}")
+    return texts
+
+
 def published(name: str) -> list[dict[str, Any]]:
     """Every line of a data set of crops as published, for scoring; labels are not changed.
 

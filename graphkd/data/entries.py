@@ -109,6 +109,7 @@ def known_entries(root: Path) -> list[Entry]:
             how=layout.how,
             source=None if layout.source is None else (str(root), *layout.source),
             kind=layout.kind,
+            charset_file=str(root / layout.charset) if layout.charset else "",
             group=layout.group,
         )
         for layout in (*KNOWN, *KNOWN_LINES, *KNOWN_CROPS)

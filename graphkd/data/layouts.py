@@ -69,6 +69,7 @@ class Layout:
     source: tuple[str, str] | None = None  # generated pages: as `synthesis.ensure` names them
     # "lines": `json` is a hub file of text lines; "crops": a list of line pictures and texts
     kind: str = "coco"
+    charset: str = ""  # crops: the file of the characters to read, relative to the data root
     group: str = ""  # crops: the regular expression that finds the document in a name
 
 

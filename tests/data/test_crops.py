@@ -22,6 +22,7 @@ from graphkd.data.entries import own_entries
 from graphkd.errors import UserError
 from graphkd.text.charset import Charset, charset_of, write_charset
 from tests.data.crop_sets import ROWS, crop_set, draw
+from tests.data.line_sets import hub
 
 CHARSET = charset_of(text for _, text in ROWS)
 
@@ -69,8 +70,9 @@ def test_kinds_of_data_sets_are_not_mixed_up(tmp_path):
         catalog.training_dicts(["own_b"], filter_empty=False)
     with pytest.raises(UserError, match="own_b has no text lines"):
         lines.published("own_b")
-    with pytest.raises(UserError, match="scenes_train has no pictures of lines"):
-        crops.published("scenes_train")
+    lines.register_lines("own_pages", hub(tmp_path))
+    with pytest.raises(UserError, match="own_pages has no pictures of lines"):
+        crops.published("own_pages")
 
 
 def test_rows_keep_their_text_as_it_is(tmp_path):

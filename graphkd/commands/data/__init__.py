@@ -2,9 +2,9 @@
 
 import argparse
 
-from graphkd.commands.data import check, convert, harvest, names
+from graphkd.commands.data import check, convert, crops, harvest, names
 
-HELP = "list, register, check, repair and convert data sets, or harvest PDFs"
+HELP = "list, register, check, repair and convert data sets, harvest PDFs, cut lines"
 
 _EPILOG = """examples:
   graphkd data list
@@ -14,6 +14,7 @@ _EPILOG = """examples:
   graphkd data convert prima PRImA_folder --out datasets/prima
   graphkd data convert alto my_alto_folder --out datasets/mine --split 70,15,15 --group folder
   graphkd data harvest my_pdfs --labels lines --out datasets/mine
+  graphkd data cut datasets/mine --out datasets/mine_lines
 
 Data sets lie below $DETECTRON2_DATASETS (default: the folder `datasets`)."""
 
@@ -23,6 +24,13 @@ _ACTIONS = {
     "check": (check.add_arguments, check.run, check.HELP, check.EPILOG),
     "convert": (convert.add_arguments, convert.run, convert.HELP, convert.EPILOG),
     "harvest": (harvest.add_arguments, harvest.run, harvest.HELP, harvest.EPILOG),
+    "cut": (crops.add_cut_arguments, crops.cut, crops.CUT_HELP, crops.CUT_EPILOG),
+    "charset": (
+        crops.add_charset_arguments,
+        crops.charset,
+        crops.CHARSET_HELP,
+        crops.CHARSET_EPILOG,
+    ),
 }
 
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-HELP = "convert a data set to COCO json, or text lines to a hub file"
+HELP = "convert a data set to COCO json, text lines to a hub file, line pictures to a list"
 EPILOG = """kinds:
   publaynet, doclaynet   COCO as published, in the class order and folders of the catalog
   hj                     HJDataset: annotations/instances_*.json and the page folders
@@ -18,6 +18,12 @@ kinds of text lines (written as OUT/SPLIT.jsonl; splits as published, or by --sp
                          in their names, or lists such as train.txt
   page-lines, alto-lines, hocr-lines, paddle-lines, labelme-lines, coco-lines, yolo-lines
                          the formats of tools; coco-lines takes the json's own names as splits
+
+kinds of line pictures (written as OUT/SPLIT.tsv with the pictures in OUT/SPLIT):
+  tsv-crops              rows of name, tab and text, as PaddleOCR's labels for recognition
+  gt-txt                 pairs of a picture and NAME.gt.txt, as for Kraken and Tesseract
+  icdar2015-words        the official word task, task 4.3
+  lmdb-crops             num-samples, image-%09d, label-%09d; needs graphkd[lmdb]
 
 exit code: 0 all was converted, 1 something was left out or corrected (OUT/left_out.txt lists it)
 
@@ -34,12 +40,13 @@ LINES = (
     *("ctw1500", "page-lines", "alto-lines", "hocr-lines", "paddle-lines", "labelme-lines"),
     *("coco-lines", "yolo-lines"),
 )
+CROPS = ("tsv-crops", "gt-txt", "icdar2015-words", "lmdb-crops")
 _SHOWN = 20  # lines of each kind; the file has all
 _LIST = "left_out.txt"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    kinds = (*REGIONS, *LINES)
+    kinds = (*REGIONS, *LINES, *CROPS)
     parser.add_argument("kind", choices=kinds, metavar="KIND", help=", ".join(kinds))
     parser.add_argument("input", metavar="INPUT", help="folder (or single file) to convert")
     parser.add_argument("--out", required=True, metavar="DIR", help="new folder to write")
@@ -53,6 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="keep pages together in a split: page, folder, or a regular expression on the name",
     )
     parser.add_argument("--seed", type=int, default=0, help="another division into splits")
+    parser.add_argument(
+        "--gt-txt", action="store_true", help="line pictures: also write NAME.gt.txt files"
+    )
     parser.add_argument("--keep-labels", action="store_true", help="alto: classes as tagged")
 
 
@@ -62,6 +72,10 @@ def run(args: argparse.Namespace) -> int:
     from graphkd.errors import UserError
     from graphkd.io import write_text
 
+    if args.gt_txt and args.kind not in CROPS:
+        raise UserError("--gt-txt is for line pictures")
+    if args.kind in CROPS:
+        return _convert_crops(args)
     if args.kind in LINES:
         return _convert_lines(args)
     if args.kind in COCO_KINDS:
@@ -81,10 +95,10 @@ def run(args: argparse.Namespace) -> int:
         )
     lost = [f"left out: {line}" for line in done.left_out]
     found = [f"{each.level}: {each.line()}" for each in done.problems if each.level != "note"]
-    _print_first(lost, done.out)
+    print_first(lost, done.out)
     for line in (*done.remarks, *done.renamed):
         print(line)
-    _print_first(found, done.out)
+    print_first(found, done.out)
     if lost or found:
         write_text(done.out / _LIST, "".join(f"{line}\n" for line in lost + found))
     for kind, count in count_by_kind(done.problems).items():
@@ -114,7 +128,7 @@ def _convert_lines(args: argparse.Namespace) -> int:
         seed=args.seed,
         copy=args.copy,
     )
-    _print_first([f"left out: {line}" for line in done.left_out], done.out)
+    print_first([f"left out: {line}" for line in done.left_out], done.out)
     if done.left_out:
         write_text(done.out / _LIST, "".join(f"{line}\n" for line in done.left_out))
     for what, count in done.repaired.items():
@@ -129,7 +143,30 @@ def _convert_lines(args: argparse.Namespace) -> int:
     return 1 if done.left_out else 0
 
 
-def _print_first(lines: list[str], out: Path) -> None:
+def _convert_crops(args: argparse.Namespace) -> int:
+    from graphkd.commands.data.crops import print_sets
+    from graphkd.data.convert.crops import convert_crops
+    from graphkd.data.convert.split import parse_shares
+    from graphkd.errors import UserError
+
+    if args.keep_labels:
+        raise UserError(f"{args.kind} has no classes: leave --keep-labels out")
+    done = convert_crops(
+        args.kind,
+        args.input,
+        args.out,
+        images=args.images,
+        shares=parse_shares(args.split) if args.split else None,
+        group=args.group,
+        seed=args.seed,
+        copy=args.copy,
+        gt_txt=args.gt_txt,
+    )
+    return print_sets(done)
+
+
+def print_first(lines: list[str], out: Path) -> None:
+    """Prints the first of some lines; OUT/left_out.txt has all of them."""
     for line in lines[:_SHOWN]:
         print(line)
     if len(lines) > _SHOWN:

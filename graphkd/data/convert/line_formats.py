@@ -66,11 +66,11 @@ def read_page_lines(path: Path) -> list[LinePage]:
     for line in find_all(sheet, "TextLine"):
         try:
             points, text = page_points(line), _page_text(line)
+            base = [] if child(line, "Baseline") is None else page_points(line, "Baseline")
             if len(points) >= 6 and len(points) % 2 == 0:
-                page.add(points, text)
+                page.add(points, text, baseline=base)
                 continue
-            base = child(line, "Baseline")
-            bare.append((_polyline([] if base is None else page_points(line, "Baseline")), text))
+            bare.append((_polyline(base), text))
         except BadFile as error:
             page.dropped.append(f"line {line.get('id')!r}: {error}")
     height = _usual_height(page, [points for points, _ in bare])
@@ -78,7 +78,7 @@ def read_page_lines(path: Path) -> list[LinePage]:
         if height is None:
             page.dropped.append("a line has a baseline alone, and no other line tells its height")
             continue
-        page.add(band(points, height), text)
+        page.add(band(points, height), text, baseline=points.ravel())
         page.repaired["lines got an outline from their baseline"] += 1
     return [page]
 
@@ -97,12 +97,13 @@ def _usual_height(page: LinePage, baselines: list[np.ndarray]) -> float | None:
     return median(steps) * _SPACING if steps else None
 
 
-def _page_text(line: Element) -> str:
-    for equivalent in children(line, "TextEquiv"):
+def _page_text(element: Element) -> str:
+    """The text of a line, else its words joined."""
+    for equivalent in children(element, "TextEquiv"):
         text = child(equivalent, "Unicode")
-        if text is not None:
-            return (text.text or "").strip()
-    return ""
+        if text is not None and (text.text or "").strip():
+            return text.text.strip()
+    return " ".join(filter(None, map(_page_text, children(element, "Word"))))
 
 
 def _size(width: Any, height: Any) -> tuple[int, int] | None:
@@ -134,13 +135,13 @@ def _add_alto(page: LinePage, line: Element, text: str) -> None:
     shape = child(line, "Shape")
     polygon = None if shape is None else child(shape, "Polygon")
     points = [] if polygon is None else numbers(polygon.get("POINTS"))
+    base = numbers(line.get("BASELINE"))
     if len(points) >= 6:
-        page.add(points, text)
+        page.add(points, text, baseline=base)
         return
     x, y, width, height = (number(line.get(k)) for k in ("HPOS", "VPOS", "WIDTH", "HEIGHT"))
-    base = numbers(line.get("BASELINE"))
     if len(base) >= 4 and height is not None and height > 0:
-        page.add(band(_polyline(base), height), text)
+        page.add(band(_polyline(base), height), text, baseline=base)
         page.repaired["lines got an outline from their baseline"] += 1
         return
     if None in (x, y, width, height):

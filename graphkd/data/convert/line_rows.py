@@ -34,7 +34,8 @@ class LinePage:
 
     Attributes:
         image: name of the picture; it may have folders, or lack its suffix.
-        lines: polygon (list of [x, y]), text and ignore, as in the hub format.
+        lines: polygon (list of [x, y]), text and ignore, as in the hub format; and baseline, where
+            it is known.
         size: (width, height) that the coordinates are for; None for those of the upright picture,
             (1, 1) for shares of the page.
         document: book or receipt that the page is from, if known.
@@ -49,8 +50,8 @@ class LinePage:
     repaired: Counter[str] = field(default_factory=Counter)
     dropped: list[str] = field(default_factory=list)
 
-    def add(self, points: Any, text: str = "", *, ignore: bool = False) -> None:
-        """Adds a line.
+    def add(self, points: Any, text: str = "", *, ignore: bool = False, baseline: Any = ()) -> None:
+        """Adds a line; `baseline` are its points in reading direction, if they are known.
 
         Raises:
             BadFile: the points are no polygon of at least three finite points.
@@ -61,7 +62,10 @@ class LinePage:
             raise BadFile("the outline is no list of points") from None
         if len(polygon) < 3 or not np.isfinite(polygon).all():
             raise BadFile("the outline has fewer than three finite points")
-        self.lines.append({"polygon": polygon.tolist(), "text": text, "ignore": ignore})
+        line = {"polygon": polygon.tolist(), "text": text, "ignore": ignore}
+        if len(baseline) >= 4 and len(baseline) % 2 == 0:
+            line["baseline"] = np.reshape(baseline, (-1, 2)).tolist()
+        self.lines.append(line)
 
 
 def box(x0: float, y0: float, x1: float, y1: float) -> list[list[float]]:

@@ -75,6 +75,22 @@ def convert_lines(
     """
     result = ConvertedLines(Path(out))
     NewFolder(out).check()
+    options = {"images": images, "shares": shares, "group": group, "seed": seed}
+    _write(placed_pages(kind, source, result, **options), result, copy=copy)
+    return result
+
+
+def placed_pages(
+    kind: str,
+    source: str | Path,
+    result: ConvertedLines,
+    *,
+    images: str | Path | None,
+    shares: dict[str, float] | None,
+    group: str,
+    seed: int,
+) -> "list[Placed]":
+    """The pages of label files with their pictures and splits; see `convert_lines`."""
     files, lists = _label_files(Path(source), LINE_KINDS[kind])
     root = Path(images or source)
     finder = _Images(root.parent if root.is_file() else root, lists)
@@ -89,7 +105,7 @@ def convert_lines(
             try:
                 if path not in known:
                     size = read_header(path).upright
-                    pages.append(_Placed(LinePage(path.name), path, finder.split(path), size))
+                    pages.append(Placed(LinePage(path.name), path, finder.split(path), size))
             except ImageProblem as error:
                 result.left_out.append(f"{path}: {error}")
     if shares is not None:
@@ -98,12 +114,11 @@ def convert_lines(
         for split, members in division.items():
             for name in members:
                 names[name].split = split
-    _write(pages, result, copy=copy)
-    return result
+    return pages
 
 
 @dataclass
-class _Placed:
+class Placed:
     """A page with its picture and split."""
 
     page: LinePage
@@ -205,8 +220,8 @@ class _Images:
 
 def _read(
     kind: LineKind, files: list[Path], source: Path, finder: _Images, result: ConvertedLines
-) -> list[_Placed]:
-    placed: dict[Path, _Placed] = {}
+) -> list[Placed]:
+    placed: dict[Path, Placed] = {}
     with progress("reading labels", len(files)) as bar:
         for path in files:
             try:
@@ -237,7 +252,7 @@ def _place(
     label: Path,
     split: str | None,
     finder: _Images,
-    placed: dict[Path, _Placed],
+    placed: dict[Path, Placed],
     result: ConvertedLines,
 ) -> None:
     """Finds the picture of a page and brings the lines into its frame."""
@@ -249,7 +264,7 @@ def _place(
     done = _to_upright(page, header)
     if done:
         result.repaired[f"pages {done}"] += 1
-    placed[image] = _Placed(page, image, split, header.upright)
+    placed[image] = Placed(page, image, split, header.upright)
 
 
 def _to_upright(page: LinePage, header: PageHeader) -> str | None:
@@ -269,10 +284,11 @@ def _to_upright(page: LinePage, header: PageHeader) -> str | None:
         seen = "{} x {}".format(*header.upright)
         raise BadFile("the labels are for {} x {} pixels, the picture has ".format(*size) + seen)
     for line in page.lines:
-        points = np.array(line["polygon"]) * scale
-        if turned:
-            points = upright_points(points, header.stored, header.orientation)
-        line["polygon"] = points.tolist()
+        for key in {"polygon", "baseline"} & line.keys():
+            points = np.array(line[key]) * scale
+            if turned:
+                points = upright_points(points, header.stored, header.orientation)
+            line[key] = points.tolist()
     if size == (1, 1):
         return None
     return "were turned as their EXIF says" if turned else "were scaled to the picture's size"
@@ -287,8 +303,8 @@ def upright_points(points: np.ndarray, size: tuple[int, int], orientation: int) 
     return np.stack(turns.get(orientation, (x, y)), axis=1)
 
 
-def _write(pages: list[_Placed], result: ConvertedLines, *, copy: bool) -> None:
-    parts: dict[str, list[_Placed]] = {}
+def _write(pages: list[Placed], result: ConvertedLines, *, copy: bool) -> None:
+    parts: dict[str, list[Placed]] = {}
     divided = any(page.split for page in pages)
     for page in pages:
         if divided and page.split is None:
@@ -312,7 +328,7 @@ def _write(pages: list[_Placed], result: ConvertedLines, *, copy: bool) -> None:
             result.splits[split] = len(members), len(lines), ignored
 
 
-def _record(placed: _Placed) -> dict[str, Any]:
+def _record(placed: Placed) -> dict[str, Any]:
     width, height = placed.size
     record: dict[str, Any] = {"path": placed.name, "width": width, "height": height}
     if placed.page.document is not None:
