@@ -50,7 +50,7 @@ def test_paddle_labels_with_their_own_image_folder(tmp_path):
 
 
 def test_gt_txt_pairs_come_and_go(tmp_path, capsys):
-    path = crop_set(tmp_path / "in", (("train/a.png", "one "), ("val/b.png", "ü\ttwo")))
+    path = crop_set(tmp_path / "in", (("a.png", "one "), ("b.png", "ü\ttwo")))
     words = ["data", "convert", "tsv-crops", str(path), "--out", str(tmp_path / "pairs")]
     assert main([*words, "--gt-txt"]) == 0
     assert (tmp_path / "pairs/train/a.gt.txt").read_text(encoding="utf-8") == "one \n"
@@ -59,8 +59,8 @@ def test_gt_txt_pairs_come_and_go(tmp_path, capsys):
     out = str(tmp_path / "back")
     assert main(["data", "convert", "gt-txt", str(tmp_path / "pairs"), "--out", out]) == 1
     assert "lonely.gt.txt: no picture" in capsys.readouterr().out
-    assert rows_of(tmp_path / "back", "train") == [("train/a.nrm.png", "one ")]
-    assert rows_of(tmp_path / "back", "val") == [("val/b.png", "ü\ttwo")]
+    rows = [("train/a.nrm.png", "one "), ("train/b.png", "ü\ttwo")]
+    assert rows_of(tmp_path / "back", "train") == rows
 
 
 def test_the_official_words_of_icdar2015(tmp_path):
@@ -197,8 +197,8 @@ def test_a_turned_page_gives_the_same_lines(tmp_path):
             tmp_path / "out2/train/my_book/b_0000.png",
         )
     )
-    mirrored = abs(upright - upright[:, ::-1]).mean()
-    assert abs(upright - tilted).mean() < 0.5 * mirrored
+    alike = [np.corrcoef(each.ravel(), tilted.ravel())[0, 1] for each in (upright, upright[::-1])]
+    assert alike[0] > 0.85 > alike[1]
 
 
 def test_pages_of_a_document_stay_together(tmp_path):
