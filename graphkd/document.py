@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from graphkd.errors import UserError
@@ -151,6 +151,11 @@ class Page:
         return "\n\n".join(region.text for region in self.regions if region.lines)
 
     @property
+    def lines(self) -> Iterator[Line]:
+        """The lines of all regions, in their order."""
+        return (line for region in self.regions for line in region.lines)
+
+    @property
     def results(self) -> Iterator[tuple[str, Region | Line]]:
         """Each region with its class; of a region that only surrounds lines, each line."""
         for region in self.regions:
@@ -262,6 +267,41 @@ def text_region(lines: Iterable[Line], *, score: float = 1.0) -> Region:
     boxes = list(zip(*(line.box for line in lines), strict=True))
     around = min(boxes[0]), min(boxes[1]), max(boxes[2]), max(boxes[3])
     return Region("text", score, box_polygon(around), lines, found_by="lines")
+
+
+def page_polygon(points: Iterable[Sequence[float]], *, width: float, height: float) -> Polygon:
+    """Points moved into the page and put in clockwise order, as polygons of documents are.
+
+    The first point stays the first, because it says where a line starts.
+    """
+    inside = [
+        (min(max(float(x), 0.0), float(width)), min(max(float(y), 0.0), float(height)))
+        for x, y in points
+    ]
+    ends = zip(inside, inside[1:] + inside[:1], strict=True)
+    turn = sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in ends)
+    return tuple(inside if turn >= 0 else inside[:1] + inside[:0:-1])
+
+
+def numbered(page: Page) -> Page:
+    """The page with ids by reading order: r1 for regions, r1l2 for lines, r1l2w3 for words."""
+    new = {region.id: f"r{place}" for place, region in enumerate(page.regions, 1) if region.id}
+    regions = []
+    for place, region in enumerate(page.regions, start=1):
+        lines = tuple(
+            replace(
+                line,
+                id=f"r{place}l{row}",
+                words=tuple(
+                    replace(word, id=f"r{place}l{row}w{column}")
+                    for column, word in enumerate(line.words, start=1)
+                ),
+            )
+            for row, line in enumerate(region.lines, start=1)
+        )
+        parent = new.get(region.parent)
+        regions.append(replace(region, id=f"r{place}", parent=parent, lines=lines))
+    return replace(page, regions=tuple(regions))
 
 
 # Field -> what its entries are, for reading.

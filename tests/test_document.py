@@ -5,7 +5,17 @@ import sys
 
 import pytest
 
-from graphkd.document import Document, Line, Page, Region, Word, box_polygon, text_region
+from graphkd.document import (
+    Document,
+    Line,
+    Page,
+    Region,
+    Word,
+    box_polygon,
+    numbered,
+    page_polygon,
+    text_region,
+)
 from graphkd.errors import UserError
 from graphkd.formats import page_json
 
@@ -99,6 +109,27 @@ def test_the_json_of_a_page_has_its_lines_and_words():
         "parent": "r1",
         "id": "r2",
     }
+
+
+def test_ids_follow_the_reading_order():
+    inner = Region("text", 1.0, box_polygon((0, 0, 5, 5)), parent="r2", id="r9")
+    page = numbered(Page("a", 1, 100, 50, (inner, FULL.regions[1], FULL.regions[0])))
+    assert [region.id for region in page.regions] == ["r1", "r2", "r3"]
+    # The second region was r2 before; a parent that is no region of the page is dropped.
+    assert [region.parent for region in page.regions] == ["r2", None, None]
+    assert [line.id for line in page.lines] == ["r3l1", "r3l2"]
+    assert [word.id for line in page.lines for word in line.words] == ["r3l1w1", "r3l1w2"]
+    assert numbered(page) == page
+    assert [line.text for line in page.lines] == ["Über uns", "from the PDF"]
+
+
+def test_polygons_lie_in_the_page_and_run_clockwise():
+    clockwise = ((1.0, 2.0), (9.0, 2.0), (9.0, 8.0))
+    assert page_polygon(clockwise, width=9, height=9) == clockwise
+    assert page_polygon((clockwise[0], *clockwise[:0:-1]), width=9, height=9) == clockwise
+    assert page_polygon([(-5, 2), (20, 2), (20, 30)], width=10, height=9) == (
+        ((0, 2), (10, 2), (10, 9))
+    )
 
 
 @pytest.mark.parametrize("pages", [None, 5, [5], [{}], [{"source": "a", "regions": 3}]])
