@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +201,11 @@ class _StartCheckpointer(_SafeCheckpointer):
     """Counts the trained tensors that found their place; Detectron2 logs the others."""
 
     fitting = 0
+    fit: Callable[[dict], dict] | None = None
+
+    def _load_file(self, filename: str) -> dict:
+        stored = super()._load_file(filename)
+        return stored if self.fit is None else self.fit(stored)
 
     def _log_incompatible_keys(self, incompatible) -> None:
         wrong = {key for key, *_ in incompatible.incorrect_shapes}
@@ -276,13 +281,20 @@ def load_weights(
     return stored
 
 
-def load_initial(model: nn.Module, path: str, *, trust: bool = False) -> None:
+def load_initial(
+    model: nn.Module,
+    path: str,
+    *,
+    trust: bool = False,
+    fit: Callable[[dict], dict] | None = None,
+) -> None:
     """Loads initial weights into `model`, which need not fit completely: those of a backbone, say.
 
     Args:
         model: a plain Detectron2 model.
         path: a file, or an address that Detectron2 knows. Keys that are skipped are logged.
         trust: also unpickle objects other than tensors, which can run any code.
+        fit: changes the content of the file before it is loaded, see `Task.fit_weights`.
 
     Raises:
         UserError: the file is missing, cannot be read or is not trusted, or none of its tensors
@@ -291,6 +303,7 @@ def load_initial(model: nn.Module, path: str, *, trust: bool = False) -> None:
     if "://" not in path and not Path(path).is_file():
         raise UserError(f"{path}: no such weights file")
     checkpointer = _StartCheckpointer(model)
+    checkpointer.fit = fit
     _load(checkpointer, path, trust=trust)
     if not checkpointer.fitting:
         raise UserError(f"{path}: not one of its tensors fits the model")

@@ -296,6 +296,7 @@ def load_cfg(path: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
     for node in (cfg.MODEL, cfg.DISTILL.TEACHER):
         if node.WEIGHTS and "://" not in node.WEIGHTS:
             node.WEIGHTS = str(find_file(node.WEIGHTS))
+    task_named(cfg.TASK).complete(cfg)
     return cfg
 
 

@@ -16,10 +16,11 @@ TASKS = [
     "graphkd.tasks.layout",
     "graphkd.tasks.layout_report",
     "graphkd.tasks.text_detection",
+    "graphkd.tasks.text_recognition",
 ]
 FAMILIES = [
-    *("graphkd.views.rcnn", "graphkd.views.dense", "graphkd.views.maps"),
-    *("graphkd.modeling.dense", "graphkd.modeling.maps"),
+    *("graphkd.views.rcnn", "graphkd.views.dense", "graphkd.views.maps", "graphkd.views.line"),
+    *("graphkd.modeling.dense", "graphkd.modeling.maps", "graphkd.modeling.line"),
 ]
 METRICS = [
     "graphkd.evaluation.coco",

@@ -1,6 +1,7 @@
 """Builds the student of a config, and the Distiller around it."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -25,10 +26,12 @@ def build_student(cfg: CfgNode) -> nn.Module:
     The weights need not fill the whole model: ImageNet weights, for example, cover only the
     backbone. Detectron2 logs the keys that it skips.
     """
-    student = task_of(cfg).build_model(cfg)
+    task = task_of(cfg)
+    student = task.build_model(cfg)
     if cfg.MODEL.WEIGHTS:
+        fit = partial(task.fit_weights, cfg, student)
         try:
-            load_initial(student, cfg.MODEL.WEIGHTS, trust=cfg.TRUST_PICKLES)
+            load_initial(student, cfg.MODEL.WEIGHTS, trust=cfg.TRUST_PICKLES, fit=fit)
         except UserError as error:
             raise UserError(f"MODEL.WEIGHTS: {error}") from error
     return student

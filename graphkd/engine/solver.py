@@ -15,7 +15,9 @@ from torch import nn
 from graphkd.errors import UserError
 from graphkd.modeling.network import require_device
 
-OPTIMIZERS = ("SGD", "AdamW")
+# Adam adds the decay to the gradient, AdamW takes it off the weights.
+ADAMS = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
+OPTIMIZERS = ("SGD", *ADAMS)
 FORMATS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 # Detectron2 itself would notice a wrong name only after the model is built.
 SCHEDULES = ("WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR")
@@ -54,7 +56,7 @@ def _check_steps(steps: Sequence[int], end: int) -> None:
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-    """Detectron2's SGD, or AdamW with the same parameter groups, over every trainable parameter.
+    """Detectron2's SGD, or one of `ADAMS` with the same groups, over every trainable parameter.
 
     Args:
         cfg: a config that `check_settings` accepted; reads SOLVER.
@@ -70,8 +72,8 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
         weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
     )
-    adamw = maybe_add_gradient_clipping(cfg, torch.optim.AdamW)
-    return adamw(groups, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY)
+    adam = maybe_add_gradient_clipping(cfg, ADAMS[cfg.SOLVER.OPTIMIZER])
+    return adam(groups, lr=cfg.SOLVER.BASE_LR, weight_decay=cfg.SOLVER.WEIGHT_DECAY)
 
 
 def autocast_format(cfg: CfgNode, device: torch.device) -> torch.dtype | None:

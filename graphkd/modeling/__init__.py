@@ -8,12 +8,14 @@ from graphkd.modeling.dense import (
     build_gfl_timm_fpn_backbone,
     build_pico_pan_backbone,
 )
+from graphkd.modeling.line import LineRecognizer
 from graphkd.modeling.maps import build_map_backbone
 from graphkd.modeling.timm_create import add_timm_config
 from graphkd.modeling.timm_fpn import build_timm_fpn_backbone, build_timm_retinanet_fpn_backbone
 from graphkd.modeling.vit_pyramid import build_timm_vit_pyramid_backbone
 
 __all__ = [
+    "LineRecognizer",
     "add_timm_config",
     "build_timm_fpn_backbone",
     "build_timm_retinanet_fpn_backbone",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 TASKS = {
     "layout": "graphkd.tasks.layout:TASK",
     "text_detection": "graphkd.tasks.text_detection:TASK",
+    "text_recognition": "graphkd.tasks.text_recognition:TASK",
 }
 DEFAULT = "layout"
 
@@ -101,6 +102,9 @@ class Task(ABC):
     def add_config(self, cfg: "CfgNode") -> None:
         """Adds the task's own keys to a config, before a yaml is merged into it."""
 
+    def complete(self, cfg: "CfgNode") -> None:
+        """Sets keys that follow from files or from other keys, after all values were read."""
+
     @abstractmethod
     def classes(self, cfg: "CfgNode", *, source: Path) -> tuple[str, ...]:
         """The classes of the model's outputs: class names, only `text`, or the charset.
@@ -141,6 +145,19 @@ class Task(ABC):
         from graphkd.views import view_of
 
         return view_of(model)
+
+    def fit_weights(self, cfg: "CfgNode", model: "nn.Module", stored: dict) -> dict:
+        """The content of MODEL.WEIGHTS, changed where it fits this model in part only.
+
+        Args:
+            cfg: the config of the run.
+            model: the model of this config, with its first values.
+            stored: `model` (name -> tensor) and everything else in the file.
+
+        Raises:
+            UserError: the weights are for other classes.
+        """
+        return stored
 
     @abstractmethod
     def training_dicts(self, cfg: "CfgNode") -> list[dict]:
