@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from tqdm.auto import tqdm
 from graphkd.config import find_file
 from graphkd.data import catalog, crops
 from graphkd.data.check.crops import read_rows
-from graphkd.data.crop_augment import augment_crop
 from graphkd.data.crop_mapper import (
     BucketBatches,
     CropMapper,
@@ -134,10 +132,7 @@ class TextRecognitionTask(Task):
         return crops.training_dicts(cfg.DATASETS.TRAIN, charset_of_cfg(cfg), label_rules(cfg))
 
     def mapper(self, cfg: CfgNode, *, is_train: bool) -> Callable[..., dict]:
-        augment, probability = None, cfg.INPUT.CROPS.AUGMENT
-        if is_train and probability > 0:
-            augment = partial(augment_crop, probability=probability)
-        return CropMapper(cfg, is_train=is_train, augment=augment)
+        return CropMapper(cfg, is_train=is_train)
 
     def batches(
         self, cfg: CfgNode, dicts: Sequence[dict], *, seed: int

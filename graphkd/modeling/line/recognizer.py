@@ -255,7 +255,7 @@ class LineRecognizer(nn.Module):
 
     def _read(self, batch: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         logits, lengths = self.frames(*self.pixels(batch))
-        scores, best = (each.cpu().numpy() for each in logits.softmax(2).max(2))
+        scores, best = (each.cpu().numpy() for each in logits.detach().softmax(2).max(2))
         if self.attention:
             ended = (best == self.decoder.end).cumsum(1) > 0
             lines = []
