@@ -31,12 +31,12 @@ from graphkd.errors import UserError
 from graphkd.evaluation.reading import score_lines, totals
 from graphkd.evaluation.timing import waiter
 from graphkd.io import write_json
-from graphkd.modelfile import read_weights
 from graphkd.modeling.line import add_reader_config
 from graphkd.modeling.line.recognizer import charset_of_cfg
 from graphkd.modeling.network import build_network
 from graphkd.tasks.base import Metric, Task
 from graphkd.text.charset import Charset, charset_of, normalise, read_charset
+from graphkd.weight_files import read_weights
 
 logger = logging.getLogger(__name__)
 

@@ -18,12 +18,12 @@ from graphkd.text.charset import Charset, write_charset
 from tests.crops_data import write_reader_pair
 from tests.reader import TEXTS, line_batch, reader_cfg
 
-FEATURES = "{pkd: {LEVELS: 3}, fitnets: {}}"
+LOSSES = "{pkd: {MAPS: neck}, fitnets: {TAP: neck}, ctc_mean: {}}"
 
 
 @pytest.fixture(scope="module")
 def reader_pair(crops_data, tmp_path_factory):
-    return write_reader_pair(tmp_path_factory.mktemp("reader"), crops_data, losses=FEATURES)
+    return write_reader_pair(tmp_path_factory.mktemp("reader"), crops_data, losses=LOSSES)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,8 @@ def test_a_run_leaves_a_plain_reader_with_its_charset(trained, reader_pair):
     assert {row["document"] for row in rows} == {"doc0", "doc1"}
     lines = (reader_pair.parent / "run" / "metrics.json").read_text().splitlines()
     logged = {key for line in lines for key in json.loads(line)}
-    assert {"loss_ctc", "loss_kd_pkd_features", "loss_kd_fitnets_features"} <= logged
+    terms = {"pkd_features", "fitnets_features", "ctc_mean_frames"}
+    assert {"loss_ctc", *(f"loss_kd_{term}" for term in terms)} <= logged
 
 
 def test_a_model_file_reads_without_data_or_config(trained, tmp_path):
