@@ -44,9 +44,11 @@ def add_graphkd_config(cfg: CfgNode) -> None:
     # The teacher's weights; empty means model_final.pth in the OUTPUT_DIR of its yaml.
     cfg.DISTILL.TEACHER.WEIGHTS = ""
     # An ONNX file of any origin, with a yaml beside it that describes its outputs
-    # (graphkd/distill/onnx_teacher.py); or rapidocr, the text detector of this package.
+    # (graphkd/distill/onnx_file.py); or rapidocr and rapidocr-rec, the text detector and the reader
+    # of lines of this package.
     cfg.DISTILL.TEACHER.ONNX = ""
-    # The folder where the text maps of an ONNX teacher are kept; none runs it on every batch.
+    # The folder where the text maps or frames of an ONNX teacher are kept; none runs it on every
+    # batch.
     cfg.DISTILL.TEACHER.CACHE = "output/teacher_maps"
     # If its labels were shrunk by another ratio than the student's: agree compares the pixels where
     # both labels agree, boxes draws the student's labels for the texts that the teacher finds.

@@ -193,7 +193,7 @@ def teacher_file(cfg: CfgNode, *, source: Path) -> Path | None:
         return require_weights(cfg, load_teacher_cfg(cfg, source=source), source=source)
     if kind != "ONNX":
         return None
-    from graphkd.distill.onnx_teacher import find_onnx
+    from graphkd.distill.onnx_file import find_onnx
 
     return find_onnx(cfg.DISTILL.TEACHER.ONNX)
 
@@ -232,7 +232,7 @@ def build_teacher(
     if kind == "ONNX":
         from graphkd.distill.onnx_teacher import onnx_teacher
 
-        return onnx_teacher(cfg, source=source)
+        return onnx_teacher(cfg, student, source=source)
     if kind == "EMA":
         decay = cfg.DISTILL.TEACHER.EMA_DECAY
         return AverageTeacher(student, decay=decay, view_of=task_of(cfg).view)

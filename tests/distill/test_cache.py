@@ -12,6 +12,7 @@ from torch.nn.functional import avg_pool2d
 from graphkd.cli import main
 from graphkd.data.line_mapper import LineMapper, add_line_config
 from graphkd.distill.cache import ANSWER, MapCache, TextAnswer, logits_of, padded, shrunk
+from graphkd.distill.onnx_file import OnnxFile
 from graphkd.distill.onnx_teacher import OnnxTeacher
 from graphkd.errors import UserError
 from graphkd.modeling.maps.labels import DBLabels
@@ -50,7 +51,7 @@ def teacher(described, tmp_path):  # noqa: F811
         # A small std makes large inputs, so that the untrained network's map has contrast.
         path = described(**{"std": [10.0] * 3, **changes})
         folders = {"cache": tmp_path / "cache", "output_dir": tmp_path}
-        return OnnxTeacher(path, student_format="RGB", **folders)
+        return OnnxTeacher(OnnxFile(path), student_format="RGB", **folders)
 
     return make
 
@@ -112,7 +113,7 @@ def test_only_what_changed_is_computed_again(teacher, pages, mapper, tmp_path):
     own = teacher()
     own.prepare(pages, mapper)
     assert len(files(tmp_path)) == 5
-    own.path.write_bytes(own.path.read_bytes() + b"\x00")
+    own.file.path.write_bytes(own.file.path.read_bytes() + b"\x00")
     own.prepare(pages, mapper)
     assert len(files(tmp_path)) == 7
 
@@ -188,7 +189,7 @@ def test_answers_of_other_sizes_are_padded_without_text():
 @pytest.mark.parametrize("cache", ["kept", "none"])
 def test_it_teaches_a_run(teacher, lines_data, tmp_path, cache):
     run = write_text_pair(tmp_path, lines_data)
-    path = teacher(shrink=0.4).path
+    path = teacher(shrink=0.4).file.path
     folder = cache if cache == "none" else tmp_path / cache
     changes = ["DISTILL.TEACHER.CONFIG", "", "DISTILL.TEACHER.ONNX", path]
     changes += ["DISTILL.TEACHER.CACHE", folder, "SOLVER.MAX_ITER", 2, "TEST.EVAL_PERIOD", 0]

@@ -5,6 +5,7 @@ import torch
 import yaml
 
 from graphkd import cli
+from graphkd.distill.onnx_file import OnnxFile
 from graphkd.distill.onnx_teacher import ANSWER, OnnxTeacher
 from graphkd.errors import UserError
 from tests.toy_task import ToySegmenter, disc, discs
@@ -64,7 +65,7 @@ def batch():
 
 
 def test_it_says_what_the_network_says(network, described, batch):
-    teacher = OnnxTeacher(described(), student_format="RGB")
+    teacher = OnnxTeacher(OnnxFile(described()), student_format="RGB")
     assert teacher.provides == {"maps"} and teacher.classes is None
     with torch.no_grad():
         expected = network[0](torch.stack([item["image"] for item in batch]) / 255)
@@ -74,7 +75,7 @@ def test_it_says_what_the_network_says(network, described, batch):
 
 
 def test_channels_are_turned_and_pages_padded(network, described, batch):
-    teacher = OnnxTeacher(described(), student_format="BGR")
+    teacher = OnnxTeacher(OnnxFile(described()), student_format="BGR")
     cut = [{"image": item["image"][:, :13, :10]} for item in batch[:1]]
     padded = torch.zeros(1, 3, 16, 16)
     padded[0, :, :13, :10] = cut[0]["image"].flip(0) / 255
@@ -85,14 +86,14 @@ def test_channels_are_turned_and_pages_padded(network, described, batch):
 
 
 def test_probabilities_become_logits_that_are_finite(described, batch):
-    teacher = OnnxTeacher(described(probabilities=["text"]), student_format="RGB")
+    teacher = OnnxTeacher(OnnxFile(described(probabilities=["text"])), student_format="RGB")
     # The toy's outputs lie outside of 0..1 here and there, as a saturated sigmoid's do at the ends.
     said = teacher.observe(batch, None, NEEDS).maps["text"]
     assert said.isfinite().all() and said.abs().max() < 9.22  # the logit of 1 - 1e-4
 
 
 def test_an_answer_in_the_batch_is_taken_as_it_is(described, batch):
-    teacher = OnnxTeacher(described(), student_format="RGB")
+    teacher = OnnxTeacher(OnnxFile(described()), student_format="RGB")
     answers = [{**item, ANSWER: {"text": torch.full((1, 16, 16), 0.5)}} for item in batch]
     said = teacher.observe(answers, None, NEEDS).maps["text"]
     assert said.shape == (3, 1, 16, 16) and (said == 0.5).all()
@@ -113,17 +114,17 @@ def test_an_answer_in_the_batch_is_taken_as_it_is(described, batch):
 )
 def test_a_wrong_description_is_refused(described, changes, complaint):
     with pytest.raises(UserError, match=complaint):
-        OnnxTeacher(described(**changes))
+        OnnxFile(described(**changes))
 
 
 def test_a_missing_description_and_a_damaged_file_are_refused(described):
     path = described()
     path.write_bytes(b"no onnx")
     with pytest.raises(UserError, match="onnxruntime cannot open it"):
-        OnnxTeacher(path)
-    path.with_suffix(".yaml").unlink()
+        OnnxFile(path)
+    described().with_suffix(".yaml").unlink()
     with pytest.raises(UserError, match="teacher.yaml is missing"):
-        OnnxTeacher(path)
+        OnnxFile(path)
 
 
 def test_it_teaches_a_run(described, tmp_path, capsys):
@@ -149,15 +150,15 @@ def test_rapidocr_is_found_in_its_package(tmp_path, monkeypatch, network):
     sample = torch.zeros(1, 3, 16, 16)
     torch.onnx.export(model, (sample,), str(path), dynamic_axes=axes, dynamo=False, **names)
     monkeypatch.syspath_prepend(tmp_path)
-    teacher = OnnxTeacher("rapidocr", student_format="RGB")
-    assert teacher.path == path and teacher.answer.shrink == 0.6
+    teacher = OnnxTeacher(OnnxFile("rapidocr"), student_format="RGB")
+    assert teacher.file.path == path and teacher.answer.shrink == 0.6
     assert teacher._page_size(4000, 1000) == (1600, 384)
     path.with_name("other_det_v9.onnx").touch()
-    with pytest.raises(UserError, match="has 2 text detectors"):
-        OnnxTeacher("rapidocr")
+    with pytest.raises(UserError, match=r"has 2 files \*_det_\*.onnx"):
+        OnnxFile("rapidocr")
 
 
 def test_rapidocr_is_asked_for(monkeypatch):
-    monkeypatch.setattr("graphkd.distill.onnx_teacher.find_spec", lambda name: None)
+    monkeypatch.setattr("graphkd.distill.onnx_file.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"needs the package rapidocr: pip install '.\[teacher\]'"):
-        OnnxTeacher("rapidocr")
+        OnnxFile("rapidocr")

@@ -2,7 +2,7 @@
 
 import argparse
 
-from graphkd.commands.data import check, convert, crops, harvest, names
+from graphkd.commands.data import check, convert, crops, harvest, label, names
 
 HELP = "list, register, check, repair and convert data sets, harvest PDFs, cut lines"
 
@@ -15,6 +15,7 @@ _EPILOG = """examples:
   graphkd data convert alto my_alto_folder --out datasets/mine --split 70,15,15 --group folder
   graphkd data harvest my_pdfs --labels lines --out datasets/mine
   graphkd data cut datasets/mine --out datasets/mine_lines
+  graphkd data label rapidocr-rec crops/ -o crops/labels.tsv
 
 Data sets lie below $DETECTRON2_DATASETS (default: the folder `datasets`)."""
 
@@ -31,6 +32,7 @@ _ACTIONS = {
         crops.CHARSET_HELP,
         crops.CHARSET_EPILOG,
     ),
+    "label": (label.add_arguments, label.run, label.HELP, label.EPILOG),
 }
 
 
