@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     rows, folder = [], args.out.resolve().parent
 
     def pictures():
-        for path in find_files(args.inputs):
+        for path in find_files(args.inputs, recursive=True):
             for page in read_file(path, dpi=150, wanted=None, ask=no_password):
                 if isinstance(page, Failure):
                     counts["not read"] += 1

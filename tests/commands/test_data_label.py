@@ -1,0 +1,49 @@
+"""Labels from a trained reader."""
+
+import cv2
+import pytest
+
+from graphkd import cli
+from graphkd.data.check.crops import read_rows
+from tests.distill.test_onnx_reader import described, line, network  # noqa: F401
+
+
+@pytest.fixture()
+def crops(tmp_path):
+    folder = tmp_path / "crops"
+    (folder / "b").mkdir(parents=True)
+    rows = {"2.png": ("a", "", "a"), "10.png": ("B", "a"), "b/1.png": ("", ""), "3.png": ("漢",)}
+    for name, row in rows.items():
+        cv2.imwrite(str(folder / name), line(*row)[..., ::-1])
+    (folder / "x.png").write_bytes(b"no picture")
+    return folder
+
+
+def label(model, crops, *options):
+    out = crops / "labels.tsv"
+    code = cli.main(["data", "label", str(model.path), str(crops), "-o", str(out), *options])
+    return code, read_rows(out, lambda problem: None) if out.is_file() and code < 2 else []
+
+
+def test_it_writes_what_is_read_in_natural_order(described, crops, capsys):  # noqa: F811
+    code, rows = label(described(), crops, "--most", "1")
+    assert code == 1 and rows == [("2.png", "aa"), ("3.png", "漢"), ("10.png", "Ba")]
+    said = capsys.readouterr()
+    assert "left out: 1 no text" in said.out and "not read" in said.err and "x.png" in said.err
+
+
+def test_scores_and_characters_leave_lines_out(described, crops, capsys):  # noqa: F811
+    charset = crops / "charset.txt"
+    charset.write_text("a\n")
+    (crops / "x.png").unlink()
+    code, rows = label(described(), crops, "--most", "1", "--charset", str(charset))
+    assert code == 0 and rows == [("2.png", "aa")]
+    assert "left out: 2 other characters" in capsys.readouterr().out
+    assert label(described(), crops)[1] == []  # all of them are too easy
+    assert "left out: 4 score above 0.95" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("options", [("--least", "0.9", "--most", "0.5"), ("--most", "2")])
+def test_wrong_limits(described, crops, options, capsys):  # noqa: F811
+    assert label(described(), crops, *options)[0] == 2
+    assert "0 <= least <= most <= 1" in capsys.readouterr().err
