@@ -18,8 +18,8 @@ LIGHT = (
 # Modules of `graphkd[train]`. `predict` on ONNX files needs none of them.
 TRAINING = (
     *("torch", "torchvision", "timm", "safetensors", "scipy", "faster_coco_eval", "pycocotools"),
-    *("reportlab", "jinja2", "matplotlib", "rich", "yaml", "fvcore", "iopath", "yacs"),
-    *("omegaconf", "hydra", "cloudpickle", "tabulate", "termcolor", "tensorboard"),
+    *("reportlab", "jinja2", "matplotlib", "fontTools", "rich", "yaml", "fvcore", "iopath"),
+    *("yacs", "omegaconf", "hydra", "cloudpickle", "tabulate", "termcolor", "tensorboard"),
 )
 
 # What helps against a Detectron2 that cannot be imported.

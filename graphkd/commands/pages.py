@@ -102,7 +102,7 @@ def draw_sheet(args: argparse.Namespace, make, *, classes: int | None) -> int:
     from functools import partial
 
     from graphkd.errors import UserError
-    from graphkd.synthesis.folders import contact_sheet
+    from graphkd.synthesis.contact import contact_sheet
 
     if args.pages < 1:
         raise UserError("--pages must be at least 1")

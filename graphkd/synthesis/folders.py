@@ -1,32 +1,25 @@
-"""Folders of generated pages and scenes: writing, splits, reuse, and contact sheets to look at."""
+"""Folders of generated pages, scenes and lines: writing, splits, reuse."""
 
 import contextlib
 import json
 import logging
-import math
-import multiprocessing
-import os
 import shutil
-import sys
-import uuid
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from filelock import FileLock
-from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
 from graphkd.errors import UserError
 from graphkd.io import write_text
+from graphkd.synthesis.line_folders import TSV, LineSplit, generate_lines, line_info
+from graphkd.synthesis.making import mapper, new_folder
 from graphkd.synthesis.page import (
     CLASSES_5,
     CLASSES_11,
     MadeLine,
-    MadePage,
     MadeRegion,
     five_classes,
     make_page,
@@ -76,6 +69,13 @@ SCENES: dict[str, Split] = {
     "test": Split(300, 13, 640),
 }
 
+CROPS: dict[str, LineSplit] = {
+    "train": LineSplit(20000, 21),
+    "val": LineSplit(1000, 22),
+    "test": LineSplit(2000, 23),
+}
+"""Splits of the generated pictures of single lines."""
+
 
 class Record(NamedTuple):
     """What is known about one image: its path in the folder, its size and what is on it."""
@@ -123,12 +123,9 @@ def generate(
             f"cannot generate pages={pages} seed={seed} long_side={long_side} scan={scan}: "
             "need pages >= 1, seed >= 0, long_side >= 64 and scan from 0 to 1"
         )
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} exists and is not empty: choose another folder or delete it")
     info = _info(Split(pages, seed, long_side), scan)
-    making = folder.with_name(f".{folder.name}.making-{uuid.uuid4().hex[:8]}")
-    try:
-        (making / "images").mkdir(parents=True)
+    with new_folder(folder) as making:
+        (making / "images").mkdir()
         records = _make_all(info, making, workers=workers, progress=progress)
         if scan is None:
             (making / "info.json").write_text(json.dumps({"info": info}))
@@ -137,11 +134,6 @@ def generate(
             (making / "annotations_5.json").write_text(json.dumps(five))
             (making / "annotations_11.json").write_text(json.dumps(eleven))
         _write_lines(making, records)
-        if folder.exists():
-            folder.rmdir()
-        making.rename(folder)
-    finally:
-        shutil.rmtree(making, ignore_errors=True)
 
 
 def ensure(root: Path, name: str, split: str) -> Path:
@@ -151,7 +143,7 @@ def ensure(root: Path, name: str, split: str) -> Path:
 
     Args:
         root: the folder of all data sets ($DETECTRON2_DATASETS).
-        name: `pages`, `pages_tiny`, `pages_mini` or `scenes`.
+        name: `pages`, `pages_tiny`, `pages_mini`, `scenes` or `lines`.
         split: `train`, `val` or `test`.
 
     Returns:
@@ -160,20 +152,21 @@ def ensure(root: Path, name: str, split: str) -> Path:
     Raises:
         UserError: no such set or split, or the folder holds something this generator did not make.
     """
-    sets = {**SPLITS, "scenes": SCENES}
+    sets = {**SPLITS, "scenes": SCENES, "lines": CROPS}
     if name not in sets or split not in sets[name]:
         known = ", ".join(f"{n}/{s}" for n in sets for s in sets[n])
         raise UserError(f"no generated split {name}/{split}: choose one of {known}")
     plan, scan = sets[name][split], None if name == "scenes" else DEFAULT_SCAN
     folder = Path(root) / name / split
-    wanted = _info(plan, scan)
-    if _made_as(folder) == wanted and (folder / LINES).is_file():
+    wanted = line_info(plan) if name == "lines" else _info(plan, scan)
+    labels = folder / (TSV if name == "lines" else LINES)
+    if _made_as(folder) == wanted and labels.is_file():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{split}.lock")):
         found = _made_as(folder)
         if found == wanted:
-            if not (folder / LINES).is_file():
+            if not labels.is_file():
                 # Made before pages had lines. A run may be reading the images, so they stay.
                 logger.info("%s: adding the text lines of its pages", folder)
                 _write_lines(folder, _make_all(wanted, None))
@@ -184,8 +177,11 @@ def ensure(root: Path, name: str, split: str) -> Path:
             logger.info("%s: made as %s, generating it anew as %s", folder, found, wanted)
             shutil.rmtree(folder)
         else:
-            logger.info("generating %d images into %s", plan.pages, folder)
-        generate(folder, scan=scan, **asdict(plan))
+            logger.info("generating into %s: %s", folder, wanted)
+        if name == "lines":
+            generate_lines(folder, **asdict(plan))
+        else:
+            generate(folder, scan=scan, **asdict(plan))
     return folder
 
 
@@ -205,7 +201,7 @@ def _made_as(folder: Path) -> dict | None:
     for name in ("annotations_11.json", "info.json"):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             info = json.loads((folder / name).read_text())["info"]
-            if info["generator"] in ("graphkd pages", "graphkd scenes"):
+            if info["generator"] in ("graphkd pages", "graphkd scenes", "graphkd lines"):
                 return info
     raise UserError(f"{folder} holds something else than generated images: move it away")
 
@@ -216,27 +212,8 @@ def _make_all(
     """Makes the images that `info` describes, and writes them below `folder` unless it is None."""
     count = info["pages"]
     write = partial(_write_page, folder, info)
-    with _mapper(count, workers) as mapper:
-        return list(
-            tqdm(mapper(write, range(count)), total=count, unit="page", disable=not progress)
-        )
-
-
-@contextlib.contextmanager
-def _mapper(pages: int, workers: int | None) -> Iterator:
-    """A map function over this many processes, in order."""
-    count = min(workers or os.cpu_count() or 1, pages)
-    if count == 1:
-        yield map
-        return
-    # Forked workers need no importable main module; elsewhere than on Linux forking is not safe.
-    method = "fork" if sys.platform == "linux" else "spawn"
-    with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context(method)) as pool:
-        try:
-            yield partial(pool.map, chunksize=4)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    with mapper(count, workers) as run:
+        return list(tqdm(run(write, range(count)), total=count, unit="page", disable=not progress))
 
 
 def _write_page(folder: Path | None, info: dict, index: int) -> Record:
@@ -291,71 +268,3 @@ def _coco(info: dict, classes: tuple[str, ...], records: list[Record]) -> dict:
         for i, name in enumerate(classes, start=1)
     ]
     return {"info": info, "categories": categories, "images": images, "annotations": annotations}
-
-
-COLORS = (
-    "#e6194b", "#9a6324", "#f032e6", "#3cb44b", "#808080", "#4d4d4d",
-    "#f58231", "#4363d8", "#911eb4", "#0a9396", "#c9a400",
-)  # fmt: skip
-
-
-def draw_boxes(page: MadePage, *, classes: int | None = 11) -> Image.Image:
-    """The image with every region outlined in the colour of its class (of 11 or 5).
-
-    With `classes` None the text lines are outlined instead: red, or blue where they are ignored.
-    """
-    image = page.image.copy()
-    draw = ImageDraw.Draw(image)
-    if classes is None:
-        for line in page.lines:
-            draw.polygon(line.polygon, outline="blue" if line.ignore else "red")
-        return image
-    names = CLASSES_5 if classes == 5 else CLASSES_11
-    for region in five_classes(page.regions) if classes == 5 else page.regions:
-        color = COLORS[names.index(region.name)]
-        x0, y0, x1, y1 = region.box
-        # One pixel outside the box, so that the ink at its border stays visible.
-        draw.rectangle((x0 - 1, y0 - 1, x1, y1), outline=color, width=max(1, image.height // 800))
-    return image
-
-
-def contact_sheet(
-    make: Callable[[int], MadePage],
-    *,
-    pages: int,
-    classes: int | None = 11,
-    cell: int = 620,
-    columns: int = 4,
-) -> Image.Image:
-    """Pages or scenes side by side with their boxes, and a legend of the classes below.
-
-    Args:
-        make: from an index to a page whose longer side has `cell` pixels.
-        pages: how many, at least 1, from index 0.
-        classes: 11 or 5; None for text lines instead of regions.
-        cell: pixels of a page's longer side.
-        columns: pages in a row.
-    """
-    names = {None: (), 5: CLASSES_5, 11: CLASSES_11}[classes]
-    columns = min(columns, pages)
-    images = [draw_boxes(make(number), classes=classes) for number in range(pages)]
-    # Scenes are lower than pages; pages keep square cells.
-    high = cell if classes else max(image.height for image in images)
-    rows = math.ceil(pages / columns)
-    pad, line = 12, 30
-    # Below each column of pages is room for three names.
-    a_line = max(min(len(names), 3 * columns), 1)
-    legend = math.ceil(len(names) / a_line) * line + pad
-    size = (columns * (cell + pad) + pad, rows * (high + pad) + pad + legend)
-    sheet = Image.new("RGB", size, "#d0d0d0")
-    for number, image in enumerate(images):
-        x = pad + number % columns * (cell + pad) + (cell - image.width) // 2
-        y = pad + number // columns * (high + pad) + (high - image.height) // 2
-        sheet.paste(image, (x, y))
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=18)
-    for number, (name, color) in enumerate(zip(names, COLORS, strict=False)):
-        x = pad + number % a_line * (sheet.width - pad) // a_line
-        y = sheet.height - legend + number // a_line * line
-        draw.rectangle((x, y + 3, x + 18, y + 19), outline=color, width=4)
-        draw.text((x + 25, y), name, fill="black", font=font)
-    return sheet

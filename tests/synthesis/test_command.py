@@ -10,7 +10,7 @@ from PIL import Image, ImageColor
 from graphkd.commands import pages
 from graphkd.errors import UserError
 from graphkd.synthesis import CLASSES_5, CLASSES_11, SPLITS, Split, five_classes, make_page
-from graphkd.synthesis.folders import COLORS
+from graphkd.synthesis.contact import COLORS
 
 
 def parsed(command, *words: str) -> argparse.Namespace:
