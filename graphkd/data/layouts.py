@@ -204,6 +204,19 @@ def _crops(name: str, how: str, *, group: str = "") -> tuple[Layout, ...]:
 
 
 KNOWN_CROPS: tuple[Layout, ...] = (
+    *(
+        Layout(
+            f"lines_{split}",
+            f"lines/{split}/lines.tsv",
+            f"lines/{split}",
+            (),
+            (),
+            "made on first use",
+            ("lines", split),
+            kind="crops",
+        )
+        for split in ("train", "val", "test")
+    ),
     *_crops("lines_print", "put its folders train, val and test and their TSV files there"),
     # The receipt's number comes before the line's.
     *_crops("sroie_lines", "put its folders and TSV files there", group=r"([^/_]+)_[^/]*$"),

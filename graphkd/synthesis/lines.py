@@ -13,6 +13,8 @@ from graphkd.synthesis import wear
 from graphkd.synthesis.faces import EM, Face, faces, faces_of
 from graphkd.synthesis.styles import between, chance, pick, weighted
 from graphkd.synthesis.texts import LATIN, LineText
+from graphkd.text.ctc import least_frames
+from graphkd.text.prepare import HEIGHT, STRIDE
 
 KINDS = {"book": 3.0, "old": 3.2, "receipt": 2.4, "office": 1.6, "typescript": 0.8}
 RARE_EVERY = 8  # each eighth line has rare characters,
@@ -253,6 +255,10 @@ class _Setting:
         matrix = matrix @ np.array([[narrow, -lean], [0.0, 1.0]])
         moved = corners @ matrix.T
         low, high = moved.min(axis=0) - (left, top), moved.max(axis=0) + (right, bottom)
+        # A line that is too narrow for its text has fewer frames than CTC needs.
+        need = 1.2 * STRIDE * least_frames(self.text) / HEIGHT * (high[1] - low[1])
+        wider = max(1.0, need / (high[0] - low[0]))
+        matrix, low, high = matrix * [[wider], [1]], low * (wider, 1), high * (wider, 1)
         scale = tall / (high[1] - low[1])
         size = np.maximum(np.ceil((high - low) * scale).astype(int), 4)
         shift = -low * scale

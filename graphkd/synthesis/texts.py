@@ -279,7 +279,7 @@ class LineText(Writer):
                 words[at] += character
             elif unicodedata.category(character[0])[0] == "L" and len(words[at]) > 1:
                 where = 0 if character.isupper() else int(rng.integers(len(words[at])))
-                words[at] = words[at][:where] + character + words[at][where + 1 :]
+                words[at] = words[at][:where] + character + words[at][where:]
             elif unicodedata.category(character[0]) == "Nd" or chance(rng, 0.4):
                 words.insert(at, character + (self._digits(0, 3) if chance(rng, 0.5) else ""))
             else:
