@@ -36,15 +36,12 @@ def cut_line(
         the page.
     """
     polygon = np.asarray(polygon, np.float64).reshape(-1, 2)
-    corners = _rectangle(polygon, baseline)
+    corners = line_corners(polygon, baseline=baseline, margin=margin)
     width, height = _sides(corners)
-    if min(width, height) < LEAST_SIDE or _off(polygon, page.shape[:2]):
+    grown = margin / (1 + 2 * margin) * min(width, height)
+    if min(width, height) - 2 * grown < LEAST_SIDE or _off(polygon, page.shape[:2]):
         return None
-    grown = margin * min(width, height)
-    along, down = (corners[1] - corners[0]) / width, (corners[3] - corners[0]) / height
-    steps = np.array([-along - down, along - down, along + down, down - along]) * grown
-    corners = corners + steps
-    width, height = (max(1, round(side + 2 * grown)) for side in (width, height))
+    width, height = max(1, round(width)), max(1, round(height))
     target = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
     matrix = cv2.getPerspectiveTransform(corners.astype(np.float32), target)
     # OpenCV puts integers at the centres of pixels.
@@ -55,9 +52,23 @@ def cut_line(
     )
     outline = valid(cv2.perspectiveTransform(polygon[None], matrix)[0])
     _paint(picture, outline.buffer(grown, **MITRED))
-    if baseline is None and height > TURNED * width:
-        picture = np.ascontiguousarray(np.rot90(picture))
     return picture
+
+
+def line_corners(
+    polygon: np.ndarray, *, baseline: np.ndarray | None = None, margin: float = MARGIN
+) -> np.ndarray:
+    """The corners (4, 2) of the picture of a line on its page, from the upper left one as it is
+    read; see `cut_line`.
+    """
+    polygon = np.asarray(polygon, np.float64).reshape(-1, 2)
+    corners = _rectangle(polygon, baseline)
+    width, height = (max(side, 1e-9) for side in _sides(corners))
+    grown = margin * min(width, height)
+    along, down = (corners[1] - corners[0]) / width, (corners[3] - corners[0]) / height
+    steps = np.array([-along - down, along - down, along + down, down - along]) * grown
+    turned = baseline is None and height > TURNED * width
+    return np.roll(corners + steps, -turned, 0)
 
 
 def _rectangle(polygon: np.ndarray, baseline: np.ndarray | None) -> np.ndarray:
