@@ -1,1 +1,1 @@
-"""Reading whole pages: regions, lines, words, text and their order, without torch and Detectron2."""
+"""Reading whole pages with three small models, without torch and Detectron2."""

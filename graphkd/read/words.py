@@ -119,8 +119,8 @@ def baseline_of(picture: np.ndarray, corners: np.ndarray) -> tuple[Point, ...]:
     """The baseline of a line on the page, from its start to its end.
 
     The median of the ink's lower edges in up to eight parts of the line and a robust straight line
-    through them; where the line is curved, the parts' points themselves. Without ink it lies at 80 %
-    of the height.
+    through them; where the line is curved, the parts' points themselves. Without ink it lies at
+    80 % of the height.
 
     Args:
         picture: (h, w, 3) uint8 of the line, upright.
