@@ -10,11 +10,13 @@ import pytest
 import torch
 import yaml
 
+from graphkd.cli import main
 from graphkd.distill.frame_cache import FRAME, FrameCache, packed, unpacked
 from graphkd.distill.onnx_file import OnnxFile
 from graphkd.distill.onnx_reader import ANSWER, FrameReader, OnnxReader, projection
 from graphkd.errors import UserError
 from graphkd.text.charset import Charset
+from tests.crops_data import write_reader_pair
 
 NEEDS = frozenset({"frames"})
 STUDENT = Charset(("a", "b", "é"))
@@ -36,10 +38,13 @@ ABOUT = {
 class Greys(torch.nn.Module):
     """Probabilities of the five greys in every 8 columns of the blue channel."""
 
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("greys", torch.tensor([float(each) for each in GREYS.values()]))
+
     def forward(self, x):
         cells = torch.nn.functional.avg_pool2d(x[:, :1], (48, 8))[:, 0, 0]
-        wanted = torch.tensor([float(each) for each in GREYS.values()])
-        return (-(cells[..., None] - wanted).square() / 500).softmax(-1)
+        return (-(cells[..., None] - self.greys).square() / 500).softmax(-1)
 
 
 @pytest.fixture(scope="module")
@@ -240,3 +245,26 @@ def test_rapidocrs_own_reader():
     text, score = reader.read(picture)
     assert text.replace(" ", "") == "Invoice1207" and score > 0.8
     assert len(reader.frames(reader.prepared(picture))) == 42  # 336 columns
+
+
+@pytest.mark.parametrize("cache", ["kept", "none"])
+def test_it_teaches_a_run(described, crops_data, tmp_path, cache):
+    losses = "{ctc_mean: {}, ctc_posterior: {}, dctc: {}}"
+    run = write_reader_pair(tmp_path, crops_data, losses=losses)
+    folder = cache if cache == "none" else tmp_path / cache
+    teacher = described(mean=[255.0] * 3, std=[-1.0] * 3)  # white paper is the blank
+    changes = ["DISTILL.TEACHER.CONFIG", "", "DISTILL.TEACHER.ONNX", teacher.path]
+    changes += ["DISTILL.TEACHER.CACHE", folder, "SOLVER.MAX_ITER", 2, "TEST.EVAL_PERIOD", 0]
+    assert main(["train", str(run), *map(str, changes)]) == 0
+    rows = [json.loads(row) for row in (tmp_path / "run" / "metrics.json").read_text().splitlines()]
+    rows = [row for row in rows if "total_loss" in row]
+    assert rows and all(row["loss_kd_ctc_mean_frames"] > 0 for row in rows)
+    assert len(list(tmp_path.glob("kept/*/*.npy"))) == (1 if cache == "kept" else 0)
+    assert (tmp_path / "run" / "teacher.json").is_file()
+
+
+def test_methods_of_features_are_refused(described, crops_data, tmp_path, capsys):
+    run = write_reader_pair(tmp_path, crops_data, losses="{fitnets: {TAP: neck}}")
+    changes = ["DISTILL.TEACHER.CONFIG", "", "DISTILL.TEACHER.ONNX", str(described().path)]
+    assert main(["train", str(run), *changes]) == 2
+    assert "reads features, which the teacher does not give" in capsys.readouterr().err

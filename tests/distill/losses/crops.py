@@ -21,7 +21,7 @@ def context(*, sequence="frames", teacher_width=8, stride=4, **changes) -> LossC
     facts = LossContext(
         channels={"neck": (8, teacher_width), "p3": (4, 4)},
         strides={"neck": (4, stride), "p3": (2, 2)},
-        levels=("neck", "p3"),
+        levels=("p3",),
         num_classes=len(CHARACTERS),
         sequence=sequence,
         encode=encode,
