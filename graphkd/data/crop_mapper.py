@@ -29,7 +29,7 @@ def add_crop_config(cfg: CfgNode) -> None:
             # A batch of lines of this width has SOLVER.IMS_PER_BATCH lines; shorter lines come in
             # larger batches, longer ones in smaller ones.
             "BATCH_WIDTH": 320,
-            "AUGMENT": 0.5,  # probability of each change of a line in training
+            "AUGMENT": 0.5,  # probability that a line is changed in training, see crop_augment.py
             # What becomes of characters that the charset lacks: drop_line, drop_char or replace
             # (by REPLACEMENT).
             "UNKNOWN": "drop_line",

@@ -80,6 +80,11 @@ class Face:
         return "serif" if self._serifs() else "sans"
 
     @cached_property
+    def slanted(self) -> bool:
+        """Whether its name says that it is italic or oblique."""
+        return bool(re.search("ital|obli|slant|It$|[ _]BI?I$|^_[a-z]*i_|cmti", self.name))
+
+    @cached_property
     def x_height(self) -> int:
         """Pixels from the baseline to the top of an x."""
         return max(-self.glyph("x").top, EM // 4)
@@ -174,7 +179,7 @@ def _by_name(face: Face) -> str:
 
 
 def _family(stem: str) -> str:
-    return re.match("[^-0-9]*", stem)[0] or stem
+    return re.split("[-_0-9]| Minus| Bold| Ital| [BI]+$", stem.lstrip("_"))[0] or stem
 
 
 def _read(path: Path) -> Face | None:

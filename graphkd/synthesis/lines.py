@@ -121,6 +121,8 @@ def _choose(rng: np.random.Generator, kind: str, text: str) -> Face:
         known = faces_of(weighted(rng, _STYLES[kind]))
         for _ in range(4):
             face = pick(rng, *pick(rng, *known))
+            if face.slanted and kind in ("receipt", "typescript") and chance(rng, 0.9):
+                continue
             if face.has(needed):
                 return face
     order = [faces()[at] for at in rng.permutation(len(faces()))]

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tqdm.auto import tqdm
 from graphkd.config import find_file
 from graphkd.data import catalog, crops
 from graphkd.data.check.crops import read_rows
+from graphkd.data.crop_augment import augment_crop
 from graphkd.data.crop_mapper import (
     BucketBatches,
     CropMapper,
@@ -132,7 +134,8 @@ class TextRecognitionTask(Task):
         return crops.training_dicts(cfg.DATASETS.TRAIN, charset_of_cfg(cfg), label_rules(cfg))
 
     def mapper(self, cfg: CfgNode, *, is_train: bool) -> Callable[..., dict]:
-        return CropMapper(cfg, is_train=is_train)
+        augment = partial(augment_crop, probability=cfg.INPUT.CROPS.AUGMENT)
+        return CropMapper(cfg, is_train=is_train, augment=augment)
 
     def batches(
         self, cfg: CfgNode, dicts: Sequence[dict], *, seed: int
