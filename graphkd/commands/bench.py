@@ -23,7 +23,8 @@ examples:
 
 _INFER_EPILOG = """examples:
   graphkd bench infer teacher.pth student.safetensors student.onnx
-  graphkd bench infer output/demo/*/model_final.pth --batch 1 --size 320 240 --threads 1"""
+  graphkd bench infer output/demo/*/model_final.pth --batch 1 --size 320 240 --threads 1
+  graphkd bench infer reader.pth reader.onnx --batch 1,32 --threads 1    text recognisers"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,9 +66,9 @@ def _step_arguments(parser: argparse.ArgumentParser) -> None:
 def _infer_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("weights", nargs="+", metavar="FILE", help=".pth, .safetensors or .onnx")
     parser.add_argument(
-        "--batch", type=whole_numbers, default=[1, 8], help="pages per call (default 1,8)"
+        "--batch", type=whole_numbers, default=[1, 8], help="pages or lines per call (default 1,8)"
     )
-    _size(parser, (1024, 768))
+    _size(parser, None)
     parser.add_argument("--rounds", type=int, default=20, help="timed rounds (default 20)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
     parser.add_argument(
@@ -76,14 +77,15 @@ def _infer_arguments(parser: argparse.ArgumentParser) -> None:
     add_timing(parser)
 
 
-def _size(parser: argparse.ArgumentParser, default: tuple[int, int]) -> None:
+def _size(parser: argparse.ArgumentParser, default: tuple[int, int] | None) -> None:
+    words = "1024 768, lines of recognisers 32 320" if default is None else "{} {}".format(*default)
     parser.add_argument(
         "--size",
         type=int,
         nargs=2,
         metavar=("H", "W"),
         default=default,
-        help=f"pixels of the pages (default {default[0]} {default[1]})",
+        help=f"pixels of the pages (default {words})",
     )
 
 
@@ -152,7 +154,7 @@ def _infer(args: argparse.Namespace) -> tuple[str, dict]:
     result = measure_inference(
         args.weights,
         batches=args.batch,
-        size=tuple(args.size),
+        size=args.size and tuple(args.size),
         rounds=args.rounds,
         threads=args.threads,
         device=args.device,

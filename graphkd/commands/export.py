@@ -49,8 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--tolerance",
         type=float,
-        metavar="AP",
-        help="allowed AP difference (0.1; --int8: 1.5; OpenVINO --half: 1)",
+        metavar="POINTS",
+        help="allowed difference of the main score (AP: 0.1; --int8: 1.5; OpenVINO --half: 1)",
+    )
+    add(
+        "--budget",
+        metavar="SIZE",
+        help="refuse a larger file, such as 4.5MB (text recognisers: 10MiB; others: any size)",
     )
     add("--config", type=Path, metavar="YAML", help="the run's config, for a .pth without one")
     add("--trust", action="store_true", help="unpickle a .pth in full; this can run any code in it")
@@ -59,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exports, compares and prints the result; returns 1 where the file was not kept."""
-    from graphkd.export.job import ExportOptions, export, report
+    from graphkd.export.job import ExportOptions, bytes_of, export, report, size_words
     from graphkd.io import write_json
     from graphkd.predict.detector import parse_by_class
 
@@ -73,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
         pages=args.pages,
         most=args.most,
         tolerance=args.tolerance,
+        budget=None if args.budget is None else bytes_of(args.budget),
         score=args.score,
         by_class=parse_by_class(args.score_class),
         config=args.config,
@@ -87,5 +93,5 @@ def run(args: argparse.Namespace) -> int:
     for fault in faults:
         print(f"refused: {fault}")
     if not faults:
-        print(f"{result.path}  {result.bytes / 1e6:.1f} MB")
+        print(f"{result.path}  {size_words(result.bytes)}")
     return 1 if faults else 0

@@ -1,5 +1,5 @@
-"""`graphkd predict`: regions or text lines of pictures and PDFs as json, COCO, PAGE XML and drawn
-pictures.
+"""`graphkd predict`: regions, text lines or texts of pictures and PDFs as json, COCO, PAGE XML, TSV
+and drawn pictures.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from graphkd.errors import UserError
 
-HELP = "find the regions or text lines of pages: pictures, folders of them and PDFs"
+HELP = "find the regions or text lines of pages, or read pictures of lines: files, folders, PDFs"
 NEEDS_TRAINING = False  # only for .pth and .safetensors models, which `load_model` checks
 
 EPILOG = """examples:
@@ -21,6 +21,7 @@ EPILOG = """examples:
   graphkd predict m.safetensors scans -o found --format json,page --score-class title=0.3,table=0.6
   graphkd predict --weights lines scans -o found --draw    text lines, with the included detector
   graphkd predict mine.onnx scans -o found --box-thresh 0.4 --unclip-scale 1.1
+  graphkd predict reader.onnx crops -o found --batch 32       OUT/lines.tsv: name, text, score
 
 Exit code: 0 all pages were read, 1 some or all pages were not read (see OUT/failed.json), 2 the
 command stopped because of a mistake.
@@ -65,7 +66,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--config", type=Path, metavar="YAML", help="the run's config, for a .pth without one")
     add("--trust", action="store_true", help="unpickle a .pth in full; this can run any code in it")
     add("--device", help="cpu, cuda or cuda:1 (default: the GPU if there is one; ONNX: cpu)")
-    add("--format", default="json,coco", help="any of json,coco,page (default json,coco)")
+    add(
+        "--format",
+        help="any of json,coco,page,tsv (default json,coco; text recognisers: tsv)",
+    )
     add("--draw", action="store_true", help="also draw the boxes on the pages (OUT/pictures)")
     add("--score", type=float, help="lowest shown score in 0..1 (default: the file's, else 0.5)")
     add(
@@ -97,13 +101,13 @@ def run(args: argparse.Namespace) -> int:
     from graphkd.predict.detector import parse_by_class
     from graphkd.predict.documents import parse_ranges
     from graphkd.predict.model import check_weights, load_model
-    from graphkd.predict.output import Output, check_folder, clear_folder
+    from graphkd.predict.output import Output, check_folder, choose_formats, clear_folder
     from graphkd.predict.sources import check_pages, find_files
 
     # All that is quick comes before the model is loaded.
     _check_numbers(args)
     weights, inputs = split_inputs(args.inputs, args.weights)
-    formats = _formats(args.format)
+    choose_formats(args.format)
     by_class = parse_by_class(args.score_class)
     wanted = parse_ranges(args.pages) if args.pages is not None else None
     password = password_in(args.password_file)
@@ -117,6 +121,7 @@ def run(args: argparse.Namespace) -> int:
     model = load_model(
         weights, config=args.config, trust=args.trust, device=args.device, decoding=decoding
     )
+    formats = choose_formats(args.format, task=model.task)
     shown = model.shown_scores(score=args.score, by_class=by_class)
     if any(0 < score < model.floor for score in shown.values()):
         note = f"note: {model.name} itself gives no score below {model.floor:g}"
@@ -134,7 +139,12 @@ def run(args: argparse.Namespace) -> int:
         check_folder(args.out, overwrite=args.overwrite)
         clear_folder(args.out, keep=files)
         output = Output(
-            args.out, formats=formats, classes=model.classes, draw=args.draw, record=record
+            args.out,
+            formats=formats,
+            classes=model.classes,
+            draw=args.draw,
+            record=record,
+            inputs=[Path(name) for name in inputs],
         )
         finished = False
         try:
@@ -212,16 +222,6 @@ def password_in(path: Path | None) -> str | None:
     if not password:
         raise UserError(f"--password-file {path}: its first line is empty")
     return password
-
-
-def _formats(text: str) -> tuple[str, ...]:
-    from graphkd.predict.output import FORMATS
-
-    formats = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
-    unknown = [part for part in formats if part not in FORMATS]
-    if unknown:
-        raise UserError(f"--format {unknown[0]!r}: choose from {', '.join(FORMATS)}")
-    return formats
 
 
 def _check_numbers(args: argparse.Namespace) -> None:

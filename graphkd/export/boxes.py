@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,25 +11,26 @@ from torch import nn
 from tqdm import tqdm
 
 from graphkd.errors import UserError
-from graphkd.export.files import Signature, open_openvino, open_torchscript
+from graphkd.export.box_parity import BoxLimits, compare
+from graphkd.export.files import Signature
 from graphkd.export.job import Comparison, ExportOptions
 from graphkd.export.network import BoxNetwork
 from graphkd.export.pages import Pages, generated_pages, named_pages
-from graphkd.export.parity import BoxLimits, compare
-from graphkd.modelfile import Header, ModelFile, build_detector, read_model
+from graphkd.export.parity import open_exported
+from graphkd.modelfile import Header, ModelFile, build_detector
 from graphkd.modeling.network import is_untrained
 from graphkd.predict.detector import Detector, ExportedDetector
-from graphkd.predict.onnx_detector import load_onnx
 from graphkd.predict.torch_detector import TorchDetector
 
 logger = logging.getLogger(__name__)
 
 SIGNATURE = Signature(
-    input="images",
-    axes={0: "N", 1: "H", 2: "W"},
+    inputs={"images": {0: "N", 1: "H", 2: "W"}},
     outputs=dict.fromkeys(("boxes", "scores", "classes", "image_index"), {0: "M"}),
-    example=torch.randint(
-        0, 256, (2, 203, 149, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    example=(
+        torch.randint(
+            0, 256, (2, 203, 149, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+        ),
     ),
     # Resizing, and the layers that determine scores and the exact edges of boxes.
     exact=(
@@ -64,7 +65,7 @@ class BoxExporter:
         stored: the trained detector.
     """
 
-    signature = SIGNATURE
+    signature, budget = SIGNATURE, None
 
     def __init__(self, stored: ModelFile):
         self._stored = without_voting(stored)
@@ -96,12 +97,12 @@ class BoxExporter:
         detector = build_detector(self._stored)
         return BoxNetwork(detector, self._stored.cfg, for_openvino=for_openvino).eval()
 
-    def calibration(self, options: ExportOptions, *, progress: bool) -> Iterator[np.ndarray]:
+    def calibration(self, options: ExportOptions, *, progress: bool) -> Iterator[tuple[np.ndarray]]:
         """Pages for the calibration, each (1, H, W, 3) uint8 RGB."""
         count = _CALIBRATION_PAGES
         pages = self._pages(options.calibrate, count=count, most=count, seed=_CALIBRATION_SEED)
         bar = tqdm(pages, "calibrating", unit="page", total=len(pages), disable=not progress)
-        return (pixels[None] for pixels in bar)
+        return ((pixels[None],) for pixels in bar)
 
     def samples(self, options: ExportOptions) -> Pages:
         """The pages for the comparison."""
@@ -110,12 +111,9 @@ class BoxExporter:
     def compare(
         self, path: Path, samples: Pages, options: ExportOptions, *, progress: bool
     ) -> Comparison:
-        """Compares a written file with the trained detector; see `graphkd.export.parity`."""
+        """Compares a written file with the trained detector; see `graphkd.export.box_parity`."""
         parity = compare(self._trained, load_exported(path), samples, progress=progress)
-        limits = LIMITS[options.precision]
-        if options.tolerance is not None:
-            limits = replace(limits, ap=options.tolerance)
-        return Comparison(asdict(parity), asdict(limits), parity.lines(), parity.faults(limits))
+        return parity.against(LIMITS[options.precision], tolerance=options.tolerance)
 
     def _pages(self, name: str | None, *, count: int, most: int, seed: int) -> Pages:
         classes, size = self._stored.classes, self._stored.cfg.INPUT
@@ -150,9 +148,6 @@ def load_exported(path: Path) -> Detector:
     Raises:
         UserError: another kind of file, a damaged one, or a missing package.
     """
-    if path.suffix == ".safetensors":
-        return TorchDetector(read_model(path), device="cpu")
-    if path.suffix == ".onnx":
-        return load_onnx(path, device=None)
-    opened = open_torchscript(path) if path.suffix == ".pt" else open_openvino(path)
-    return ExportedDetector(path.name, *opened)
+    return open_exported(
+        path, trained=lambda stored: TorchDetector(stored, device="cpu"), exported=ExportedDetector
+    )

@@ -21,27 +21,26 @@ from graphkd.weight_files import KEY
 # RoIAlign with half pixels needs 16 or more, antialiased Resize needs 18.
 OPSET = 18
 
-# Runs a network; the outputs have the order of its `Signature`.
-Call = Callable[[np.ndarray], tuple[np.ndarray, ...]]
+# Runs a network; inputs and outputs have the order of its `Signature`.
+Call = Callable[..., tuple[np.ndarray, ...]]
 
 
 @dataclass(frozen=True)
 class Signature:
-    """Input and outputs of an exported network.
+    """Inputs and outputs of an exported network.
 
     Attributes:
-        input: name of the only input.
-        axes: the variable axes of the input: index -> name, such as {0: "N"}.
+        inputs: name -> variable axes as index -> name, such as {0: "N"}, in the order of the
+            network's arguments.
         outputs: name -> variable axes, in the order of the network's outputs.
-        example: an input for tracing with unusual sizes. If the tracer makes a size a constant of
+        example: inputs for tracing with unusual sizes. If the tracer makes a size a constant of
             the graph, the comparison shows it.
         exact: nodes whose names contain one of these stay float32 in eight-bit files.
     """
 
-    input: str
-    axes: Mapping[int, str]
+    inputs: Mapping[str, Mapping[int, str]]
     outputs: Mapping[str, Mapping[int, str]]
-    example: Tensor
+    example: tuple[Tensor, ...]
     exact: tuple[str, ...] = ()
 
 
@@ -61,18 +60,17 @@ def write_onnx(path: Path, network: nn.Module, signature: Signature, header: Hea
         UserError: the package onnx is missing, or a part of the network cannot be exported.
     """
     onnx = _package("onnx")
-    axes = {signature.input: dict(signature.axes)}
-    axes |= {name: dict(own) for name, own in signature.outputs.items()}
+    named = {**signature.inputs, **signature.outputs}
     with _exporting():
         torch.onnx.export(
             network,
-            (signature.example,),
+            signature.example,
             str(path),
             dynamo=False,
             opset_version=OPSET,
-            input_names=[signature.input],
+            input_names=list(signature.inputs),
             output_names=list(signature.outputs),
-            dynamic_axes=axes,
+            dynamic_axes={name: dict(axes) for name, axes in named.items()},
         )
     _set_header(onnx, path, header)
 
@@ -87,7 +85,7 @@ def write_torchscript(path: Path, network: nn.Module, signature: Signature, head
         UserError: a part of the network cannot be exported.
     """
     with _exporting():
-        traced = torch.jit.trace(network, (signature.example,), check_trace=False)
+        traced = torch.jit.trace(network, signature.example, check_trace=False)
         torch.jit.save(torch.jit.freeze(traced), str(path), _extra_files={KEY: header.text()})
 
 
@@ -122,7 +120,7 @@ def write_int8(
     signature: Signature,
     header: Header,
     *,
-    inputs: Iterable[np.ndarray],
+    inputs: Iterable[tuple[np.ndarray, ...]],
 ) -> None:
     """Writes an ONNX file with eight-bit convolutions and matrix products (QDQ, per channel).
 
@@ -146,7 +144,7 @@ def write_int8(
 
         def get_next(self) -> dict | None:
             batch = next(self.inputs, None)
-            return None if batch is None else {signature.input: batch}
+            return None if batch is None else dict(zip(signature.inputs, batch, strict=True))
 
     nodes = [node.name for node in onnx.load(str(onnx_file)).graph.node]
     root = logging.getLogger()
@@ -182,9 +180,9 @@ def open_torchscript(path: Path) -> tuple[Header, Call]:
     except (RuntimeError, ValueError) as error:
         raise UserError(f"{path}: not a TorchScript file of graphkd") from error
 
-    def call(inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+    def call(*inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         with torch.no_grad():
-            found = module(torch.from_numpy(inputs))
+            found = module(*map(torch.from_numpy, inputs))
         return tuple(part.numpy() for part in ([found] if isinstance(found, Tensor) else found))
 
     return header, call
@@ -205,8 +203,8 @@ def open_openvino(path: Path) -> tuple[Header, Call]:
     # By default, OpenVINO computes in bfloat16 if the processor supports it.
     compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
-    def call(inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        found = compiled([inputs])
+    def call(*inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        found = compiled(list(inputs))
         return tuple(np.array(found[index]) for index in range(len(compiled.outputs)))
 
     return header, call

@@ -7,6 +7,7 @@ for all tasks.
 import contextlib
 import math
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 from torch import nn
 
 from graphkd.errors import UserError
@@ -48,6 +48,7 @@ class ExportOptions:
         most: largest number of pages that are used of a folder or data set.
         tolerance: largest allowed difference of the primary metric; None for the default of the
             `precision`.
+        budget: greatest size of the file in bytes; None for the default of the task.
         score: lowest shown score of all classes; None keeps that of the model.
         by_class: lowest shown scores of single classes.
         config: the run's yaml, for a `.pth` without a config.
@@ -63,6 +64,7 @@ class ExportOptions:
     pages: str | None = None
     most: int = MOST_PAGES
     tolerance: float | None = None
+    budget: int | None = None
     score: float | None = None
     by_class: Mapping[str, float] = field(default_factory=dict)
     config: Path | None = None
@@ -109,10 +111,12 @@ class Exporter(Protocol):
     """The export of one model of a task; returned by `Task.export`.
 
     Attributes:
-        signature: input and outputs of the network.
+        signature: inputs and outputs of the network.
+        budget: greatest size of the file in bytes where the options name none; None for no limit.
     """
 
     signature: Signature
+    budget: int | None
 
     def header(self, options: ExportOptions) -> Header:
         """The header of the file; the caller sets `config` and `precision`."""
@@ -124,8 +128,8 @@ class Exporter(Protocol):
         """
         ...
 
-    def calibration(self, options: ExportOptions, *, progress: bool) -> Iterable[np.ndarray]:
-        """Inputs of the network, from which the ranges of activations are measured."""
+    def calibration(self, options: ExportOptions, *, progress: bool) -> Iterable[tuple]:
+        """Tuples of the network's inputs, from which the ranges of activations are measured."""
         ...
 
     def samples(self, options: ExportOptions) -> Any:
@@ -179,13 +183,38 @@ def export(options: ExportOptions, *, progress: bool = True) -> Result:
     with _folder_beside(target) as folder:
         path = folder / target.name
         _write(path, options, stored, exporter, header, progress=progress)
-        comparison = exporter.compare(path, samples, options, progress=progress)
         written = _files(path)
         size = sum(file.stat().st_size for file in written)
+        comparison = exporter.compare(path, samples, options, progress=progress)
+        budget = exporter.budget if options.budget is None else options.budget
+        if budget is not None and size > budget:
+            fault = (
+                f"the file has {size_words(size)}, the budget is {size_words(budget)} (--budget)"
+            )
+            comparison = replace(comparison, faults=(*comparison.faults, fault))
         if not comparison.faults:
             for file in written:
                 os.replace(file, target.with_name(file.name))
     return Result(target, size, comparison, header)
+
+
+def size_words(size: int) -> str:
+    """Bytes in MB (10^6) and MiB (2^20)."""
+    return f"{size / 1e6:.2f} MB ({size / 2**20:.2f} MiB)"
+
+
+def bytes_of(text: str) -> int:
+    """Reads a size such as 10MiB, 4.5MB or 500000.
+
+    Raises:
+        UserError: another text.
+    """
+    found = re.fullmatch(r"([0-9.]+) *(MiB|MB|KiB|kB|)", text.strip())
+    units = {"MiB": 2**20, "MB": 10**6, "KiB": 2**10, "kB": 10**3, "": 1}
+    try:
+        return int(float(found[1]) * units[found[2]])
+    except (TypeError, ValueError):
+        raise UserError(f"--budget {text!r}: write a size such as 10MiB or 4.5MB") from None
 
 
 def report(options: ExportOptions, result: Result) -> dict:

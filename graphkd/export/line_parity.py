@@ -1,17 +1,14 @@
-"""Maps and lines of an exported text detector, compared with those of the trained one."""
+"""Maps and lines of an exported text detector beside those of the trained one."""
 
-import statistics
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm import tqdm
 
-from graphkd.errors import UserError
-from graphkd.evaluation.hmean import Overlaps, measure, score
+from graphkd.evaluation.hmean import measure, score
 from graphkd.evaluation.matching import pair
 from graphkd.export.pages import Pages
+from graphkd.export.parity import Check, Parity, run_both, score_sentence, unmatched
 from graphkd.predict.detector import Prepared
 from graphkd.predict.lines import FoundLines, LineDetector
 
@@ -37,12 +34,11 @@ class LineLimits:
     unmatched: float
 
 
-@dataclass(frozen=True)
-class LineParity:
+@dataclass(frozen=True, kw_only=True)
+class LineParity(Parity):
     """The trained text detector and its export on the same pages.
 
     Attributes:
-        source: what the pages are.
         pages: how many, at `sizes` different sizes of the network's input.
         lines: of the trained detector.
         map_error_mean: of the text map, in probability, and `map_error_max`; 0 for detectors of
@@ -53,10 +49,8 @@ class LineParity:
             `line_error_max`; `line_error_share`: the median over the page's longer side.
         hmean_trained: hmean in 0..100 against the truth, None without truth; `hmean_exported`
             likewise; `hmean_difference`: exported minus trained.
-        seconds_trained: median of a page, `seconds_exported` likewise; rough.
     """
 
-    source: str
     pages: int
     sizes: int
     lines: int
@@ -70,19 +64,9 @@ class LineParity:
     hmean_trained: float | None
     hmean_exported: float | None
     hmean_difference: float | None
-    seconds_trained: float
-    seconds_exported: float
 
-    def words(self) -> tuple[str, ...]:
-        """The numbers in words."""
-        truth = (
-            "hmean not measured: the lines of these pages are not known; name a set with --pages"
-        )
-        if self.hmean_difference is not None:
-            truth = (
-                f"hmean {self.hmean_trained:.2f} trained, {self.hmean_exported:.2f} exported "
-                f"({self.hmean_difference:+.3f})"
-            )
+    def told(self) -> tuple[str, ...]:
+        """See `Parity.told`."""
         return (
             f"{self.pages} pages ({self.source}) at {self.sizes} sizes, {self.lines} lines",
             f"text maps differ by {self.map_error_mean:.1e} on average, "
@@ -90,35 +74,35 @@ class LineParity:
             f"lines differ by {self.line_error_median:.3f} px in the median, "
             f"{self.line_error_max:.2f} px at most; without a partner: {self.unmatched_share:.2%}, "
             f"of scores well above the threshold: {self.unmatched_share_confident:.2%}",
-            truth,
-            f"a page took {self.seconds_trained * 1000:.0f} ms trained, "
-            f"{self.seconds_exported * 1000:.0f} ms exported (rough)",
+            score_sentence("hmean", self.hmean_trained, self.hmean_exported),
         )
 
-    def faults(self, limits: LineLimits) -> tuple[str, ...]:
-        """Why the file must not be used; empty where all is well."""
-        found = []
-        if self.hmean_difference is not None and abs(self.hmean_difference) > limits.hmean:
-            found.append(
-                f"hmean differs by {self.hmean_difference:+.2f} on {self.pages} pages, allowed is "
-                f"{limits.hmean:g}"
-            )
-        if self.map_error_mean > limits.map:
-            found.append(
-                f"text maps differ by {self.map_error_mean:.4f} on average, allowed is "
-                f"{limits.map:g}"
-            )
-        if self.line_error_share > limits.line:
-            found.append(
-                f"lines are off by {self.line_error_median:.2f} px in the median, "
-                f"{self.line_error_share:.2%} of the page; allowed is {limits.line:.2%}"
-            )
-        if self.unmatched_share_confident > limits.unmatched:
-            found.append(
-                f"{self.unmatched_share_confident:.1%} of the lines with a score well above the "
-                f"threshold have no partner, allowed is {limits.unmatched:.1%}"
-            )
-        return tuple(found)
+    def checks(self, limits: LineLimits) -> tuple[Check, ...]:
+        """See `Parity.checks`."""
+        return (
+            (
+                self.hmean_difference,
+                limits.hmean,
+                f"hmean differs by {self.hmean_difference or 0:+.2f} on {self.pages} pages",
+            ),
+            (
+                self.map_error_mean,
+                limits.map,
+                f"text maps differ by {self.map_error_mean:.4f} on average",
+            ),
+            (
+                self.line_error_share,
+                limits.line,
+                f"lines are off by {self.line_error_median:.2f} px in the median, a share of "
+                f"{self.line_error_share:.4f} of the page",
+            ),
+            (
+                self.unmatched_share_confident,
+                limits.unmatched,
+                "of the lines with a score well above the threshold, a share of "
+                f"{self.unmatched_share_confident:.3f} has no partner",
+            ),
+        )
 
 
 def compare_lines(
@@ -135,46 +119,39 @@ def compare_lines(
     Raises:
         UserError: the trained detector finds nothing at all, or a batch changes the result.
     """
-    wanted, given, sides, errors, sizes = [], [], [], [], set()
-    seconds: tuple[list[float], list[float]] = ([], [])
-    batch_page = None
-    bar = tqdm(pages, desc="comparing", unit="page", total=len(pages), disable=not progress)
-    for index, pixels in enumerate(bar):
-        prepared = trained.prepare(pixels, zoom=ZOOMS[index % len(ZOOMS)])
-        for detector, found, times in zip(
-            (trained, exported), (wanted, given), seconds, strict=True
-        ):
-            start = time.perf_counter()
-            found += detector.detect([prepared])
-            times.append(time.perf_counter() - start)
-        errors.append(_map_error(trained, exported, prepared))
-        sides.append(max(pixels.shape[:2]))
-        sizes.add(prepared.shape)
-        if batch_page is None and len(wanted[-1].scores):
-            batch_page = prepared
-    if batch_page is None:
-        raise UserError(
-            f"the model finds nothing on {pages.source}, so nothing can be compared; "
-            "name pages of its kind with --pages"
-        )
-    if _changed(exported.detect([batch_page])[0], exported.detect([batch_page] * 3)[1]):
-        raise UserError(
-            "the exported file finds other lines on a page alone than in a batch; it is not kept"
-        )
-    lines = _line_numbers(wanted, given, sides, least=trained.decoder.box_thresh + _MARGIN)
-    before, after = (_hmean(pages, found) for found in (wanted, given))
+    errors = []
+
+    def same(first: FoundLines, second: FoundLines) -> bool:
+        ((own, _), _) = _partners([first], [second])[0]
+        return len(own) == len(first.scores) == len(second.scores)
+
+    runs = run_both(
+        trained,
+        exported,
+        pages,
+        source=pages.source,
+        same=same,
+        prepare=lambda detector, pixels, number: detector.prepare(
+            pixels, zoom=ZOOMS[number % len(ZOOMS)]
+        ),
+        watch=lambda prepared: errors.append(_map_error(trained, exported, prepared)),
+        progress=progress,
+    )
+    lines = _line_numbers(
+        runs.wanted, runs.given, runs.sides, least=trained.decoder.box_thresh + _MARGIN
+    )
+    before, after = (_hmean(pages, found) for found in (runs.wanted, runs.given))
     return LineParity(
         source=pages.source,
-        pages=len(wanted),
-        sizes=len(sizes),
+        pages=len(runs.wanted),
+        sizes=len(runs.shapes),
         map_error_mean=float(np.mean([mean for mean, _ in errors])),
         map_error_max=float(np.max([most for _, most in errors])),
         **lines,
         hmean_trained=before,
         hmean_exported=after,
         hmean_difference=None if before is None else after - before,
-        seconds_trained=statistics.median(seconds[0]),
-        seconds_exported=statistics.median(seconds[1]),
+        **runs.seconds,
     )
 
 
@@ -182,40 +159,30 @@ def _line_numbers(
     wanted: Sequence[FoundLines], given: Sequence[FoundLines], sides: Sequence[int], *, least: float
 ) -> dict[str, float]:
     """The numbers of `LineParity` about lines, by name; `sides` are the pages' longer ones."""
-    overlaps = measure([_as_truth(found) for found in wanted], [_as_found(each) for each in given])
-    pairs = [pair(page.iou) for page in overlaps]
-    moved = [
-        abs(page.truth_box[own[:, 0]] - page.found_box[own[:, 1]]).max(1)
-        for page, own in zip(overlaps, pairs, strict=True)
-    ]
+    pairs, moved = zip(*_partners(wanted, given), strict=True)
     shares = np.concatenate([error / side for error, side in zip(moved, sides, strict=True)])
     moved = np.concatenate([*moved, np.zeros(0)])
     return {
         "lines": sum(len(found.scores) for found in wanted),
-        "unmatched_share": _unmatched(wanted, given, overlaps, least=0.0),
-        "unmatched_share_confident": _unmatched(wanted, given, overlaps, least=least),
+        "unmatched_share": unmatched(wanted, given, pairs, least=0.0),
+        "unmatched_share_confident": unmatched(wanted, given, pairs, least=least),
         "line_error_median": float(np.median(moved)) if len(moved) else 0.0,
         "line_error_max": float(moved.max(initial=0.0)),
         "line_error_share": float(np.median(shares)) if len(moved) else 0.0,
     }
 
 
-def _unmatched(
-    wanted: Sequence[FoundLines],
-    given: Sequence[FoundLines],
-    pages: Sequence[Overlaps],
-    least: float,
-) -> float:
-    """Share of the lines of either side, of at least this score, without a partner."""
-    lonely = total = 0
-    for first, second, page in zip(wanted, given, pages, strict=True):
-        own = pair(page.iou)
-        partners = page.truth_places[own[:, 0]], page.found_places[own[:, 1]]
-        for found, places in zip((first, second), partners, strict=True):
-            counts = found.scores >= least
-            total += int(counts.sum())
-            lonely += int(counts.sum() - counts[places].sum())
-    return lonely / max(total, 1)
+def _partners(
+    wanted: Sequence[FoundLines], given: Sequence[FoundLines]
+) -> list[tuple[tuple[np.ndarray, np.ndarray], np.ndarray]]:
+    """For each page the places of the partners in both, and by how many pixels they differ."""
+    pages = measure([_as_truth(found) for found in wanted], [_as_found(each) for each in given])
+    found = []
+    for page in pages:
+        one, other = pair(page.iou).T
+        moved = abs(page.truth_box[one] - page.found_box[other]).max(1)
+        found.append(((page.truth_places[one], page.found_places[other]), moved))
+    return found
 
 
 def _map_error(first: LineDetector, second: LineDetector, page: Prepared) -> tuple[float, float]:
@@ -226,11 +193,6 @@ def _map_error(first: LineDetector, second: LineDetector, page: Prepared) -> tup
     one, other = (1 / (1 + np.exp(-each)) for each in maps)
     apart = abs(one - other)
     return float(apart.mean()), float(apart.max())
-
-
-def _changed(alone: FoundLines, among: FoundLines) -> bool:
-    (page,) = measure([_as_truth(alone)], [_as_found(among)])
-    return not len(pair(page.iou)) == len(alone.scores) == len(among.scores)
 
 
 def _hmean(pages: Pages, found: Sequence[FoundLines]) -> float | None:

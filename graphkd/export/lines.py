@@ -3,7 +3,7 @@ limits of the comparison. What resizes pages and makes lines of maps is `graphkd
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from graphkd.export.boxes import SIGNATURE, card_of, without_voting
-from graphkd.export.files import Signature, open_openvino, open_torchscript
+from graphkd.export.files import Signature
 from graphkd.export.job import Comparison, ExportOptions
 from graphkd.export.line_parity import LineLimits, compare_lines
 from graphkd.export.network import BoxNetwork
 from graphkd.export.pages import Pages, generated_pages, named_pages
-from graphkd.modelfile import Header, ModelFile, build_detector, read_model
+from graphkd.export.parity import open_exported
+from graphkd.modelfile import Header, ModelFile, build_detector
 from graphkd.predict.lines import LineDetector
-from graphkd.predict.onnx_detector import load_onnx
 from graphkd.predict.torch_detector import line_settings, torch_lines
 
 _PARITY_SEED, _PARITY_PAGES = 106, 24
@@ -68,6 +68,8 @@ class LineExporter:
         stored: the trained detector.
     """
 
+    budget = None
+
     def __init__(self, stored: ModelFile):
         self._stored = without_voting(stored)
         self._trained = torch_lines(self._stored, device="cpu")
@@ -79,10 +81,9 @@ class LineExporter:
         else:
             names = ("boxes", "scores", "classes", "image_index")
         self.signature = Signature(
-            input="images",
-            axes={0: "N", 1: "H", 2: "W"},
+            inputs={"images": {0: "N", 1: "H", 2: "W"}},
             outputs={name: axes for name in names},
-            example=_EXAMPLE,
+            example=(_EXAMPLE,),
             exact=_EXACT if self._has_maps else SIGNATURE.exact,
         )
 
@@ -110,12 +111,12 @@ class LineExporter:
         cfg.INPUT.MIN_SIZE_TEST = 0  # pages come resized
         return BoxNetwork(model, cfg, for_openvino=for_openvino).eval()
 
-    def calibration(self, options: ExportOptions, *, progress: bool) -> Iterator[np.ndarray]:
+    def calibration(self, options: ExportOptions, *, progress: bool) -> Iterator[tuple[np.ndarray]]:
         """Prepared pages one by one, each (1, H, W, 3) uint8 RGB."""
         count = _CALIBRATION_PAGES
         pages = self._pages(options.calibrate, count=count, most=count, seed=_CALIBRATION_SEED)
         bar = tqdm(pages, "calibrating", unit="page", total=len(pages), disable=not progress)
-        return (self._trained.prepare(pixels).content[0][None] for pixels in bar)
+        return ((self._trained.prepare(pixels).content[0][None],) for pixels in bar)
 
     def samples(self, options: ExportOptions) -> Pages:
         """The pages to compare on."""
@@ -125,25 +126,18 @@ class LineExporter:
         self, path: Path, samples: Pages, options: ExportOptions, *, progress: bool
     ) -> Comparison:
         """Compares a written file with the trained detector, maps and lines, at three sizes."""
-        exported = self._open(path)
+        names = tuple(self.signature.outputs)
+        exported = open_exported(
+            path,
+            trained=lambda stored: torch_lines(stored, device="cpu"),
+            exported=lambda name, header, call: LineDetector(
+                name, header, lambda images: dict(zip(names, call(images), strict=True))
+            ),
+        )
         # What the options changed is no difference of the file.
         self._trained.adjust(box_thresh=exported.decoder.box_thresh)
         parity = compare_lines(self._trained, exported, samples, progress=progress)
-        limits = LIMITS[options.precision]
-        if options.tolerance is not None:
-            limits = replace(limits, hmean=options.tolerance)
-        return Comparison(asdict(parity), asdict(limits), parity.words(), parity.faults(limits))
-
-    def _open(self, path: Path) -> LineDetector:
-        if path.suffix == ".safetensors":
-            return torch_lines(read_model(path), device="cpu")
-        if path.suffix == ".onnx":
-            return load_onnx(path, device=None)
-        header, call = open_torchscript(path) if path.suffix == ".pt" else open_openvino(path)
-        names = tuple(self.signature.outputs)
-        return LineDetector(
-            path.name, header, lambda images: dict(zip(names, call(images), strict=True))
-        )
+        return parity.against(LIMITS[options.precision], tolerance=options.tolerance)
 
     def _pages(self, name: str | None, *, count: int, most: int, seed: int) -> Pages:
         classes = self._stored.classes

@@ -1,4 +1,4 @@
-"""The pages on which exported detectors are compared and calibrated."""
+"""The pages and lines on which exported models are compared and calibrated."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +15,7 @@ from graphkd.data.images import ImageProblem, decode_test, read_page
 from graphkd.data.mapper import read_for
 from graphkd.errors import UserError
 from graphkd.synthesis import CLASSES_5, CLASSES_11, five_classes, make_page
+from graphkd.synthesis.lines import make_line
 
 _PICTURES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
 
@@ -27,8 +28,8 @@ class Pages:
 
     Attributes:
         source: where they come from, for messages.
-        truth: data set dicts (image_id, height, width, and annotations or lines) in the order of
-            the pages; None where nothing is known.
+        truth: data set dicts (image_id, height, width, and annotations, lines or a text) in the
+            order of the pages; None where nothing is known.
         readers: one function per page that returns (H, W, 3) uint8 RGB pixels.
     """
 
@@ -43,13 +44,14 @@ class Pages:
         return (read() for read in self.readers)
 
 
-def named_pages(name: str, *, classes: Sequence[str], most: int) -> Pages:
+def named_pages(name: str, *, classes: Sequence[str] | None, most: int) -> Pages:
     """The pages of a folder of images, or of a registered data set.
 
     Args:
         name: the folder or the data set. A folder has no ground truth, and images that cannot be
             read are skipped with a warning.
-        classes: the classes of the detector; a data set must have the same.
+        classes: the classes of the detector; a data set must have the same. None for text
+            recognisers, which need a set of lines.
         most: largest number of pages; of more pages, evenly spread ones are used.
 
     Raises:
@@ -72,14 +74,23 @@ def named_pages(name: str, *, classes: Sequence[str], most: int) -> Pages:
     if not dicts:
         raise UserError(f"data set {name} has no pages")
     metadata = MetadataCatalog.get(name)
-    found = ("text",) if metadata.get("kind") == "lines" else tuple(metadata.thing_classes)
+    kind = metadata.get("kind")
+    if (classes is None) != (kind == "crops"):
+        raise UserError(
+            f"data set {name} holds {'single lines' if kind == 'crops' else 'pages'}, which is not "
+            "what the model takes; name another one or a folder"
+        )
+    readers = tuple(partial(read_for, item, format="RGB") for item in dicts)
+    pages = Pages(f"data set {name}", tuple(dicts), readers)
+    if classes is None:
+        return pages
+    found = ("text",) if kind == "lines" else tuple(metadata.thing_classes)
     if found != tuple(classes):
         raise UserError(
             f"data set {name} has the classes {', '.join(found)}, "
             f"the model {', '.join(classes)}; name another one or a folder"
         )
-    readers = tuple(partial(read_for, item, format="RGB") for item in dicts)
-    return Pages(f"data set {name}", tuple(dicts), readers)
+    return pages
 
 
 def generated_pages(*, classes: Sequence[str], count: int, seed: int, long_side: int) -> Pages:
@@ -123,6 +134,24 @@ def generated_pages(*, classes: Sequence[str], count: int, seed: int, long_side:
         )
     readers = tuple(partial(np.asarray, page.image) for page in made)
     return Pages("generated pages", truth, readers)
+
+
+def generated_crops(*, characters: Sequence[str], count: int, seed: int) -> Pages:
+    """Generated text lines with their texts.
+
+    Args:
+        characters: of the recogniser's charset.
+        count: number of lines.
+        seed: seed of the lines.
+    """
+    made = [make_line(seed, index, characters=tuple(characters)) for index in range(count)]
+    truth = tuple({"image_id": number, "text": line.text} for number, line in enumerate(made))
+    return Pages("generated lines", truth, tuple(partial(rgb, line.image) for line in made))
+
+
+def rgb(image: np.ndarray) -> np.ndarray:
+    """(H, W, 3) of a picture (H, W) or (H, W, 3)."""
+    return image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2)
 
 
 def _is_whole(path: Path) -> bool:

@@ -1,230 +1,207 @@
-"""Compares the detections of an exported box detector with those of the trained one."""
+"""Compares exported models with trained ones: what the comparisons of all tasks share.
+
+`box_parity`, `line_parity` and `crop_parity` add what is measured on boxes, text lines and texts.
+"""
 
 import statistics
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from graphkd.errors import UserError
-from graphkd.evaluation.coco import coco_ap, ground_truth, result_rows
-from graphkd.evaluation.matching import pair_boxes
-from graphkd.export.pages import Pages
-from graphkd.predict.detector import Detections, Detector
+from graphkd.export.files import Call, open_openvino, open_torchscript
+from graphkd.export.job import Comparison
+from graphkd.modelfile import Header, ModelFile, read_model
+from graphkd.predict.detector import Predictor, Prepared
+from graphkd.predict.onnx_detector import load_onnx
 
-CONFIDENT = 0.5
-
-
-@dataclass(frozen=True)
-class BoxLimits:
-    """The largest allowed differences of an exported detector.
-
-    Attributes:
-        ap: difference in COCO AP, in points of 0..100.
-        box: median error of the boxes, as a share of the page's longer side.
-        unmatched: share of confident detections without a partner.
-    """
-
-    ap: float
-    box: float
-    unmatched: float
+# A number, the greatest value that is allowed, and the beginning of the sentence about it.
+Check = tuple[float | None, float, str]
 
 
-@dataclass(frozen=True)
-class BoxParity:
-    """The comparison of a trained detector with its export on the same pages.
+@dataclass(frozen=True, kw_only=True)
+class Parity(ABC):
+    """A trained model and its export on the same inputs.
 
     Attributes:
-        source: where the pages come from.
-        pages: number of pages.
-        detections: number of detections of the trained detector.
-        matched: number of pairs of the same class with an IoU of 0.5 or more.
-        unmatched_share: share of all detections (of both detectors) without a partner;
-            `unmatched_share_confident`: the same for scores of 0.5 or more.
-        box_error_median: median over the pairs of the largest coordinate difference in pixels;
-            `box_error_99` and `box_error_max`: its 99th percentile and its maximum;
-            `box_error_share`: its median as a share of the longer side.
-        score_error_max: largest difference of scores of a pair.
-        ap_trained: COCO AP in 0..100, None without ground truth; also `ap_exported`;
-            `ap_difference`: exported minus trained.
-        seconds_trained: median seconds per page, a rough number; also `seconds_exported`.
+        source: where the inputs come from.
+        seconds_trained: median seconds of an input, a rough number; also `seconds_exported`.
+        item: what an input is called.
     """
 
     source: str
-    pages: int
-    detections: int
-    matched: int
-    unmatched_share: float
-    unmatched_share_confident: float
-    box_error_median: float
-    box_error_99: float
-    box_error_max: float
-    box_error_share: float
-    score_error_max: float
-    ap_trained: float | None
-    ap_exported: float | None
-    ap_difference: float | None
     seconds_trained: float
     seconds_exported: float
+    item: ClassVar[str] = "page"
 
-    def lines(self) -> tuple[str, ...]:
-        """The numbers as sentences."""
-        ap = "AP not measured: these pages have no ground truth for this model; use --pages SET"
-        if self.ap_difference is not None:
-            ap = (
-                f"AP {self.ap_trained:.2f} trained, {self.ap_exported:.2f} exported "
-                f"({self.ap_difference:+.3f})"
-            )
+    @abstractmethod
+    def told(self) -> tuple[str, ...]:
+        """The numbers in words, without the time."""
+
+    @abstractmethod
+    def checks(self, limits: Any) -> tuple[Check, ...]:
+        """The numbers that have a limit."""
+
+    def sentences(self) -> tuple[str, ...]:
+        """The numbers in words."""
         return (
-            f"{self.pages} pages ({self.source}), {self.detections} detections compared",
-            f"boxes differ by {self.box_error_median:.3f} px in the median, "
-            f"{self.box_error_max:.2f} px at most; without a partner: {self.unmatched_share:.2%}, "
-            f"of scores from 0.5: {self.unmatched_share_confident:.2%}",
-            ap,
-            f"a page took {self.seconds_trained * 1000:.0f} ms trained, "
-            f"{self.seconds_exported * 1000:.0f} ms exported (rough)",
+            *self.told(),
+            f"a {self.item} took {self.seconds_trained * 1000:.1f} ms trained, "
+            f"{self.seconds_exported * 1000:.1f} ms exported (rough)",
         )
 
-    def faults(self, limits: BoxLimits) -> tuple[str, ...]:
+    def faults(self, limits: Any) -> tuple[str, ...]:
         """Reasons why the file must not be used; empty if there are none."""
-        found = []
-        if self.ap_difference is not None and abs(self.ap_difference) > limits.ap:
-            found.append(
-                f"AP differs by {self.ap_difference:+.2f} on {self.pages} pages, allowed is "
-                f"{limits.ap:g}; one flipped detection counts less on more pages"
-            )
-        if self.box_error_share > limits.box:
-            found.append(
-                f"boxes are off by {self.box_error_median:.2f} px in the median, "
-                f"{self.box_error_share:.2%} of the page; allowed is {limits.box:.2%}"
-            )
-        if self.unmatched_share_confident > limits.unmatched:
-            found.append(
-                f"{self.unmatched_share_confident:.1%} of the detections with a score of "
-                f"{CONFIDENT:g} or more have no partner, allowed is {limits.unmatched:.1%}"
-            )
-        return tuple(found)
+        return tuple(
+            f"{sentence}; allowed is {limit:g}"
+            for value, limit, sentence in self.checks(limits)
+            if value is not None and abs(value) > limit
+        )
+
+    def against(self, limits: Any, *, tolerance: float | None = None) -> Comparison:
+        """The comparison with its limits; `tolerance` replaces the first of them."""
+        if tolerance is not None:
+            limits = replace(limits, **{fields(limits)[0].name: tolerance})
+        return Comparison(asdict(self), asdict(limits), self.sentences(), self.faults(limits))
 
 
-def compare(
-    trained: Detector, exported: Detector, pages: Pages, *, progress: bool = True
-) -> BoxParity:
-    """Runs both detectors on all pages and compares their detections.
+class Runs(NamedTuple):
+    """What both models found on the same inputs.
 
-    The exported detector also gets one page in a batch of three, which must not change its result.
+    Attributes:
+        wanted: by input, the result of the trained model; `given`: of the exported one.
+        sides: by input, the longer side of the picture in pixels.
+        shapes: of the prepared inputs.
+        seconds: medians of both, by the names of `Parity`.
+    """
+
+    wanted: list
+    given: list
+    sides: list[int]
+    shapes: set
+    seconds: dict[str, float]
+
+
+def run_both(
+    trained: Predictor,
+    exported: Predictor,
+    inputs: Iterable[np.ndarray],
+    *,
+    source: str,
+    same: Callable[[Any, Any], bool],
+    prepare: Callable[[Predictor, np.ndarray, int], Prepared] | None = None,
+    watch: Callable[[Prepared], None] | None = None,
+    progress: bool = True,
+) -> Runs:
+    """Runs both models on all inputs, and the exported one also on a batch.
 
     Args:
-        trained: the trained Detectron2 model.
-        exported: the exported file.
-        pages: at least one page.
+        trained: the trained model; both have a `detect` whose results have `scores`.
+        exported: the file.
+        inputs: pictures, (H, W, 3) uint8 RGB each; at least one.
+        source: where they come from.
+        same: whether two results are equal, for one input alone and in a batch.
+        prepare: of a model, a picture and its number, what `detect` takes; by default
+            `Predictor.prepare`.
+        watch: called with every prepared input, outside of the measured time.
         progress: show a progress bar.
 
     Raises:
-        UserError: the trained detector finds nothing at all, or the batch changes the result.
+        UserError: the trained model finds nothing at all, or the batch changes the result.
     """
-    wanted, given = [], []
-    seconds_trained, seconds_exported, sides = [], [], []
-    batch_page = None
-    bar = tqdm(pages, desc="comparing", unit="page", total=len(pages), disable=not progress)
-    for pixels in bar:
-        wanted.append(_timed(trained, pixels, seconds_trained))
-        given.append(_timed(exported, pixels, seconds_exported))
+    prepare = prepare or (lambda model, pixels, _: model.prepare(pixels))
+    found: tuple[list, list] = [], []
+    times: tuple[list, list] = [], []
+    sides, shapes, example = [], set(), None
+    for number, pixels in enumerate(tqdm(inputs, desc="comparing", disable=not progress)):
+        for model, own, seconds in zip((trained, exported), found, times, strict=True):
+            start = time.perf_counter()
+            prepared = prepare(model, pixels, number)
+            own += model.detect([prepared])
+            seconds.append(time.perf_counter() - start)
         sides.append(max(pixels.shape[:2]))
-        if batch_page is None and len(wanted[-1].scores):
-            batch_page = pixels
-    if batch_page is None:
+        shapes.add(prepared.shape)
+        if watch is not None:
+            watch(prepared)
+        if example is None and len(found[0][-1].scores):
+            example = pixels
+    if example is None:
         raise UserError(
-            f"the model finds nothing on {pages.source}, so nothing can be compared; "
+            f"the model finds nothing on {source}, so nothing can be compared; "
             "use --pages with pages of the kind that it was trained on"
         )
-    _check_batch(exported, batch_page)
-    pairs = [match(a, b) for a, b in zip(wanted, given, strict=True)]
-    rows = list(zip(wanted, given, pairs, strict=True))
-    errors = [np.abs(a.boxes[i] - b.boxes[j]).max(1) for a, b, (i, j) in rows]
-    shares = np.concatenate([error / side for error, side in zip(errors, sides, strict=True)])
-    scores = np.concatenate([np.abs(a.scores[i] - b.scores[j]) for a, b, (i, j) in rows])
-    flat = np.concatenate(errors)
-    known = flat if len(flat) else np.zeros(1)
-    before, after = (average_precision(f, pages, trained.classes) for f in (wanted, given))
-    return BoxParity(
-        source=pages.source,
-        pages=len(wanted),
-        detections=sum(len(found.scores) for found in wanted),
-        matched=len(flat),
-        unmatched_share=_unmatched(wanted, given, pairs, least=0.0),
-        unmatched_share_confident=_unmatched(wanted, given, pairs, least=CONFIDENT),
-        box_error_median=float(np.median(known)),
-        box_error_99=float(np.quantile(known, 0.99)),
-        box_error_max=float(known.max()),
-        box_error_share=float(np.median(shares)) if len(shares) else 0.0,
-        score_error_max=float(scores.max(initial=0.0)),
-        ap_trained=before,
-        ap_exported=after,
-        ap_difference=None if before is None or after is None else after - before,
-        seconds_trained=statistics.median(seconds_trained),
-        seconds_exported=statistics.median(seconds_exported),
-    )
+    _check_batch(exported, example, same=same)
+    medians = map(statistics.median, times)
+    seconds = dict(zip(("seconds_trained", "seconds_exported"), medians, strict=True))
+    return Runs(*found, sides, shapes, seconds)
 
 
-def match(wanted: Detections, given: Detections) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs detections of the same class with an IoU of 0.5 or more, the largest IoU first.
-
-    Returns:
-        Indices into `wanted` and indices into `given`, of equal length.
-    """
-    pairs = pair_boxes(wanted.boxes, wanted.classes, given.boxes, given.classes, same_class=True)
-    return pairs[:, 0], pairs[:, 1]
-
-
-def average_precision(
-    found: Sequence[Detections], pages: Pages, classes: Sequence[str]
-) -> float | None:
-    """COCO AP in 0..100 of one detector; None if the pages have no ground truth."""
-    if pages.truth is None:
-        return None
-    pairs = zip(pages.truth, found, strict=True)
-    rows = [row for page, own in pairs for row in result_rows(page["image_id"], *own)]
-    return coco_ap(ground_truth(pages.truth, classes), rows)["AP"]
-
-
-def _timed(detector: Detector, pixels: np.ndarray, seconds: list[float]) -> Detections:
-    start = time.perf_counter()
-    (found,) = detector.detect([detector.prepare(pixels)])
-    seconds.append(time.perf_counter() - start)
-    return found
-
-
-def _check_batch(detector: Detector, pixels: np.ndarray) -> None:
-    """Checks that a page gives the same result alone and in a batch. The other pages of the batch
-    are this page upside down, which looks different to the detector.
+def _check_batch(
+    exported: Predictor, pixels: np.ndarray, *, same: Callable[[Any, Any], bool]
+) -> None:
+    """Checks that an input gives the same result alone and in a batch. The other inputs of the
+    batch are the same picture upside down, which looks different to the model.
     """
     turned = np.ascontiguousarray(pixels[::-1, ::-1])
-    alone = [detector.detect([detector.prepare(page)])[0] for page in (turned, pixels)]
-    together = detector.detect([detector.prepare(page) for page in (turned, pixels, turned)])
-    wanted = [*alone, alone[0]]
-    pairs = [match(a, b) for a, b in zip(wanted, together, strict=True)]
-    share = _unmatched(wanted, together, pairs, least=CONFIDENT)
-    if share > 0:
+    batch = [exported.prepare(each) for each in (turned, pixels, turned)]
+    alone = [exported.detect([each])[0] for each in batch]
+    if not all(map(same, alone, exported.detect(batch))):
         raise UserError(
-            f"the exported file gives other results for a page in a batch than alone "
-            f"({share:.1%} of the confident detections differ), so it was not kept"
+            "the exported file gives another result in a batch than alone, so it was not kept"
         )
 
 
-def _unmatched(
-    wanted: Sequence[Detections],
-    given: Sequence[Detections],
-    pairs: Sequence[tuple],
+def unmatched(
+    wanted: Sequence[Any],
+    given: Sequence[Any],
+    pairs: Sequence[tuple[np.ndarray, np.ndarray]],
     *,
     least: float,
 ) -> float:
-    """Share of the detections of both, with scores of at least `least`, that have no partner."""
+    """Share of the results of both, with scores of at least `least`, that have no partner.
+
+    `pairs` holds for each input the partners' places in `wanted` and in `given`.
+    """
     lonely = total = 0
-    for a, b, (i, j) in zip(wanted, given, pairs, strict=True):
-        for found, own in ((a, i), (b, j)):
+    for first, second, partners in zip(wanted, given, pairs, strict=True):
+        for found, places in zip((first, second), partners, strict=True):
             counts = found.scores >= least
             total += int(counts.sum())
-            lonely += int(counts.sum() - counts[own].sum())
+            lonely += int(counts.sum() - counts[places].sum())
     return lonely / max(total, 1)
+
+
+def score_sentence(name: str, before: float | None, after: float | None) -> str:
+    """A metric of both, or what is missing to measure it."""
+    if before is None or after is None:
+        return f"{name} not measured: these pages have no ground truth for this model; use --pages"
+    return f"{name} {before:.2f} trained, {after:.2f} exported ({after - before:+.3f})"
+
+
+def open_exported(
+    path: Path,
+    *,
+    trained: Callable[[ModelFile], Predictor],
+    exported: Callable[[str, Header, Call], Predictor],
+) -> Predictor:
+    """Loads an exported file of any format on the CPU.
+
+    Args:
+        path: the file.
+        trained: makes a model of a safetensors file.
+        exported: makes one of a TorchScript or OpenVINO file.
+
+    Raises:
+        UserError: another kind of file, a damaged one, or a missing package.
+    """
+    if path.suffix == ".safetensors":
+        return trained(read_model(path))
+    if path.suffix == ".onnx":
+        return load_onnx(path, device=None)
+    return exported(path.name, *(open_torchscript if path.suffix == ".pt" else open_openvino)(path))

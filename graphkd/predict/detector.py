@@ -41,7 +41,10 @@ class Predictor(ABC):
     Attributes:
         name: the name of the weights file.
         header: the header of the file; `score_floor` is the lowest score that the model can give.
+        ahead: among the pages of this many batches those of one shape are gathered.
     """
+
+    ahead: int = 1
 
     def __init__(self, name: str, header: Header):
         self.name, self.header = name, header

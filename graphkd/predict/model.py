@@ -1,15 +1,17 @@
 """A loaded model that converts images and PDFs to pages with regions."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from graphkd import shipped
-from graphkd.document import Page
+from graphkd.document import Page, Region
 from graphkd.errors import UserError
 from graphkd.modelfile import read_model
 from graphkd.packages import require_training
-from graphkd.predict.detector import PageError, Predictor, Prepared
+from graphkd.predict.detector import PageError, Predictor
 from graphkd.predict.sources import Failure, RawPage, read_pages
 from graphkd.tasks.base import task_named
 
@@ -57,7 +59,7 @@ class Model:
                 image; or a list of these, which may be empty.
             score: lowest shown score in 0..1; by default that of the file, else 0.5.
             score_class: class name -> lowest shown score, which replaces all others.
-            batch: number of pages at once; only consecutive pages of one size share a batch.
+            batch: number of pages at once; only pages of one size share a batch.
             dpi: resolution at which PDF pages are rendered.
             page_numbers: pages of PDFs and TIFFs, such as "1-3,7"; by default all.
             password: password of encrypted PDFs.
@@ -84,22 +86,41 @@ class Model:
         Args:
             pages: the pages.
             shown: class name -> lowest shown score, for every class.
-            batch: largest number of consecutive pages of one shape at once.
+            batch: largest number of pages of one shape at once.
 
         Raises:
             UserError: the model gives something that is not finite on a page.
         """
         if batch < 1:
             raise UserError(f"the batch size is {batch}; it must be 1 or more")
-        for group in _batches(pages, self._predictor, batch):
-            try:
-                found = self._predictor.regions([prepared for _, prepared in group], shown=shown)
-            except PageError as error:
-                raw, _ = group[error.index]
-                raise UserError(f"{raw.source}, page {raw.number}: {error}") from error
-            for (raw, _), regions in zip(group, found, strict=True):
+        ahead = batch * self._predictor.ahead if batch > 1 else 1
+        pages = iter(pages)
+        while window := list(itertools.islice(pages, ahead)):
+            found = self._regions(window, shown=shown, batch=batch)
+            for raw, regions in zip(window, found, strict=True):
                 height, width = raw.pixels.shape[:2]
                 yield raw, Page(raw.source, raw.number, width, height, regions)
+
+    def _regions(
+        self, pages: Sequence[RawPage], *, shown: Mapping[str, float], batch: int
+    ) -> list[tuple[Region, ...]]:
+        """The regions of pages, run in batches of one shape."""
+        prepared = [self._predictor.prepare(raw.pixels) for raw in pages]
+        by_shape = defaultdict(list)
+        for place, each in enumerate(prepared):
+            by_shape[each.shape].append(place)
+        found: list[tuple[Region, ...]] = [()] * len(pages)
+        for places in by_shape.values():
+            for start in range(0, len(places), batch):
+                group = places[start : start + batch]
+                try:
+                    regions = self._predictor.regions([prepared[i] for i in group], shown=shown)
+                except PageError as error:
+                    raw = pages[group[error.index]]
+                    raise UserError(f"{raw.source}, page {raw.number}: {error}") from error
+                for place, own in zip(group, regions, strict=True):
+                    found[place] = own
+        return found
 
 
 def load_model(
@@ -182,21 +203,3 @@ def _or_raise(pages: Iterable[RawPage | Failure]) -> Iterator[RawPage]:
         if isinstance(page, Failure):
             raise UserError(str(page))
         yield page
-
-
-def _batches(
-    pages: Iterable[RawPage], predictor: Predictor, size: int
-) -> Iterator[list[tuple[RawPage, Prepared]]]:
-    """Groups consecutive pages of one shape, at most `size` together."""
-    group: list[tuple[RawPage, Prepared]] = []
-    for raw in pages:
-        prepared = predictor.prepare(raw.pixels)
-        if group and group[-1][1].shape != prepared.shape:
-            yield group
-            group = []
-        group.append((raw, prepared))
-        if len(group) == size:  # at once, because the next page may take long to read
-            yield group
-            group = []
-    if group:
-        yield group

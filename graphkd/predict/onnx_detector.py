@@ -9,12 +9,12 @@ import numpy as np
 
 from graphkd.errors import UserError, one_line
 from graphkd.modelfile import Header, read_header
+from graphkd.predict.crops import INPUTS, OUTPUTS, CropReader
 from graphkd.predict.detector import ExportedDetector, Predictor
 from graphkd.predict.lines import LineDetector
 from graphkd.weight_files import KEY
 
-_INPUT = "images"
-_OUTPUTS = ("boxes", "scores", "classes", "image_index")
+_BOXES = ("boxes", "scores", "classes", "image_index")
 
 
 def layout_detector(name: str, header: Header, session: Any) -> ExportedDetector:
@@ -23,7 +23,7 @@ def layout_detector(name: str, header: Header, session: Any) -> ExportedDetector
     Raises:
         UserError: inputs or outputs that are not those of a layout detector.
     """
-    return ExportedDetector(name, header, _runner(name, session, _OUTPUTS))
+    return ExportedDetector(name, header, _runner(name, session, _BOXES))
 
 
 def line_detector(name: str, header: Header, session: Any) -> LineDetector:
@@ -40,18 +40,29 @@ def line_detector(name: str, header: Header, session: Any) -> LineDetector:
     return detector
 
 
-def _runner(
-    name: str, session: Any, names: Sequence[str]
-) -> Callable[[np.ndarray], Sequence[np.ndarray]]:
-    """A function from pages to the named outputs of a session."""
-    inputs = {value.name for value in session.get_inputs()}
-    outputs = {value.name for value in session.get_outputs()}
-    if inputs != {_INPUT} or not outputs.issuperset(names):
-        raise UserError(f"{name}: its inputs or outputs are not those of a graphkd detector")
+def crop_reader(name: str, header: Header, session: Any) -> CropReader:
+    """The text recogniser of an onnxruntime session.
 
-    def call(images: np.ndarray) -> Sequence[np.ndarray]:
+    Raises:
+        UserError: inputs, outputs or settings that are not those of a text recogniser.
+    """
+    run = _runner(name, session, OUTPUTS, inputs=INPUTS)
+    return CropReader(name, header, lambda *inputs: dict(zip(OUTPUTS, run(*inputs), strict=True)))
+
+
+def _runner(
+    name: str, session: Any, names: Sequence[str], *, inputs: Sequence[str] = ("images",)
+) -> Callable[..., Sequence[np.ndarray]]:
+    """A function from the inputs to the named outputs of a session."""
+    outputs = {value.name for value in session.get_outputs()}
+    if {value.name for value in session.get_inputs()} != set(inputs) or not outputs.issuperset(
+        names
+    ):
+        raise UserError(f"{name}: its inputs or outputs are not those of a graphkd model")
+
+    def call(*arrays: np.ndarray) -> Sequence[np.ndarray]:
         try:
-            return session.run(names, {_INPUT: images})
+            return session.run(names, dict(zip(inputs, arrays, strict=True)))
         except Exception as error:  # onnxruntime has an exception type for each status
             raise UserError(f"{name}: it cannot be run ({one_line(error)[:200]})") from error
 
@@ -59,7 +70,11 @@ def _runner(
 
 
 # What runs the files of a task, made from file name, header and session.
-PREDICTORS = {"layout": layout_detector, "text_detection": line_detector}
+PREDICTORS = {
+    "layout": layout_detector,
+    "text_detection": line_detector,
+    "text_recognition": crop_reader,
+}
 
 
 def load_onnx(path: Path, *, device: str | None, threads: int | None = None) -> Predictor:

@@ -23,14 +23,17 @@ from graphkd.predict.documents import Failure, RawPage
 from graphkd.report.content import Boxes
 from graphkd.report.pictures import class_colours, draw_lines, draw_predictions
 
-FORMATS = ("json", "coco", *(name for name in PAGE_FORMATS if name != "json"))
+FORMATS = ("json", "coco", "tsv", *(name for name in PAGE_FORMATS if name != "json"))
 RECORD = "predict.json"
+LINES = "lines.tsv"
 # The list of written files, one per line. A later run with --overwrite removes only these.
 _WRITTEN = "written.txt"
 _PICTURES = "pictures"
 # Folder -> ending of its files.
 _OURS = {form.folder: form.ending for form in PAGE_FORMATS.values()} | {_PICTURES: ".jpg"}
 _COCO = ("coco.json", "coco_results.json")
+# Of lines.tsv, so that a row is a line and a tab ends a field.
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 _FAILED = "failed.json"
 _FORMAT = 1
 # Enough bytes for the record, and for what files and folders need besides their content.
@@ -61,8 +64,11 @@ class Output:
         classes: Sequence[str],
         draw: bool,
         record: Mapping[str, Any],
+        inputs: Sequence[Path] = (),
     ):
+        """`inputs` are what the user named; in `lines.tsv`, names are relative to its folders."""
         self._folder = folder
+        self._inputs = [path for path in inputs if path.is_dir()]
         self._formats = [PAGE_FORMATS[name] for name in formats if name in PAGE_FORMATS]
         self._draw = draw
         self._record = dict(record)
@@ -75,8 +81,12 @@ class Output:
             self._coco = None
             if "coco" in formats:
                 self._coco = CocoWriter(folder, classes, reserve=self._space.grow)
+            self._lines = folder / LINES if "tsv" in formats else None
             files = [RECORD, _FAILED, *(_COCO if self._coco else ())]
+            files += [LINES] if self._lines is not None else []
             write_text(folder / _WRITTEN, "".join(f"{file}\n" for file in files))
+            if self._lines is not None:
+                write_text(self._lines, "")
             self._write_record(finished=False)
 
     def add(self, raw: RawPage, page: Page) -> None:
@@ -93,11 +103,27 @@ class Output:
                 write_text(self._folder / file, form.text(page))
             if self._draw:
                 self._write_picture(raw, page, self._folder / files[-1])
+            several = raw.pages > 1 or raw.number > 1
             if self._coco is not None:
-                self._coco.add(page, name, several=raw.pages > 1 or raw.number > 1)
+                self._coco.add(page, name, several=several)
+            if self._lines is not None:
+                with self._lines.open("a", encoding="utf-8", newline="") as stream:
+                    stream.writelines(self._rows(page, several=several))
         self.pages += 1
         self.regions += len(page.regions)
         self.lines += sum(len(region.lines) for region in page.regions)
+
+    def _rows(self, page: Page, *, several: bool) -> Iterator[str]:
+        """The rows of a page in `lines.tsv`: name, text and score of every line."""
+        name = page.source
+        for folder in self._inputs:
+            if PurePath(name).is_relative_to(folder):
+                name = PurePath(name).relative_to(folder).as_posix()
+                break
+        name += f"#page={page.number}" if several else ""
+        for line in (line for region in page.regions for line in region.lines):
+            fields = (name, line.text, f"{line.confidence:.4f}")
+            yield "\t".join(field.translate(_ESCAPES) for field in fields) + "\n"
 
     def fail(self, failure: Failure) -> None:
         """Records a file or page that cannot be read."""
@@ -166,6 +192,33 @@ class Output:
                 "finished": finished,
             },
         )
+
+
+def choose_formats(text: str | None, *, task: str | None = None) -> tuple[str, ...]:
+    """The formats that the user named, else those of a task.
+
+    Args:
+        text: names with commas; None for the default.
+        task: of the model; None if it is not loaded yet.
+
+    Raises:
+        UserError: an unknown name, or one that the task has nothing for.
+    """
+    reads = task == "text_recognition"
+    if text is None:
+        return ("tsv",) if reads else ("json", "coco")
+    formats = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    unknown = [part for part in formats if part not in FORMATS]
+    if unknown:
+        raise UserError(f"--format {unknown[0]!r}: choose from {', '.join(FORMATS)}")
+    wrong = {"coco"} if reads else {"tsv"}
+    if task is not None and wrong & set(formats):
+        raise UserError(
+            "--format coco is for detectors; a text recogniser writes tsv, json and page"
+            if reads
+            else "--format tsv is for text recognisers; a detector writes json, coco and page"
+        )
+    return formats
 
 
 def _entry(failure: Failure) -> dict[str, Any]:
@@ -241,7 +294,7 @@ def _results(folder: Path) -> list[Path]:
 def _may_be_ours(path: Path) -> bool:
     """Whether this command writes files of this folder, name and ending."""
     if len(path.parts) == 1:
-        return path.name in (RECORD, _FAILED, *_COCO)
+        return path.name in (RECORD, _FAILED, LINES, *_COCO)
     return len(path.parts) == 2 and _OURS.get(path.parts[0]) == path.suffix
 
 

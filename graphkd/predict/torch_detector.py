@@ -55,7 +55,7 @@ class TorchDetector(Detector):
         Raises:
             UserError: the GPU's memory does not hold the batch.
         """
-        with _inference(self._model):
+        with inference(self._model):
             outputs = self._model([page.content for page in batch])
         return [_found(output["instances"].to("cpu")) for output in outputs]
 
@@ -92,7 +92,7 @@ def line_settings(cfg: CfgNode, decoder: Any) -> dict[str, Any]:
 
 def _run_maps(model: nn.Module, flip: bool, images: np.ndarray) -> Mapping[str, np.ndarray]:
     batch = [{"image": plane} for plane in _planes(images, flip)]
-    with _inference(model):
+    with inference(model):
         maps = model.maps(model.preprocess_image(batch).tensor)
     return {name: each.float().cpu().numpy() for name, each in maps.items()}
 
@@ -100,7 +100,7 @@ def _run_maps(model: nn.Module, flip: bool, images: np.ndarray) -> Mapping[str, 
 def _run_boxes(model: nn.Module, flip: bool, images: np.ndarray) -> Mapping[str, np.ndarray]:
     height, width = images.shape[1:3]
     batch = [{"image": plane, "height": height, "width": width} for plane in _planes(images, flip)]
-    with _inference(model):
+    with inference(model):
         outputs = model(batch)
     found = [_found(output["instances"].to("cpu")) for output in outputs]
     return {
@@ -117,7 +117,7 @@ def _planes(images: np.ndarray, flip: bool) -> torch.Tensor:
 
 
 @contextlib.contextmanager
-def _inference(model: nn.Module) -> Iterator[None]:
+def inference(model: nn.Module) -> Iterator[None]:
     try:
         with inference_context(model), torch.no_grad():
             yield

@@ -59,7 +59,7 @@ def test_untrained_models_are_named_on_one_line(tmp_path):
 def test_onnx_files_run_through_onnxruntime(tmp_path):
     path = write_onnx(tmp_path / "model.onnx")
     detector, _ = infer.load(path, threads=1)
-    assert infer.count_boxes(detector, [infer.generated_page(0, (96, 64))] * 2) == 2
+    assert infer.count_found(detector, [infer.generated_page(0, (96, 64))] * 2) == 2
     result = infer.measure_inference([path], batches=[2], size=(96, 64), rounds=1)
     assert result["models"][0]["boxes_per_page"] == 1
 
@@ -84,7 +84,7 @@ def test_a_foreign_onnx_file_is_refused(tmp_path):
 def test_an_onnx_file_that_cannot_be_run_is_one_line(tmp_path):
     detector, _ = infer.load(write_onnx(tmp_path / "model.onnx"))
     with pytest.raises(UserError, match="model.onnx: it cannot be run"):
-        infer.count_boxes(detector, [np.zeros((8, 8, 4), np.uint8)])
+        infer.count_found(detector, [np.zeros((8, 8, 4), np.uint8)])
 
 
 def test_a_damaged_onnx_file_is_refused(tmp_path):

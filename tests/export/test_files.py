@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from graphkd.errors import UserError
+from graphkd.export.box_parity import match
 from graphkd.export.boxes import SIGNATURE, load_exported
 from graphkd.export.files import (
     open_openvino,
@@ -19,7 +20,6 @@ from graphkd.export.files import (
     write_onnx,
     write_openvino,
 )
-from graphkd.export.parity import match
 from graphkd.predict.detector import Detections
 from graphkd.predict.onnx_detector import load_onnx
 from graphkd.weight_files import KEY

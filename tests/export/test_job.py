@@ -121,11 +121,11 @@ def test_eight_bits_are_smaller_and_refused_without_tolerance(name, tmp_path, ca
 class LineExporter:
     """A recogniser of lines as another task could export it: frame logits instead of boxes."""
 
+    budget = None
     signature = Signature(
-        input="lines",
-        axes={0: "N", 2: "W"},
+        inputs={"lines": {0: "N", 2: "W"}},
         outputs={"logits": {0: "N", 1: "T"}},
-        example=torch.zeros(2, 8, 21),
+        example=(torch.zeros(2, 8, 21),),
     )
 
     def __init__(self, stored):
@@ -148,7 +148,7 @@ class LineExporter:
 
     def calibration(self, options, *, progress):
         random = np.random.default_rng(0)
-        return (random.random((1, 8, width), np.float32) for width in (16, 40))
+        return ((random.random((1, 8, width), np.float32),) for width in (16, 40))
 
     def samples(self, options):
         return list(self.calibration(options, progress=False))
@@ -157,7 +157,7 @@ class LineExporter:
         import onnxruntime
 
         errors = []
-        for line in lines:
+        for (line,) in lines:
             wanted = self.network(for_openvino=False)(torch.from_numpy(line)).detach().numpy()
             if path.suffix == ".onnx":
                 session = onnxruntime.InferenceSession(str(path))

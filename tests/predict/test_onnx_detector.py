@@ -70,7 +70,7 @@ def test_a_foreign_graph(tmp_path):
     model.graph.output.pop()
     onnx.helper.set_model_props(model, {"graphkd": kept[0]})
     onnx.save(model, tmp_path / "m.onnx")
-    with pytest.raises(UserError, match="not those of a graphkd detector"):
+    with pytest.raises(UserError, match="not those of a graphkd model"):
         graphkd.load(tmp_path / "m.onnx")
 
 
