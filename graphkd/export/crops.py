@@ -86,7 +86,10 @@ class CropExporter:
             ),
         )
         parity = compare_crops(self._trained, exported, samples, progress=progress)
-        return parity.against(LIMITS[options.precision], tolerance=options.tolerance)
+        # A near tie between two characters may fall either way when weights are rounded.
+        rounded = options.to == "safetensors" and options.half is not False
+        limits = LIMITS["half" if rounded else options.precision]
+        return parity.against(limits, tolerance=options.tolerance)
 
     def _lines(self, name: str | None, *, count: int, most: int, seed: int) -> Pages:
         if name is not None:

@@ -188,9 +188,7 @@ def export(options: ExportOptions, *, progress: bool = True) -> Result:
         comparison = exporter.compare(path, samples, options, progress=progress)
         budget = exporter.budget if options.budget is None else options.budget
         if budget is not None and size > budget:
-            fault = (
-                f"the file has {size_words(size)}, the budget is {size_words(budget)} (--budget)"
-            )
+            fault = f"the file has {size_words(size)}, --budget is {size_words(budget)}"
             comparison = replace(comparison, faults=(*comparison.faults, fault))
         if not comparison.faults:
             for file in written:

@@ -50,7 +50,7 @@ class FrameNetwork(nn.Module):
         frames = logits.log_softmax(-1)
         score, best = frames.max(-1)
         if self.model.attention:
-            lengths = ((best == self.model.decoder.end).cumsum(1) == 0).sum(1)
+            lengths = ((best == self.model.decoder.end).long().cumsum(1) == 0).sum(1)
         return best, score.exp(), lengths, frames
 
     def _steps(self, frames: Tensor, widths: Tensor) -> Tensor:

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from graphkd.errors import UserError
-from graphkd.export.pages import Pages
 from graphkd.export.box_parity import BoxLimits, compare, match
+from graphkd.export.pages import Pages
 from graphkd.predict.detector import Detections, Prepared
 
 LIMITS = BoxLimits(ap=0.1, box=0.001, unmatched=0.02)

@@ -51,7 +51,8 @@ def test_three_widths_and_batches_agree_with_torch(exported):
     )
     texts = set()
     for width in (64, 320, 480):
-        pixels = [drawn_line("abcdef 0123", width=width - 7, seed=seed) for seed in range(3)]
+        written = ("abcdef 0123", "0.1 bad cab", "hhg fade")
+        pixels = [drawn_line(text, width=width - 7) for text in written]
         batch = [trained.prepare(each) for each in pixels]
         assert {each.shape for each in batch} == {max(64, width)}
         wanted, given = trained.frames(batch), file.frames(batch)
@@ -122,7 +123,7 @@ def test_sizes_are_read():
 
 
 def test_eight_bits_are_smaller_and_judged(lines, tmp_path):
-    path = store_reader(tmp_path / "m.safetensors", "ResNet")
+    path = store_reader(tmp_path / "m.safetensors", "CRNN", "MODEL.READER.WIDTH", "1.0")
     plain = export(ExportOptions(path, pages=str(lines)), progress=False)
     options = ExportOptions(path, int8=True, calibrate=str(lines), pages=str(lines))
     result = export(options, progress=False)
@@ -135,8 +136,17 @@ def test_eight_bits_are_smaller_and_judged(lines, tmp_path):
 def test_other_kinds_of_files(lines, tmp_path, to):
     path = store_reader(tmp_path / "m.safetensors")
     out = tmp_path / "out.safetensors" if to == "safetensors" else None
-    result = export(ExportOptions(path, to=to, out=out, pages=str(lines)), progress=False)
+    half = False if out else None
+    options = ExportOptions(path, to=to, out=out, half=half, pages=str(lines))
+    result = export(options, progress=False)
     assert not result.comparison.faults and result.path.is_file()
+
+
+def test_rounded_weights_have_their_own_limits(lines, tmp_path):
+    path = store_reader(tmp_path / "m.safetensors")
+    options = ExportOptions(path, to="safetensors", out=tmp_path / "h.safetensors", pages=str(lines))
+    limits = export(options, progress=False).comparison.limits
+    assert limits["cer"] == LIMITS["half"].cer > LIMITS["exact"].cer
 
 
 def test_another_model_is_refused(lines, tmp_path):
