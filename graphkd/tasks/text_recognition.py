@@ -33,9 +33,11 @@ from graphkd.errors import UserError
 from graphkd.evaluation.reading import score_lines, totals
 from graphkd.evaluation.timing import waiter
 from graphkd.io import write_json
+from graphkd.modelfile import ModelFile
 from graphkd.modeling.line import add_reader_config
 from graphkd.modeling.line.recognizer import charset_of_cfg
 from graphkd.modeling.network import build_network
+from graphkd.predict.detector import Predictor
 from graphkd.tasks.base import Metric, Task
 from graphkd.text.charset import Charset, charset_of, normalise, read_charset
 from graphkd.weight_files import read_weights
@@ -162,6 +164,28 @@ class TextRecognitionTask(Task):
             write_json(Path(output_dir) / "items.json", rows)
             write_json(Path(output_dir) / "metrics.json", metrics)
         return metrics
+
+    def predictor(self, stored: ModelFile, *, device: str) -> Predictor:
+        from graphkd.predict.torch_reader import torch_reader
+
+        return torch_reader(stored, device=device)
+
+    def export(self, stored: ModelFile) -> Any:
+        from graphkd.export.crops import CropExporter
+
+        return CropExporter(stored)
+
+    def report_sections(
+        self, runs: Sequence[Any], options: Any, *, say: Callable[[str], None]
+    ) -> tuple[list[Any], list[str]]:
+        from graphkd.tasks.crop_report import crop_sections
+
+        return crop_sections(runs, options, say=say)
+
+    def prune_groups(self, model: nn.Module) -> Any:
+        from graphkd.pruning.groups import groups_of
+
+        return groups_of(model)
 
 
 def data_charset(cfg: CfgNode) -> Charset:

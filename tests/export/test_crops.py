@@ -144,7 +144,9 @@ def test_other_kinds_of_files(lines, tmp_path, to):
 
 def test_rounded_weights_have_their_own_limits(lines, tmp_path):
     path = store_reader(tmp_path / "m.safetensors")
-    options = ExportOptions(path, to="safetensors", out=tmp_path / "h.safetensors", pages=str(lines))
+    options = ExportOptions(
+        path, to="safetensors", out=tmp_path / "h.safetensors", pages=str(lines)
+    )
     limits = export(options, progress=False).comparison.limits
     assert limits["cer"] == LIMITS["half"].cer > LIMITS["exact"].cer
 

@@ -82,6 +82,7 @@ class LineBody(nn.Module):
     """A stem and a row of blocks, some of which are tapped.
 
     Attributes:
+        taps: number of a block -> name of its tap.
         channels: name of a tap -> its channels; c3, c4, c5 for pyramids, else c5 alone.
         out_channels: channels that a neck gives.
         final: the activation of the neck's last convolution; None for a body that has no such
@@ -101,7 +102,7 @@ class LineBody(nn.Module):
         """`taps` names numbers of blocks, `channels` are those of every block's output."""
         super().__init__()
         self.stem, self.blocks = stem, nn.ModuleList(blocks)
-        self._names = {index: name for name, index in taps.items()}
+        self.taps = {index: name for name, index in taps.items()}
         self.channels = {name: channels[index] for name, index in taps.items()}
         self.out_channels, self.final = out_channels, final
 
@@ -110,8 +111,8 @@ class LineBody(nn.Module):
         features, found = self.stem(images), {}
         for index, block in enumerate(self.blocks):
             features = block(features)
-            if index in self._names:
-                found[self._names[index]] = features
+            if index in self.taps:
+                found[self.taps[index]] = features
         return found
 
 

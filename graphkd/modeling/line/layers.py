@@ -117,7 +117,7 @@ class FinalPool(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C, max(1, H // 2), W / 2)."""
-        return F.max_pool2d(features, (min(2, features.shape[-2]), 2))
+        return F.max_pool2d(features, (min(2, int(features.shape[-2])), 2))
 
 
 class BlurPool(nn.Module):
@@ -133,8 +133,8 @@ class BlurPool(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C, max(1, H // 2), W / 2)."""
-        maxima = F.max_pool2d(features, (min(2, features.shape[-2]), 2), stride=1)
-        channels = features.shape[1]
+        maxima = F.max_pool2d(features, (min(2, int(features.shape[-2])), 2), stride=1)
+        channels = int(features.shape[1])  # a constant of exported graphs
         kernel = self.kernel.to(maxima.dtype).expand(channels, 1, 4, 4)
         padded = F.pad(maxima, (1, 2, 1, 2), mode="replicate")
         return F.conv2d(padded, kernel, stride=2, groups=channels)

@@ -74,7 +74,9 @@ def _cells(height: int, width: int, like: Tensor) -> Tensor:
     """(H * W, 2) x and y of the centres of all cells in -1..1."""
     x = (torch.arange(width, device=like.device) * 2 + 1) / width - 1
     y = (torch.arange(height, device=like.device) * 2 + 1) / height - 1
-    return torch.stack([x.repeat(height), y.repeat_interleave(width)], 1)
+    # Not repeat_interleave, which exported graphs have for one size alone.
+    cells = [x.expand(height, width), y[:, None].expand(height, width)]
+    return torch.stack(cells, 2).reshape(-1, 2)
 
 
 def _kernel(cells: Tensor, base: Tensor) -> Tensor:
