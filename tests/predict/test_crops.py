@@ -22,8 +22,10 @@ from tests.crop_models import CHARACTERS, drawn_line, store_reader, write_crops
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory):
     """A small reader as .safetensors and .onnx."""
-    path = store_reader(tmp_path_factory.mktemp("reader") / "m.safetensors")
-    result = export(ExportOptions(path, tolerance=100, most=4), progress=False)
+    folder = tmp_path_factory.mktemp("reader")
+    write_crops(folder / "lines", 3)
+    path = store_reader(folder / "m.safetensors")
+    result = export(ExportOptions(path, pages=str(folder / "lines")), progress=False)
     assert result.path.is_file()
     return path, result.path
 
@@ -137,7 +139,7 @@ def test_a_line_is_read_alike_alone_in_any_batch_and_any_order(reader):
         for _ in range(200)
     ]
     alone = [(page.text, page.regions[0].score) for page in model.predict(lines)]
-    assert len({text for text, _ in alone}) > 20
+    assert len({text for text, _ in alone}) > 10
     for batch in (3, 32):
         order = rng.permutation(200)
         pages = model.predict([lines[i] for i in order], batch=batch)

@@ -50,8 +50,9 @@ class ThinPlateSpline(nn.Module):
         with torch.autocast(images.device.type, enabled=False):
             images = images.float()
             found = self.points(self.locate(images))
-            count, points = len(self.base), found.view(len(images), -1, 2)
-            rest = points.new_zeros(len(images), 3, 2)
+            count, batch = len(self.base), images.shape[0]  # len() is a constant of exported graphs
+            points = found.view(batch, count, 2)
+            rest = points.new_zeros(batch, 3, 2)
             if self.affine is not None:
                 rest = self.affine(found).view(-1, 3, 2)
             spline = self.solution @ torch.cat([points, rest], 1)
