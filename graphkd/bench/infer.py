@@ -18,6 +18,7 @@ from graphkd.predict.detector import Predictor
 from graphkd.predict.onnx_detector import load_onnx
 from graphkd.report.tables import plain_table
 from graphkd.synthesis import make_page
+from graphkd.synthesis.lines import make_line
 from graphkd.tasks.base import task_named
 
 SEED = 7
@@ -132,8 +133,6 @@ def generated_page(index: int, size: tuple[int, int]) -> np.ndarray:
 
 def generated_line(index: int, size: tuple[int, int]) -> np.ndarray:
     """A generated text line (H, W, 3) uint8 RGB, stretched to `size`."""
-    from graphkd.synthesis.lines import make_line
-
     image = Image.fromarray(make_line(SEED, index).image).convert("RGB")
     return np.asarray(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))
 

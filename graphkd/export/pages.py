@@ -15,6 +15,7 @@ from graphkd.data.images import ImageProblem, decode_test, read_page
 from graphkd.data.mapper import read_for
 from graphkd.errors import UserError
 from graphkd.synthesis import CLASSES_5, CLASSES_11, five_classes, make_page
+from graphkd.synthesis.lines import make_line
 
 _PICTURES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
 
@@ -143,8 +144,6 @@ def generated_crops(*, characters: Sequence[str], count: int, seed: int) -> Page
         count: number of lines.
         seed: seed of the lines.
     """
-    from graphkd.synthesis.lines import make_line
-
     made = [make_line(seed, index, characters=tuple(characters)) for index in range(count)]
     truth = tuple({"image_id": number, "text": line.text} for number, line in enumerate(made))
     return Pages("generated lines", truth, tuple(partial(rgb, line.image) for line in made))

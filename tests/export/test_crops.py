@@ -166,7 +166,6 @@ def test_another_model_is_refused(lines, tmp_path):
 
 
 def test_generated_lines_are_known(tmp_path):
-    pytest.importorskip("graphkd.synthesis.lines")
     path = store_reader(tmp_path / "m.safetensors")
     reader = torch_reader(read_model(path), device="cpu")
     lines = generated_crops(characters=reader.charset.entries, count=6, seed=1)
