@@ -10,6 +10,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import yaml
 from tabulate import tabulate
 from tqdm.auto import tqdm
 
@@ -23,9 +24,11 @@ from graphkd.predict.onnx_detector import load_onnx
 Found = list[tuple[np.ndarray, float]]
 
 
-def ours(path: Path) -> Callable[[np.ndarray], Found]:
+def ours(path: Path, *, size: int | None) -> Callable[[np.ndarray], Found]:
     """The lines that an ONNX file of graphkd finds on an RGB page (H, W, 3)."""
     model = load_onnx(path, device="cpu", threads=1)
+    if size is not None:
+        model.resize = "long", size
 
     def find(page: np.ndarray) -> Found:
         found = model.detect([model.prepare(page)])[0]
@@ -34,8 +37,11 @@ def ours(path: Path) -> Callable[[np.ndarray], Found]:
     return find
 
 
-def rapidocr() -> Callable[[np.ndarray], Found]:
-    """The lines that rapidocr's detector finds with its own preparation and post-processing."""
+def rapidocr(options: dict) -> Callable[[np.ndarray], Found]:
+    """The lines that rapidocr's detector finds with its own preparation and post-processing.
+
+    `options` change its parameters, such as {"Det.limit_type": "max"}.
+    """
     from rapidocr import RapidOCR
 
     threads = dict.fromkeys(("intra_op_num_threads", "inter_op_num_threads"), 1)
@@ -45,6 +51,7 @@ def rapidocr() -> Callable[[np.ndarray], Found]:
             "Global.use_rec": False,
             "Global.log_level": "error",
             **{f"EngineConfig.onnxruntime.{key}": value for key, value in threads.items()},
+            **options,
         }
     )
 
@@ -61,14 +68,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path, help="ONNX file of a text detector")
     parser.add_argument("data", nargs="+", help="registered sets of text lines")
+    parser.add_argument("--most", type=int, help="only the first pages of each set")
+    parser.add_argument("--size", type=int, help="longer side of pages for the model")
+    parser.add_argument(
+        "--rapidocr", nargs="*", default=[], metavar="KEY=VALUE", help="parameters of rapidocr"
+    )
     parser.add_argument("--json", type=Path, help="write the numbers here, too")
     args = parser.parse_args()
     cv2.setNumThreads(1)
     register_all()
-    finders = {args.model.name: ours(args.model), "rapidocr": rapidocr()}
+    options = {
+        key: yaml.safe_load(value) for key, _, value in (w.partition("=") for w in args.rapidocr)
+    }
+    finders = {args.model.name: ours(args.model, size=args.size), "rapidocr": rapidocr(options)}
     rows = []
     for name in args.data:
-        pages = lines.published(name)
+        pages = lines.published(name)[: args.most]
         truth = [
             [(np.asarray(line["polygon"], np.float64), line["ignore"]) for line in page["lines"]]
             for page in pages
