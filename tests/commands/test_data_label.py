@@ -4,6 +4,7 @@ import cv2
 import pytest
 
 from graphkd import cli
+from graphkd.commands.data.label import recased
 from graphkd.data.check.crops import read_rows
 from tests.distill.test_onnx_reader import described, line, network  # noqa: F401
 
@@ -47,3 +48,26 @@ def test_scores_and_characters_leave_lines_out(described, crops, capsys):  # noq
 def test_wrong_limits(described, crops, options, capsys):  # noqa: F811
     assert label(described(), crops, *options)[0] == 2
     assert "0 <= least <= most <= 1" in capsys.readouterr().err
+
+
+def test_labels_in_capitals_get_the_case_that_is_read(described, crops, capsys):  # noqa: F811
+    truth = crops / "truth.tsv"
+    truth.write_text("2.png\tA A\n10.png\tBB\nb/1.png\tX\n", encoding="utf-8")
+    (crops / "x.png").unlink()
+    code, rows = label(described(), crops, "--case-of", str(truth))
+    assert code == 0 and rows == [("2.png", "a a")]
+    assert "left out: 3 read otherwise" in capsys.readouterr().out
+    assert label(described(), crops, "--case-of", "nowhere.tsv")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("truth", "read", "cased"),
+    [
+        ("TAX 5 %", "Tax5%", "Tax 5 %"),
+        ("TAX", "Tux", None),
+        ("STRASSE", "Straße", None),  # of another length
+        ("", "", ""),
+    ],
+)
+def test_recased(truth, read, cased):
+    assert recased(truth, read) == cased
