@@ -70,9 +70,12 @@ class FrameReader:
         self.file, self.about = file, file.about
         if not self.about.get("frames"):
             raise UserError(f"{file.path}: reads no lines; its description names no frames")
-        self.entries = self._entries()
-        own = file.header
-        self.height = self.about["height"] if own is None else own.settings["height"]
+        facts = self.about if file.header is None else file.header.settings
+        if "height" not in facts:
+            raise UserError(f"{file.path}: reads no lines; its header names no height of lines")
+        if facts.get("decoder", "ctc") != "ctc":
+            raise UserError(f"{file.path}: writes steps with attention; a teacher must give frames")
+        self.height, self.entries = facts["height"], self._entries()
 
     def _entries(self) -> tuple[str, ...]:
         if self.file.header is not None:

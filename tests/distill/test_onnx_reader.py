@@ -15,6 +15,7 @@ from graphkd.distill.frame_cache import FRAME, FrameCache, packed, unpacked
 from graphkd.distill.onnx_file import OnnxFile
 from graphkd.distill.onnx_reader import ANSWER, FrameReader, OnnxReader, projection
 from graphkd.errors import UserError
+from graphkd.modelfile import KEY, Header
 from graphkd.text.charset import Charset
 from tests.crops_data import write_reader_pair
 
@@ -268,3 +269,39 @@ def test_methods_of_features_are_refused(described, crops_data, tmp_path, capsys
     changes = ["DISTILL.TEACHER.CONFIG", "", "DISTILL.TEACHER.ONNX", str(described().path)]
     assert main(["train", str(run), *changes]) == 2
     assert "reads features, which the teacher does not give" in capsys.readouterr().err
+
+
+class Exported(torch.nn.Module):
+    """Stands for a reader that `graphkd export` wrote: log-probabilities of a, b and é by grey."""
+
+    def forward(self, lines, widths):
+        cells = torch.nn.functional.avg_pool2d(lines[..., 1].float()[:, None], (32, 4))[:, 0, 0]
+        wanted = torch.arange(4) * 60.0
+        frames = (-(cells[..., None] - wanted).square() / 500).log_softmax(-1)
+        return frames, widths // 4
+
+
+def exported(tmp_path, **settings):
+    path = tmp_path / "own.onnx"
+    example = (torch.zeros(1, 32, 64, 3, dtype=torch.uint8), torch.tensor([64]))
+    names = {"input_names": ["lines", "widths"], "output_names": ["frames", "lengths"]}
+    axes = {"lines": {2: "w"}, "frames": {1: "t"}}
+    torch.onnx.export(Exported(), example, str(path), dynamic_axes=axes, dynamo=False, **names)
+    model = onnx.load(str(path))
+    header = Header(STUDENT.names, task="text_recognition", settings=settings)
+    model.metadata_props.add(key=KEY, value=header.text())
+    path.write_bytes(model.SerializeToString())
+    return OnnxFile(path)
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_a_reader_of_ours_needs_no_description(tmp_path):
+    reader = FrameReader(exported(tmp_path, height=32, decoder="ctc"))
+    assert reader.entries == STUDENT.entries
+    # 12 columns at 48 pixels are 8 at 32, two frames.
+    assert reader.read(line("a", "", "a", "B", "e\u0301", cell=12))[0] == "aabé"
+    assert len(reader.frames(reader.prepared(line("a", "B")))) == 3  # 11 columns, 4 a frame
+    with pytest.raises(UserError, match="writes steps with attention"):
+        FrameReader(exported(tmp_path, height=32, decoder="attention"))
+    with pytest.raises(UserError, match="reads no lines"):
+        FrameReader(exported(tmp_path))
