@@ -178,8 +178,9 @@ class FrameCache:
 class CachedFrames:
     """A mapper that adds the teacher's frames to every item of another mapper.
 
-    They are those of the line before augmentation, which may change its colours and its width. The
-    losses stretch them over the valid frames.
+    They are those of the line before augmentation, which may change its colours and its width and
+    cut off a pixel or two of its margin, less than half a frame. The losses stretch them over the
+    valid frames.
     """
 
     def __init__(self, mapper: Callable[..., dict], places: Mapping[str, Place]):
