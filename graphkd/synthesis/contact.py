@@ -88,12 +88,15 @@ def line_sheet(make: Callable[[int], MadeCrop], *, lines: int, columns: int = 2)
     wide, high = 760, 66
     rows = math.ceil(lines / columns)
     sheet = Image.new("RGB", (columns * wide, rows * high), "#c8b4d0")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.truetype(faces()[0].path, 13)
+    # The face that has most characters labels them all.
+    widest = max(faces(), key=lambda face: len(face.characters)).path
+    draw, font = ImageDraw.Draw(sheet), ImageFont.truetype(widest, 13)
     for number in range(lines):
         line = make(number)
         picture = Image.fromarray(line.image).convert("RGB")
         size = max(1, round(picture.width * 40 / picture.height)), 40
-        picture = picture.resize(size, Image.Resampling.BICUBIC).crop((0, 0, wide - 8, 40))
+        picture = picture.resize(size, Image.Resampling.BICUBIC)
+        picture = picture.crop((0, 0, min(picture.width, wide - 8), 40))
         x, y = number // rows * wide, number % rows * high
         sheet.paste(picture, (x + 4, y + 2))
         label = f"{line.text[:85]}   [{line.kind}, {line.face}]"

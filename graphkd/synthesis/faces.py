@@ -19,20 +19,22 @@ from PIL import ImageFont
 MOST = 6  # faces of one family that are used; some have forty
 EM = 44  # pixels of the type size at which glyphs are drawn; lines are then shrunk to their height
 _BASIC = frozenset("abcdefghilmnopqrstuABCDEFLMNOPST.")  # types of before 1500 have few more
-# Faces whose letters are pictures, other scripts or a sample, though their cmap has Latin letters.
+# Faces whose letters are pictures, other scripts or a sample, though their cmap has Latin letters;
+# and those whose cmap is wrong: matplotlib's cm*10 draw a sigma for the section sign.
 _NO_TEXT = re.compile(
-    "lastresort|blank|darkgarden|hb-test|cmmi|cmsy|cmex|math|symbol|emoji|dseg|braille|barcode|"
-    "outline|shadow|inline|unicode.?hex|callig|initial|ornament|solid|stencil|swash|"
-    "display|ding|d0500|wenquan|cjk|zd_|sy_|biolinum_k|thin|hairline",
+    "lastresort|adobe.?blank|^cm[a-z]+10|gnutypew|blankenburg|darkgarden|hb-test|math|symbol|"
+    "emoji|dseg|braille|barcode|outline|shadow|inline|unicode.?hex|callig|initial|ornament|solid|stencil|swash|display|ding|d0500|wenquan|"
+    "cjk|zd_|sy_|biolinum_k|thin|hairline",
     re.IGNORECASE,
 )
 _OLD = re.compile(
     "garamond|junicode|elstob|1743|gotico|antiqua|isabella|joscelyn|oldstandard|fell|goudy|linden|"
-    "fanwood|blankenburg|hamlet|jessen|ptolemy|fust|parix|rot-|rusch|soufflet|spira|sweynheim|zainer|cardo|caslon|jenson|didot|baskerv|bodoni|romande|berenis|vollkorn|"
-    "accanthis|libertine|prociono|century|oldania",
+    "fanwood|hamlet|jessen|ptolemy|fust|parix|rot-|rusch|soufflet|spira|sweynheim|zainer|cardo|"
+    "caslon|jenson|didot|baskerv|bodoni|romande|berenis|vollkorn|accanthis|libertine|prociono|"
+    "century|oldania",
     re.IGNORECASE,
 )
-_TYPED = re.compile("typewr|typist|typo|courier|coo_|cob_|com_|cobo|cmtt|prime|ocr", re.I)
+_TYPED = re.compile("typewr|typist|typo|courier|coo_|cob_|com_|cobo|prime|ocr", re.I)
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +74,7 @@ class Face:
 
     @cached_property
     def style(self) -> str:
-        """typed, mono, old, serif or sans: what lines the face is for."""
+        """One of typed, mono, old, serif, sans."""
         if self.font.getlength("i") == self.font.getlength("W"):
             return "typed" if _TYPED.search(self.name) and self._serifs() else "mono"
         if _OLD.search(self.name):
@@ -82,7 +84,7 @@ class Face:
     @cached_property
     def slanted(self) -> bool:
         """Whether its name says that it is italic or oblique."""
-        return bool(re.search("ital|obli|slant|It$|[ _]BI?I$|^_[a-z]*i_|cmti", self.name))
+        return bool(re.search("ital|obli|slant|It$|[ _]BI?I$|^_[a-z]*i_", self.name))
 
     @cached_property
     def x_height(self) -> int:
@@ -96,7 +98,7 @@ class Face:
         """
         tails = [self.glyph(letter).top + len(self.glyph(letter).ink) for letter in "gp"]
         high = EM // 4 < len(self.glyph("M").ink) <= EM
-        return high and min(tails) > 0.08 * EM and len(self.glyph(".").ink) < EM // 3
+        return high and min(tails) > 0.08 * EM and len(self.glyph(".").ink) < EM // 2
 
     def _serifs(self) -> bool:
         """Whether an I is much wider at its foot than in its middle."""

@@ -75,7 +75,7 @@ class LineText(Writer):
         rng = self.rng
         language = weighted(rng, {"french": 6, "latin": 2.5, "english": 0.7, "german": 0.6})
         spelling = OldSpelling(rng)
-        words = [spelling.word(word) for word in self.some(language, int(rng.integers(1, 11)))]
+        words = [spelling.word(word) for word in self.some(language, int(rng.integers(1, 14)))]
         if chance(rng, 0.08):
             return self._heading(words[:4])
         self._punctuate(words, french=chance(rng, 0.35))
@@ -87,7 +87,7 @@ class LineText(Writer):
         return self._broken(" ".join(words), language)
 
     def _heading(self, words: list[str]) -> str:
-        text = " ".join(words).replace("ſ", "s").upper().replace("SS", pick(self.rng, "SS", "SS"))
+        text = " ".join(words).replace("ſ", "s").upper()
         return text + pick(self.rng, "", "", ".", ",")
 
     def _punctuate(self, words: list[str], *, french: bool) -> None:
