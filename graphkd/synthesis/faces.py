@@ -92,13 +92,15 @@ class Face:
         return max(-self.glyph("x").top, EM // 4)
 
     def is_plain(self) -> bool:
-        """Whether its letters have usual sizes, and no small capitals in place of the small ones.
+        """Whether its letters have usual sizes, are filled, and the small ones no small capitals.
 
         Letters that stand in black boxes are found by their full stop, which is then high.
         """
         tails = [self.glyph(letter).top + len(self.glyph(letter).ink) for letter in "gp"]
         high = EM // 4 < len(self.glyph("M").ink) <= EM
-        return high and min(tails) > 0.08 * EM and len(self.glyph(".").ink) < EM // 2
+        stem = self.glyph("l").ink
+        filled = np.count_nonzero(np.diff(np.pad(stem[len(stem) // 2] > 100, 1))) <= 2
+        return high and filled and min(tails) > 0.08 * EM and len(self.glyph(".").ink) < EM // 2
 
     def _serifs(self) -> bool:
         """Whether an I is much wider at its foot than in its middle."""
