@@ -17,11 +17,11 @@ from graphkd.data.convert.readers import (
 )
 from graphkd.data.convert.split import group_of, parse_shares, split_names
 from graphkd.data.convert.write import voc_lists
-from graphkd.data.convert.zones import BadFile
 from graphkd.data.layouts import HJ_CLASSES, PRIMA_CLASSES, PUBLAYNET_CLASSES, SEGMONTO_CLASSES
 from graphkd.data.published import read_published
 from graphkd.errors import UserError
 from graphkd.evaluation.voc import has_difficult, voc_ap
+from graphkd.formats.xml import BadFile
 from tests.data.sets import document, page, write_set
 
 PAGE_2013 = """<?xml version="1.0" encoding="UTF-8"?>

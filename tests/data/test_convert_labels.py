@@ -5,8 +5,8 @@ import pytest
 from graphkd.cli import main
 from graphkd.data.convert import convert_coco, convert_xml
 from graphkd.data.convert.readers import read_alto, read_page_xml, read_voc, segmonto_class
-from graphkd.data.convert.zones import BadFile, numbers
 from graphkd.data.layouts import HJ_CLASSES, SEGMONTO_CLASSES
+from graphkd.formats.xml import BadFile, numbers
 from tests.data.sets import document, page, write_set
 from tests.data.test_convert import ALTO, PAGE_2010, PAGE_2013, VOC, put
 

@@ -12,8 +12,8 @@ from graphkd.data.check.document import read_document
 from graphkd.data.check.report import check
 from graphkd.data.coco import load_coco, read_categories
 from graphkd.data.convert import XML_KINDS, convert_coco, convert_xml
-from graphkd.data.convert.zones import BadFile, parse_xml
 from graphkd.errors import UserError
+from graphkd.formats.xml import BadFile, parse_xml
 from tests.data.fuzz import MEGABYTE, QUICK, confined, damaged, works_or_says
 from tests.data.sets import document, page, write_set
 from tests.data.test_convert import ALTO, PAGE_2010, PAGE_2013, VOC
@@ -198,7 +198,7 @@ import sys
 from pathlib import Path
 from graphkd.data.check.document import read_document
 from graphkd.data.convert import XML_KINDS
-from graphkd.data.convert.zones import BadFile
+from graphkd.formats.xml import BadFile
 from graphkd.errors import UserError
 path = Path(sys.argv[1])
 readers = XML_KINDS.values() if path.suffix == ".xml" else [read_document]

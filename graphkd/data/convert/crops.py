@@ -13,8 +13,8 @@ from graphkd.data.convert.line_rows import read_text
 from graphkd.data.convert.lines import split_in
 from graphkd.data.convert.split import split_names
 from graphkd.data.convert.write import IMAGE_SUFFIXES, absolute, place_all, remoteness
-from graphkd.data.convert.zones import BadFile
 from graphkd.errors import UserError
+from graphkd.formats.xml import BadFile
 from graphkd.io import NewFolder, write_text
 
 ALL = "lines"  # the name of a set that is not divided

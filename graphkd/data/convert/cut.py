@@ -18,9 +18,9 @@ from graphkd.data.convert.crops import ALL, CropSets, write_sets
 from graphkd.data.convert.line_formats import LINE_KINDS
 from graphkd.data.convert.lines import ConvertedLines, placed_pages, split_in
 from graphkd.data.convert.split import split_names
-from graphkd.data.convert.zones import BadFile, local, parse_xml
 from graphkd.data.images import ImageProblem, read_page
 from graphkd.errors import UserError
+from graphkd.formats.xml import BadFile, local, parse_xml
 from graphkd.io import NewFolder
 from graphkd.text.cut import cut_line
 

@@ -4,12 +4,10 @@ import html.parser
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
-from statistics import median
 from typing import Any
-from xml.etree.ElementTree import Element
 
 import numpy as np
 
@@ -24,130 +22,32 @@ from graphkd.data.convert.line_rows import (
     read_text,
     read_total_text,
 )
-from graphkd.data.convert.readers import alto_image, page_points
-from graphkd.data.convert.zones import (
-    BadFile,
-    child,
-    children,
-    find_all,
-    local,
-    number,
-    numbers,
-    parse_xml,
-    side,
-)
-
-# Of the height of a line of which only the baseline is known; Latin print has about these shares.
-_ABOVE, _BELOW = 0.75, 0.25
-_SPACING = 0.7  # height of a line as a share of the distance between baselines
-
-
-def band(baseline: np.ndarray, height: float) -> np.ndarray:
-    """An outline (2P, 2) of a line from its baseline (P, 2) and its height in pixels."""
-    along = baseline[-1] - baseline[0]
-    down = np.array([-along[1], along[0]]) / max(float(np.hypot(*along)), 1e-9)
-    upper, lower = baseline - down * height * _ABOVE, baseline + down * height * _BELOW
-    return np.vstack([upper, lower[::-1]])
+from graphkd.formats.alto import read_alto_sheet
+from graphkd.formats.page_reader import Sheet, read_page_sheet
+from graphkd.formats.xml import BadFile, numbers, side
 
 
 def read_page_lines(path: Path) -> list[LinePage]:
-    """Text lines of a PAGE file.
-
-    A line without an outline gets one from its baseline; the height is the median of the page's
-    other lines, or follows from the distance of the baselines.
-    """
-    root = parse_xml(path)
-    sheet = next(find_all(root, "Page"), None)
-    if local(root) != "PcGts" or sheet is None:
-        raise BadFile(f"not PAGE XML: the root element is <{local(root)}>")
-    name = PureWindowsPath(sheet.get("imageFilename", "")).name or path.stem
-    page = LinePage(name, size=_size(sheet.get("imageWidth"), sheet.get("imageHeight")))
-    bare: list[tuple[np.ndarray, str]] = []
-    for line in find_all(sheet, "TextLine"):
-        try:
-            points, text = page_points(line), _page_text(line)
-            base = [] if child(line, "Baseline") is None else page_points(line, "Baseline")
-            if len(points) >= 6 and len(points) % 2 == 0:
-                page.add(points, text, baseline=base)
-                continue
-            bare.append((_polyline(base), text))
-        except BadFile as error:
-            page.dropped.append(f"line {line.get('id')!r}: {error}")
-    height = _usual_height(page, [points for points, _ in bare])
-    for points, text in bare:
-        if height is None:
-            page.dropped.append("a line has a baseline alone, and no other line tells its height")
-            continue
-        page.add(band(points, height), text, baseline=points.ravel())
-        page.repaired["lines got an outline from their baseline"] += 1
-    return [page]
+    """Text lines of a PAGE file; see `graphkd.formats.page_reader`."""
+    return [_lines_of(read_page_sheet(path), path)]
 
 
-def _polyline(points: Sequence[float]) -> np.ndarray:
-    if len(points) < 4 or len(points) % 2:
-        raise BadFile("neither an outline nor a baseline")
-    return np.reshape(points, (-1, 2))
+def read_alto_lines(path: Path) -> list[LinePage]:
+    """Text lines of an ALTO file: their polygon, else baseline and HEIGHT, else the rectangle."""
+    return [_lines_of(read_alto_sheet(path), path)]
 
 
-def _usual_height(page: LinePage, baselines: list[np.ndarray]) -> float | None:
-    if page.lines:
-        return median(float(np.ptp(np.array(line["polygon"])[:, 1])) for line in page.lines)
-    steps = np.diff(sorted(float(points[:, 1].mean()) for points in baselines))
-    steps = [step for step in steps if step > 1]  # two lines side by side have one height
-    return median(steps) * _SPACING if steps else None
-
-
-def _page_text(element: Element) -> str:
-    """The text of a line, else its words joined."""
-    for equivalent in children(element, "TextEquiv"):
-        text = child(equivalent, "Unicode")
-        if text is not None and (text.text or "").strip():
-            return text.text.strip()
-    return " ".join(filter(None, map(_page_text, children(element, "Word"))))
+def _lines_of(sheet: Sheet, path: Path) -> LinePage:
+    page = LinePage(sheet.image or path.stem, size=sheet.size)
+    page.dropped, page.repaired = sheet.dropped, sheet.repaired
+    for line in sheet.lines:
+        page.add(line.polygon, line.text, baseline=np.ravel(line.baseline))
+    return page
 
 
 def _size(width: Any, height: Any) -> tuple[int, int] | None:
     found = side(width), side(height)
     return None if None in found else found
-
-
-def read_alto_lines(path: Path) -> list[LinePage]:
-    """Text lines of an ALTO file: their polygon, else baseline and HEIGHT, else the rectangle."""
-    root = parse_xml(path)
-    if local(root) != "alto":
-        raise BadFile(f"not ALTO: the root element is <{local(root)}>")
-    sheets = list(find_all(root, "Page"))
-    if len(sheets) != 1:
-        raise BadFile(f"holds {len(sheets)} pages; one page a file is expected")
-    size = _size(sheets[0].get("WIDTH"), sheets[0].get("HEIGHT"))
-    page = LinePage(alto_image(root) or path.stem, size=size)
-    for line in find_all(sheets[0], "TextLine"):
-        words = (item.get("CONTENT", "") for item in children(line, "String"))
-        text = " ".join(word for word in words if word)
-        try:
-            _add_alto(page, line, text)
-        except BadFile as error:
-            page.dropped.append(f"line {line.get('ID')!r}: {error}")
-    return [page]
-
-
-def _add_alto(page: LinePage, line: Element, text: str) -> None:
-    shape = child(line, "Shape")
-    polygon = None if shape is None else child(shape, "Polygon")
-    points = [] if polygon is None else numbers(polygon.get("POINTS"))
-    base = numbers(line.get("BASELINE"))
-    if len(points) >= 6:
-        page.add(points, text, baseline=base)
-        return
-    x, y, width, height = (number(line.get(k)) for k in ("HPOS", "VPOS", "WIDTH", "HEIGHT"))
-    if len(base) >= 4 and height is not None and height > 0:
-        page.add(band(_polyline(base), height), text, baseline=base)
-        page.repaired["lines got an outline from their baseline"] += 1
-        return
-    if None in (x, y, width, height):
-        raise BadFile("neither an outline nor a rectangle")
-    page.add(box(x, y, x + width, y + height), text)
-    page.repaired["lines have their rectangle as outline"] += 1
 
 
 class _Hocr(html.parser.HTMLParser):

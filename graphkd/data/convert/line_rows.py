@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from graphkd.data.convert.zones import (
+from graphkd.formats.xml import (
     BadFile,
     child,
     children,

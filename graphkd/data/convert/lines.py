@@ -14,9 +14,9 @@ from graphkd.data.convert.line_formats import LINE_KINDS, LineKind
 from graphkd.data.convert.line_rows import LinePage
 from graphkd.data.convert.split import split_names
 from graphkd.data.convert.write import IMAGE_SUFFIXES, absolute, place_all, remoteness
-from graphkd.data.convert.zones import BadFile
 from graphkd.data.images import ImageProblem, PageHeader, read_header
 from graphkd.errors import UserError
+from graphkd.formats.xml import BadFile
 from graphkd.io import NewFolder
 
 # A word of a folder's name: "ch4_training_images" and "TestImages", but not "contest" or "latest".

@@ -1,23 +1,23 @@
 """Reads the XML formats: PAGE regions, ALTO zones with SegmOnto tags, Pascal VOC boxes."""
 
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from dataclasses import dataclass, field
+from pathlib import Path, PureWindowsPath
 from xml.etree.ElementTree import Element
 
-from graphkd.data.convert.zones import (
+from graphkd.data.layouts import SEGMONTO_CLASSES
+from graphkd.formats.alto import alto_image, alto_labels
+from graphkd.formats.page_reader import page_points
+from graphkd.formats.xml import (
     BadFile,
-    XmlPage,
-    Zone,
     child,
     children,
     find_all,
     local,
     number,
     numbers,
-    outline_zone,
     parse_xml,
     side,
 )
-from graphkd.data.layouts import SEGMONTO_CLASSES
 
 # Region types of the PAGE schema -> the six classes that published PRImA models use.
 CLASS_OF_REGION = {
@@ -41,6 +41,44 @@ CLASS_OF_REGION = {
 _BLOCKS = {"TextBlock", "Illustration", "GraphicalElement", "ComposedBlock"}
 _CLASS_OF_LABEL = {name.casefold(): name for name in SEGMONTO_CLASSES}
 _CLASS_OF_LABEL |= {"figure": "GraphicZone", "decoration": "GraphicZone"}
+
+
+@dataclass(frozen=True)
+class Zone:
+    """One region: its label in the source, its box (x, y, width, height) and its outline, if known.
+
+    Numbers are relative to the page's width and height; `polygon` is x0, y0, x1, y1, ...
+    `difficult` is None in formats without this field.
+    """
+
+    label: str
+    box: tuple[float, float, float, float]
+    polygon: tuple[float, ...] | None = None
+    difficult: bool | None = None
+
+
+@dataclass(frozen=True)
+class XmlPage:
+    """One page of an annotation file; width and height are None if the file does not contain them.
+
+    `faults` has one line for each outline that cannot be read.
+    """
+
+    image_name: str
+    width: int | None
+    height: int | None
+    zones: list[Zone] = field(default_factory=list)
+    unlabelled: int = 0
+    faults: list[str] = field(default_factory=list)
+
+
+def outline_zone(label: str, points: list[float]) -> Zone | None:
+    """The zone of a polygon x0, y0, x1, y1, ...; None for fewer than two points."""
+    if len(points) < 4 or len(points) % 2:
+        return None
+    xs, ys = points[0::2], points[1::2]
+    box = (min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys))
+    return Zone(label, box, tuple(points) if len(points) >= 6 else None)
 
 
 def read_page_xml(path: Path) -> list[XmlPage]:
@@ -75,22 +113,6 @@ def read_page_xml(path: Path) -> list[XmlPage]:
     return [XmlPage(name, width, height, zones, lost, faults)]
 
 
-def page_points(region: Element, name: str = "Coords") -> list[float]:
-    """The points x0, y0, x1, y1, ... of a PAGE element; [] if it has none."""
-    coords = child(region, name)
-    if coords is None:
-        return []
-    if coords.get("points"):
-        return numbers(coords.get("points"))
-    points: list[float] = []
-    for point in children(coords, "Point"):
-        x, y = number(point.get("x")), number(point.get("y"))
-        if x is None or y is None:
-            raise BadFile("a point is no pair of finite numbers")
-        points += [x, y]
-    return points
-
-
 def read_alto(path: Path) -> list[XmlPage]:
     """Reads the zones of an ALTO file with one page.
 
@@ -114,7 +136,7 @@ def read_alto(path: Path) -> list[XmlPage]:
     unit = _alto_unit(root)
     if unit != "pixel" and (width is None or height is None):
         raise BadFile(f"positions are in {unit}, and the page has no WIDTH and HEIGHT to scale by")
-    labels = _alto_labels(root)
+    labels = {key: plain_label(label) for key, label in alto_labels(root).items()}
     zones, unlabelled, faults = [], 0, []
     for block in pages[0].iter():
         if local(block) not in _BLOCKS:
@@ -153,17 +175,6 @@ def segmonto_class(label: str) -> str:
     return _CLASS_OF_LABEL.get(label.casefold(), "OtherZone")
 
 
-def _alto_labels(root: Element) -> dict[str, str]:
-    labels = {}
-    for tags in find_all(root, "Tags"):
-        for tag in tags:
-            kind = f"{tag.get('DESCRIPTION', '')} {tag.get('TYPE', '')}".lower()
-            label = plain_label(tag.get("LABEL", ""))
-            if tag.get("ID") and label and "line type" not in kind:
-                labels[tag.get("ID")] = label
-    return labels
-
-
 def _alto_outline(block: Element, label: str) -> Zone | None:
     shape = child(block, "Shape")
     polygon = child(shape, "Polygon") if shape is not None else None
@@ -180,15 +191,6 @@ def _alto_rectangle(block: Element, label: str) -> Zone | None:
 def _alto_unit(root: Element) -> str:
     texts = ((element.text or "").strip() for element in find_all(root, "MeasurementUnit"))
     return next(texts, "") or "pixel"
-
-
-def alto_image(root: Element) -> str:
-    """The name of the picture without folders; "" if the file does not say it."""
-    for element in find_all(root, "fileName"):
-        text = (element.text or "").strip()
-        if text:
-            return PurePosixPath(PureWindowsPath(text).name).name
-    return ""
 
 
 def read_voc(path: Path) -> list[XmlPage]:

@@ -12,9 +12,10 @@ from graphkd.data.check.clean import CleanPage, CleanSet, clean
 from graphkd.data.check.files import progress
 from graphkd.data.check.problems import Problem
 from graphkd.data.check.report import write_document
+from graphkd.data.convert.readers import XmlPage
 from graphkd.data.convert.split import split_names
-from graphkd.data.convert.zones import BadFile, XmlPage
 from graphkd.errors import UserError
+from graphkd.formats.xml import BadFile
 from graphkd.io import NewFolder
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2"}

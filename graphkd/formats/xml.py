@@ -1,60 +1,41 @@
-"""The pages and zones that all XML readers return, and safe parsing of XML."""
+"""Safe reading of XML, and what the writers of XML and HTML share."""
 
+import datetime
 import math
+import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, ParseError
 
 import defusedxml.ElementTree
 from defusedxml import DefusedXmlException
 
+# A page with 200,000 single characters and their outlines takes about 60 MB.
+_MAX_BYTES = 1 << 28
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class BadFile(ValueError):
     """An annotation file that cannot be read; the message does not contain the file name."""
 
 
-@dataclass(frozen=True)
-class Zone:
-    """One region: its label in the source, its box (x, y, width, height) and its outline, if known.
-
-    Numbers are relative to the page's width and height; `polygon` is x0, y0, x1, y1, ...
-    `difficult` is None in formats without this field.
-    """
-
-    label: str
-    box: tuple[float, float, float, float]
-    polygon: tuple[float, ...] | None = None
-    difficult: bool | None = None
-
-
-@dataclass(frozen=True)
-class XmlPage:
-    """One page of an annotation file; width and height are None if the file does not contain them.
-
-    `faults` has one line for each outline that cannot be read.
-    """
-
-    image_name: str
-    width: int | None
-    height: int | None
-    zones: list[Zone] = field(default_factory=list)
-    unlabelled: int = 0
-    faults: list[str] = field(default_factory=list)
-
-
 def parse_xml(path: Path) -> Element:
     """The root element of an XML file; entities and external references are refused.
 
     Raises:
-        BadFile: the XML is not well-formed, cannot be decoded, or declares entities.
+        BadFile: the XML is not well-formed, cannot be decoded, declares entities, or is too large.
     """
     try:
+        size = os.stat(path).st_size
+        if size > _MAX_BYTES:
+            raise BadFile(f"{size >> 20} MB of XML; the limit is {_MAX_BYTES >> 20} MB")
         tree = defusedxml.ElementTree.parse(path, forbid_entities=True, forbid_external=True)
+    except BadFile:
+        raise
     except ParseError as error:
         line, column = error.position
         raise BadFile(f"not well-formed XML at line {line}, column {column}") from None
@@ -94,6 +75,12 @@ def number(text: Any) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def share(text: Any) -> float | None:
+    """A number in 0..1, as confidences are, or None."""
+    value = number(text)
+    return value if value is not None and 0 <= value <= 1 else None
+
+
 def side(text: Any) -> int | None:
     """A page side in whole pixels, or None."""
     value = number(text)
@@ -116,10 +103,43 @@ def numbers(text: str | None) -> list[float]:
     return found
 
 
-def outline_zone(label: str, points: list[float]) -> Zone | None:
-    """The zone of a polygon x0, y0, x1, y1, ...; None for fewer than two points."""
-    if len(points) < 4 or len(points) % 2:
-        return None
-    xs, ys = points[0::2], points[1::2]
-    box = (min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys))
-    return Zone(label, box, tuple(points) if len(points) >= 6 else None)
+def pairs(values: Sequence[float]) -> tuple[tuple[float, float], ...]:
+    """Points from x0, y0, x1, y1, ...; a last value without a partner is left out."""
+    return tuple(zip(values[0::2], values[1::2], strict=False))
+
+
+def clean(text: str) -> str:
+    """The text with U+FFFD for characters that XML cannot hold, such as control characters."""
+    return _NOT_XML.sub("\ufffd", text)
+
+
+def decimal(value: float) -> str:
+    """A number with at most one decimal: 12.3, 12."""
+    return f"{round(value, 1) + 0:.1f}".removesuffix(".0")  # + 0 makes 0 of -0
+
+
+def points_text(points: Iterable[Sequence[float]]) -> str:
+    """Points as x,y x,y with at most one decimal."""
+    return " ".join(f"{decimal(x)},{decimal(y)}" for x, y in points)
+
+
+def written(root: Element) -> str:
+    """An XML document as indented text."""
+    ElementTree.indent(root)
+    content = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return content.decode() + "\n"
+
+
+def created(source: str) -> str:
+    """The time for the files made from a source: `2026-01-31T12:00:00`, UTC.
+
+    It is SOURCE_DATE_EPOCH or the time of the source's last change, never the clock, so that equal
+    input gives equal bytes. Pictures from memory get 1970.
+    """
+    try:
+        chosen = os.environ.get("SOURCE_DATE_EPOCH")
+        seconds = int(chosen) if chosen else int(os.stat(source).st_mtime)
+        when = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
+    except (OSError, ValueError, OverflowError):
+        when = datetime.datetime.fromtimestamp(0, datetime.timezone.utc)
+    return when.strftime("%Y-%m-%dT%H:%M:%S")
