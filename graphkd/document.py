@@ -234,9 +234,14 @@ class Document:
         """The texts of its pages, with a form feed between them."""
         return "\f".join(page.text for page in self.pages)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything as plain values for json, without rounding."""
-        return {"format": FORMAT, **asdict(self)}
+    def to_dict(self, *, digits: int | None = None) -> dict[str, Any]:
+        """Everything as plain values for json.
+
+        Args:
+            digits: decimals of coordinates, and four for shares of 1; None: without rounding.
+        """
+        said = {"format": FORMAT, **asdict(self)}
+        return said if digits is None else _coarse(said, digits)
 
     @classmethod
     def from_dict(cls, said: Mapping[str, Any]) -> Document:
@@ -341,6 +346,16 @@ def _rounded(value: Any, digits: int) -> Any:
     if isinstance(value, tuple):
         return [_rounded(part, digits) for part in value]
     return round(value, digits) if isinstance(value, float) else value
+
+
+def _coarse(value: Any, digits: int, key: str = "") -> Any:
+    if isinstance(value, dict):
+        return {name: _coarse(part, digits, name) for name, part in value.items()}
+    if key in _INSIDE or key == "pages":
+        return [_coarse(part, digits) for part in value]
+    if key in ("to_source", "meta"):
+        return value
+    return _rounded(value, digits if key in _DIGITS else 4)
 
 
 def _tuples(value: Any) -> Any:

@@ -123,11 +123,12 @@ def points_text(points: Iterable[Sequence[float]]) -> str:
     return " ".join(f"{decimal(x)},{decimal(y)}" for x, y in points)
 
 
-def written(root: Element) -> str:
-    """An XML document as indented text."""
+def written(root: Element, *, html: bool = False) -> str:
+    """An XML document as indented text; `html`: with a doctype, and no element as <a />."""
     ElementTree.indent(root)
-    content = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
-    return content.decode() + "\n"
+    content = ElementTree.tostring(root, encoding="unicode", short_empty_elements=not html)
+    start = "<!DOCTYPE html>\n" if html else ""
+    return f"<?xml version='1.0' encoding='utf-8'?>\n{start}{content}\n"
 
 
 def created(source: str) -> str:
