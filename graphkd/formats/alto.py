@@ -8,9 +8,9 @@ from xml.etree.ElementTree import Element, SubElement
 
 from graphkd import __version__
 from graphkd.document import Line, Outlined, Page, Polygon, Region, Word, box_polygon
+from graphkd.formats.line_words import HYPHENS, divided, line_words
 from graphkd.formats.page_xml import region_type
 from graphkd.formats.sheet import INNER, Sheet, band, polyline
-from graphkd.formats.words import HYPHENS, divided, line_words
 from graphkd.formats.xml import (
     BadFile,
     child,

@@ -5,7 +5,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 from graphkd import __version__
 from graphkd.document import Line, Outlined, Page
-from graphkd.formats.words import line_words
+from graphkd.formats.line_words import line_words
 from graphkd.formats.xml import clean, written
 
 

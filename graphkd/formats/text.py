@@ -9,8 +9,8 @@ import re
 import unicodedata
 
 from graphkd.document import Page, Region
+from graphkd.formats.line_words import divided
 from graphkd.formats.page_xml import region_type
-from graphkd.formats.words import divided
 
 _LIGATURES = {code: unicodedata.normalize("NFKC", chr(code)) for code in range(0xFB00, 0xFB07)}
 # Control characters do not belong into text files; a tabulator is a space there.

@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from graphkd.document import Page
 from graphkd.report.content import Boxes, check_image
 
 # Dark enough for a white page, and hard to confuse with the common kinds of colour blindness.
@@ -86,6 +87,33 @@ def draw_lines(picture: Image.Image, polygons: Iterable[Sequence], *, colour: st
         points = [tuple(map(float, point)) for point in polygon]
         pen.polygon(points, fill=(*rgb(colour), _FILL + _FILL * (number % 2)))
         pen.line([*points, points[0]], fill=colour, width=width)
+
+
+def draw_reading(image: np.ndarray, page: Page, *, classes: Sequence[str] = ()) -> Image.Image:
+    """Draws regions with their number in the order and their class, and lines with baselines.
+
+    Args:
+        image: (H, W, 3) RGB uint8, the page upright.
+        page: with regions in reading order.
+        classes: all that the model knows, so that they have the same colours on every page.
+    """
+    own = sorted({region.label for region in page.regions}.difference(classes))
+    colours = class_colours([*classes, *own])
+    names = [f"{place} {region.label}" for place, region in enumerate(page.regions, start=1)]
+    boxes = Boxes(
+        np.array([region.box for region in page.regions]).reshape(-1, 4),
+        names,
+        [region.score for region in page.regions],
+    )
+    shown = {name: colours[region.label] for name, region in zip(names, page.regions, strict=True)}
+    picture = draw_predictions(image, boxes, colours=shown)
+    colour = class_colours(["text"])["text"]
+    draw_lines(picture, [line.polygon for line in page.lines], colour=colour)
+    pen = ImageDraw.Draw(picture)
+    for line in page.lines:
+        if len(line.baseline) > 1:
+            pen.line(list(line.baseline), fill="#e0245e", width=max(1, max(picture.size) // 900))
+    return picture
 
 
 def data_uri(image: np.ndarray, *, longest: int = 1100) -> str:

@@ -6,9 +6,10 @@ import io
 import numpy as np
 from PIL import Image
 
+from graphkd.document import Line, Page, Region, box_polygon
 from graphkd.report.content import Boxes
 from graphkd.report.graph import MIXED_EDGE, NODE_COLOURS, edge_colour
-from graphkd.report.pictures import class_colours, data_uri, draw_predictions, rgb
+from graphkd.report.pictures import class_colours, data_uri, draw_predictions, draw_reading, rgb
 from tests.report import sample
 
 PAGE = np.full((200, 300, 3), 255, np.uint8)
@@ -78,3 +79,25 @@ def test_edges_tell_their_kinds_apart():
     assert edge_colour("text", "text") == NODE_COLOURS["text"]
     assert edge_colour("nontext", "text") == edge_colour("text", "nontext") == MIXED_EDGE
     assert edge_colour("text", "background") == NODE_COLOURS["background"]
+
+
+def test_a_read_page_shows_order_lines_and_baselines():
+    image = np.full((400, 300, 3), 255, np.uint8)
+    box = box_polygon((20, 100, 280, 140))
+    line = Line(box, text="x", baseline=((20, 130), (280, 130)))
+    regions = (
+        Region("text", 0.9, box_polygon((10, 90, 290, 150)), (line,)),
+        Region("figure", 0.5, box_polygon((10, 200, 290, 390))),
+    )
+    page = Page("a", 1, 300, 400, regions)
+    picture = draw_reading(image, page, classes=("figure", "text"))
+    assert picture.size == (300, 400) and image.min() == 255
+    assert picture.getpixel((150, 130)) == rgb("#e0245e")
+    colours = class_colours(["figure", "text"])
+    assert picture.getpixel((10, 380)) == rgb(colours["figure"])
+    assert picture.getpixel((290, 145)) == rgb(colours["text"])
+    turned = Page("a", 1, 300, 400, regions[::-1])
+    other = draw_reading(image, turned, classes=("figure", "text"))
+    assert np.any(np.array(other) != np.array(picture))  # the numbers are others
+    empty = draw_reading(image, Page("a", 1, 300, 400, ()))
+    assert (np.array(empty) == image).all()
