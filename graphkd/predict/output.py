@@ -23,7 +23,7 @@ from graphkd.predict.documents import Failure, RawPage
 from graphkd.report.content import Boxes
 from graphkd.report.pictures import class_colours, draw_lines, draw_predictions
 
-FORMATS = ("json", "coco", "tsv", "page", "alto", "hocr")
+FORMATS = ("json", "coco", "page", "alto", "hocr", "tsv")
 RECORD = "predict.json"
 LINES = "lines.tsv"
 # The list of written files, one per line. A later run with --overwrite removes only these.
