@@ -117,14 +117,11 @@ class SearchablePdf:
 
     def save(self, path: Path) -> None:
         """Writes the PDF in one step; equal pages give equal bytes."""
-        size = None
         with replacing(path) as stream:
             self._pdf.save(stream, flags=pdfium.FPDF_REMOVE_SECURITY)
-            size = stream.tell()
             stream.flush()
-            name = stream.name
-            with open(name, "r+b") as again:
-                self._fix(again, size)
+            with open(stream.name, "r+b") as again:
+                self._fix(again, stream.tell())
 
     def close(self) -> None:
         """Frees the memory of the PDF."""
@@ -201,7 +198,6 @@ class SearchablePdf:
             head = stream.read(_END)
             stream.seek(0)
             stream.write(re.sub(rb"(/CreationDate\(D:)\d{14}", rb"\g<1>" + when, head))
-        length = ctypes.c_ulong()
         length = pdfium.FPDF_GetFileIdentifier(self._pdf, pdfium.FILEIDTYPE_PERMANENT, None, 0)
         start = max(size - _END, 0)
         stream.seek(start)

@@ -1,13 +1,14 @@
 """Takes the text of lines from a PDF's own text layer, where it can be trusted."""
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import cv2
 import numpy as np
 import pypdfium2
 import shapely
+from rapidfuzz.distance import Levenshtein
 
 from graphkd.document import Line, Word, box_polygon
 from graphkd.formats.pdf_page import Character, characters, pixel_matrix
@@ -20,6 +21,9 @@ _UNKNOWN = 0.02
 _COVERED, _INKED = 0.8, 0.8
 # Of a line's height: a wider gap between characters is a space.
 _GAP = 0.25
+# Lines that are read to check the text of a page, and the disagreement up to which it is taken.
+_PROBES = 8
+MOST_APART = 0.3
 
 
 def with_pdf_text(
@@ -65,6 +69,34 @@ def with_pdf_text(
             line = _with_words(line, _words(found, own, line), chars=chars)
         result.append(line)
     return result
+
+
+def disagreement(
+    lines: Sequence[Line], recognise: Callable[[list[Line]], Sequence[Line]]
+) -> float | None:
+    """How far the text of a PDF is from what is to be seen: see `MOST_APART`.
+
+    A text layer with a wrong table of characters lies on the ink and is made of letters, but of
+    other ones; only reading shows it.
+
+    Args:
+        lines: of one page.
+        recognise: reads lines anew, in the same order.
+
+    Returns:
+        The median character error rate between both texts, without spaces, of eight lines spread
+        over the page; None if no line has text of the PDF.
+    """
+    known = [line for line in lines if line.origin == "pdf"]
+    if not known:
+        return None
+    steps = np.linspace(0, len(known) - 1, min(_PROBES, len(known))).round().astype(int)
+    probes = [known[step] for step in steps]
+    rates = []
+    for line, again in zip(probes, recognise(list(probes)), strict=True):
+        said, seen = ("".join(each.text.split()) for each in (line, again))
+        rates.append(Levenshtein.distance(said, seen) / max(len(said), 1))
+    return float(np.median(rates))
 
 
 def _inside(line: Line, middles: np.ndarray) -> np.ndarray:

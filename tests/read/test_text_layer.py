@@ -8,10 +8,11 @@ import pytest
 
 from graphkd.document import Line, Page, Region, box_polygon
 from graphkd.formats.searchable_pdf import SearchablePdf
-from graphkd.read.text_layer import with_pdf_text
+from graphkd.read.text_layer import MOST_APART, disagreement, with_pdf_text
 
 TEXTS = ["A line of text, printed", "second: 1,234.50 EUR", "and the third one"]
 SCALE = 2.0
+CAESAR = {code: code + 1 for code in range(97, 122)}
 
 
 def made(path, *, texts=TEXTS, bars=(), wide=False):
@@ -114,3 +115,27 @@ def test_unknown_characters(tmp_path, monkeypatch):
     found, _ = read(made(tmp_path / "a.pdf"), outlines())
     assert [line.origin for line in found] == ["ocr"] * 3
     assert read(made(tmp_path / "c.pdf", texts=["", "", ""]), outlines())[0] == outlines()
+
+
+def test_reading_some_lines_shows_a_wrong_table_of_characters():
+    texts = [f"line number {place}" for place in range(20)]
+    lines = [
+        Line(box_polygon((0, 0, 9, 9)), text=text, origin="pdf" if place % 2 else "ocr")
+        for place, text in enumerate(texts)
+    ]
+    asked = []
+
+    def rotated(probes):
+        asked.extend(line.text for line in probes)
+        return [replace(line, text=line.text.translate(CAESAR)) for line in probes]
+
+    assert disagreement(lines, lambda probes: probes) == 0
+    assert disagreement(lines, rotated) > MOST_APART
+    assert len(asked) == 8 and asked[0] == texts[1] and asked[-1] == texts[19]
+    # A few bad lines, such as formulas, do not decide; spaces do not count.
+    odd = iter(range(20))
+    mixed = disagreement(
+        lines, lambda probes: [replace(p, text=" ".join(p.text * (next(odd) > 2))) for p in probes]
+    )
+    assert mixed == 0
+    assert disagreement([replace(line, origin="ocr") for line in lines], rotated) is None
