@@ -9,6 +9,8 @@ MARGIN = 0.05  # of the line's height, on every side
 # A line that is higher than this times its width is written from top to bottom and is turned.
 TURNED = 1.5
 LEAST_SIDE = 3.0  # pixels; what is thinner holds no text
+# A rectangle of more pages than this is a mistake in the outline and would fill the memory.
+_LARGEST = 4
 
 
 def cut_line(
@@ -32,14 +34,16 @@ def cut_line(
         margin: share of the height that is added on every side.
 
     Returns:
-        uint8 (h, w, 3) or (h, w), or None if the outline is thinner than three pixels or lies off
-        the page.
+        uint8 (h, w, 3) or (h, w), or None if the outline is thinner than three pixels, lies off the
+        page or is far larger than it.
     """
     polygon = np.asarray(polygon, np.float64).reshape(-1, 2)
     corners = line_corners(polygon, baseline=baseline, margin=margin)
     width, height = _sides(corners)
     grown = margin / (1 + 2 * margin) * min(width, height)
     if min(width, height) - 2 * grown < LEAST_SIDE or _off(polygon, page.shape[:2]):
+        return None
+    if width * height > _LARGEST * page.shape[0] * page.shape[1]:
         return None
     width, height = max(1, round(width)), max(1, round(height))
     target = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)

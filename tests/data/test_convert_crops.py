@@ -201,6 +201,20 @@ def test_a_turned_page_gives_the_same_lines(tmp_path):
     assert alike[0] > 0.85 > alike[1]
 
 
+def test_lines_of_a_pdf_are_harvested_and_cut(tmp_path):
+    from graphkd.data.harvest import harvest_lines
+    from tests.data.test_harvest import pdf, some_text
+
+    harvest_lines([pdf(tmp_path / "a.pdf", some_text)], tmp_path / "pages")
+    done = cut_lines(tmp_path / "pages", tmp_path / "out", picture="png")
+    assert sum(done.splits.values()) == 6 and not done.left_out
+    (split,) = done.splits
+    for number, (name, text) in enumerate(rows_of(tmp_path / "out", split)):
+        assert text == f"Line number {number} of a page" and name.startswith(f"{split}/a/")
+        dark = np.array(Image.open(tmp_path / "out" / name).convert("L")) < 128
+        assert dark.mean() > 0.05 and not dark[[0, -1]].any() and not dark[:, [0, -1]].any()
+
+
 def test_pages_of_a_document_stay_together(tmp_path):
     records = []
     for i in range(12):

@@ -6,6 +6,7 @@ import logging
 import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from hypothesis import given
 from PIL import Image
 
 from graphkd.cli import main
@@ -20,8 +21,9 @@ from graphkd.data.check.crops import (
 )
 from graphkd.data.entries import own_entries
 from graphkd.errors import UserError
-from graphkd.text.charset import Charset, charset_of, write_charset
+from graphkd.text.charset import Charset, charset_of, read_charset, write_charset
 from tests.data.crop_sets import ROWS, crop_set, draw
+from tests.data.fuzz import QUICK, cpu_seconds, damaged
 from tests.data.line_sets import hub
 
 CHARSET = charset_of(text for _, text in ROWS)
@@ -273,3 +275,34 @@ def test_the_real_sets_are_known_by_name(real_data, monkeypatch):
         assert len(receipts) == 60
     finally:
         catalog.unregister_all()
+
+
+@pytest.fixture(scope="module")
+def fuzzed(tmp_path_factory):
+    return crop_set(tmp_path_factory.mktemp("fuzz"))
+
+
+@QUICK
+@given(content=damaged('\ufeffbook1/a.png\tone\r\n["book1/b.png"]\tné ß\n'.encode()))
+def test_damaged_label_files_are_read_or_refused_in_a_line(fuzzed, content):
+    path = fuzzed.with_name("damaged.tsv")
+    path.write_bytes(content)
+    with cpu_seconds(2):
+        report = check_crops(path, charset=CHARSET, decode=False)
+    for problem in report.cleaned.problems:
+        assert "\n" not in problem.line() and len(problem.line()) < 1000
+    assert all("\n" not in crop.entry["text"] for crop in report.cleaned.pages)
+
+
+@QUICK
+@given(content=damaged(" \na\né\n<space 2>\n".encode()))
+def test_damaged_charsets_are_read_or_refused_in_a_line(fuzzed, content):
+    path = fuzzed.with_name("damaged.txt")
+    path.write_bytes(content)
+    try:
+        charset = read_charset(path)
+    except UserError as error:
+        assert "\n" not in str(error)
+        return
+    for entry in charset.entries:
+        assert charset.decode(charset.encode(entry)) == entry

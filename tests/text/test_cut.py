@@ -85,3 +85,4 @@ def test_lines_over_the_edge_are_continued_and_others_are_refused():
     assert cut_line(page(), LINE + [400, 0]) is None
     assert cut_line(page(), [[0, 0], [50, 0], [50, 2], [0, 2]]) is None
     assert cut_line(page(), [[0, 0], [50, 0], [100, 0]]) is None
+    assert cut_line(page(), [[0, 0], [1e7, 0], [1e7, 1e6], [0, 1e6]]) is None
