@@ -24,7 +24,8 @@ def add_crop_config(cfg: CfgNode) -> None:
     cfg.INPUT.CROPS = CfgNode(
         {
             "HEIGHT": HEIGHT,  # rows of the model's input, 32 or 48
-            # Longer lines are left out of the training. Pixels at HEIGHT.
+            # Longer lines are left out of the training, or squeezed with 2048, the widest bucket.
+            # Pixels at HEIGHT.
             "MAX_WIDTH": BUCKETS[-1],
             # A batch of lines of this width has SOLVER.IMS_PER_BATCH lines; shorter lines come in
             # larger batches, longer ones in smaller ones.

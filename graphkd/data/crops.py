@@ -32,6 +32,7 @@ from graphkd.data.entries import (
 )
 from graphkd.errors import UserError
 from graphkd.text.charset import Charset, read_charset
+from graphkd.text.prepare import BUCKETS
 
 logger = logging.getLogger(__name__)
 
@@ -127,8 +128,8 @@ def training_dicts(
     """The lines of some data sets of crops, cleaned for training.
 
     Labels are normalised; lines without text, with unknown characters (by `rules.unknown`), with
-    more characters than CTC can write on them, and those above `rules.max_width` are left out. All
-    of it is counted in the log.
+    more characters than CTC can write on them, and those above `rules.max_width` are left out; with
+    the greatest `max_width`, longer lines are squeezed. All of it is counted in the log.
 
     Returns:
         One dict a line: file_name, image_id, height, width, text, perhaps document.
@@ -160,18 +161,21 @@ def training_dicts(
             first = cleaned.counted[0].line()
             raise UserError(f"{entry.json_file}: none of its lines can be used; the first: {first}")
         found += map(_dict_of, cleaned.pages)
-    kept = [line for line in found if fits(line, rules)]
+    kept = [
+        line
+        for line in found
+        if rules.height * line["width"] <= (rules.max_width + 0.5) * line["height"]
+    ]
+    squeezed = rules.max_width >= BUCKETS[-1]
     if len(kept) < len(found):
-        text = "%d of %d lines are longer than INPUT.CROPS.MAX_WIDTH (%d) and left out"
-        logger.info(text, len(found) - len(kept), len(found), rules.max_width)
+        done = "squeezed" if squeezed else "left out (INPUT.CROPS.MAX_WIDTH)"
+        counts = len(found) - len(kept), len(found)
+        logger.info("%d of %d lines are longer than %d pixels: %s", *counts, rules.max_width, done)
+    if squeezed:
+        return found
     if not kept:
         raise UserError(f"no line of {', '.join(names)} is within INPUT.CROPS.MAX_WIDTH")
     return kept
-
-
-def fits(line: dict[str, Any], rules: LabelRules) -> bool:
-    """Whether a line at the network's height is no longer than INPUT.CROPS.MAX_WIDTH."""
-    return rules.height * line["width"] <= (rules.max_width + 0.5) * line["height"]
 
 
 def _own_loader(name: str, charset: Charset, rules: LabelRules) -> list[dict[str, Any]]:

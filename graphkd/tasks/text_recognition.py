@@ -10,15 +10,14 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 from detectron2.evaluation import inference_context
 from detectron2.utils import comm
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from graphkd.config import find_file
-from graphkd.data import catalog, crops
-from graphkd.data.check.crops import read_rows
+from graphkd.data import crops
 from graphkd.data.crop_augment import augment_crop
 from graphkd.data.crop_mapper import (
     BucketBatches,
@@ -27,7 +26,6 @@ from graphkd.data.crop_mapper import (
     label_rules,
     scoring_loader,
 )
-from graphkd.data.entries import require_data
 from graphkd.data.loader import Draw
 from graphkd.errors import UserError
 from graphkd.evaluation.reading import score_lines, totals
@@ -201,21 +199,13 @@ def data_charset(cfg: CfgNode) -> Charset:
         if file:
             own = read_charset(file)
         else:
-            texts = _texts(name)
+            texts = crops.published_texts(name)
             norm, half = rules.norm, rules.half_width
             own = charset_of(normalise(text, norm=norm, half_width=half) for text in texts)
         found.update(dict.fromkeys(own.entries))
     if not found:
         raise UserError("MODEL.READER.CHARSET and DATASETS.TRAIN are empty; name one of them")
     return _published_head(Charset(tuple(found)), cfg)
-
-
-def _texts(name: str) -> list[str]:
-    entry = catalog.entry_of(name)
-    if entry is None:
-        return [line["text"] for line in DatasetCatalog.get(name)]
-    require_data(entry)
-    return [text for _, text in read_rows(entry.json_file, lambda problem: None)]
 
 
 def _published_head(charset: Charset, cfg: CfgNode) -> Charset:

@@ -215,6 +215,16 @@ def test_lines_of_a_pdf_are_harvested_and_cut(tmp_path):
         assert dark.mean() > 0.05 and not dark[[0, -1]].any() and not dark[:, [0, -1]].any()
 
 
+def test_lines_are_cut_by_paddle_labels_of_pages(tmp_path):
+    sheet(tmp_path / "a.png")
+    points = [[45, 38], [115, 38], [115, 60], [45, 60]]
+    items = [{"transcription": text, "points": points} for text in ("first line", "###")]
+    (tmp_path / "Label.txt").write_text(f"images/a.png\t{json.dumps(items)}\n")
+    done = cut_lines(tmp_path / "Label.txt", tmp_path / "out", images=tmp_path)
+    assert texts_of(tmp_path / "out", "lines") == ["first line"]
+    assert done.counts == {"ignored lines": 1}
+
+
 def test_pages_of_a_document_stay_together(tmp_path):
     records = []
     for i in range(12):

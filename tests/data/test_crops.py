@@ -155,6 +155,14 @@ def test_long_lines_can_be_left_out_of_the_training_but_are_scored(tmp_path):
         crops.training_dicts(["own_d"], CHARSET, LabelRules(max_width=20))
 
 
+def test_lines_beyond_the_widest_bucket_are_squeezed_and_counted(tmp_path, caplog):
+    crops.register_crops("own_i", crop_set(tmp_path))
+    Image.fromarray(np.zeros((10, 700), np.uint8)).save(tmp_path / "book1/b.png")
+    with caplog.at_level(logging.INFO):
+        assert len(crops.training_dicts(["own_i"], CHARSET)) == 3
+    assert "1 of 3 lines are longer than 2048 pixels: squeezed" in caplog.text
+
+
 def test_a_user_s_own_loader_is_cleaned_too(tmp_path):
     draw(tmp_path / "a.png", "one")
     line = {"file_name": str(tmp_path / "a.png"), "image_id": 0, "height": 32, "width": 36}

@@ -46,7 +46,8 @@ class LabelRules:
         norm: Unicode form of the labels, one of `graphkd.text.charset.NORMS`.
         half_width: full-width ASCII becomes ASCII.
         height: of the network, in pixels.
-        max_width: lines that are longer at this height are left out.
+        max_width: lines that are longer at this height are left out; with 2,048, the widest
+            bucket, they are squeezed into it.
 
     Raises:
         UserError: a word that is not known.
