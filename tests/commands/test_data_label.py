@@ -1,11 +1,19 @@
 """Labels from a trained reader."""
 
+from types import SimpleNamespace
+
 import cv2
+import numpy as np
 import pytest
+from PIL import Image
 
 from graphkd import cli
 from graphkd.commands.data.label import recased
 from graphkd.data.check.crops import read_rows
+from graphkd.distill.onnx_file import OnnxFile
+from graphkd.distill.onnx_reader import FrameReader
+from graphkd.export.job import ExportOptions, export
+from tests.crop_models import store_reader, write_crops
 from tests.distill.test_onnx_reader import described, line, network  # noqa: F401
 
 
@@ -71,3 +79,18 @@ def test_labels_in_capitals_get_the_case_that_is_read(described, crops, capsys):
 )
 def test_recased(truth, read, cased):
     assert recased(truth, read) == cased
+
+
+def test_models_of_ours_and_their_export_as_a_teacher(tmp_path):
+    folder = tmp_path / "crops"
+    write_crops(folder, 6)
+    path = store_reader(tmp_path / "m.safetensors")
+    onnx = export(ExportOptions(path, pages=str(folder)), progress=False).path
+    found = [
+        label(SimpleNamespace(path=each), folder, "--least", "0", "--most", "1")[1]
+        for each in (path, onnx)
+    ]
+    assert found[0] == found[1] and len(found[0]) > 2
+    reader = FrameReader(OnnxFile(onnx))
+    read = {name: reader.read(np.asarray(Image.open(folder / name)))[0] for name, _ in found[0]}
+    assert read == dict(found[0])

@@ -112,7 +112,8 @@ def _readings(model: str, pictures, *, batch: int):
     from graphkd.errors import UserError
     from graphkd.predict.model import load_model
 
-    if model in BUILT_IN or Path(model).with_suffix(".yaml").is_file():
+    path = Path(model)
+    if model in BUILT_IN or (path.suffix == ".onnx" and path.with_suffix(".yaml").is_file()):
         reader = FrameReader(OnnxFile(model))
         for page in pictures:
             yield page.source, *reader.read(page.pixels)
