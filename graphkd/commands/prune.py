@@ -18,7 +18,7 @@ l1, l2 and fpgm measure how much each group of channels matters, into NAME.sensi
 the yaml; a stopped measurement goes on where it was.
 """
     add = parser.add_argument
-    add("run", type=Path, metavar="RUN", help="folder of a trained run")
+    add("folder", type=Path, metavar="RUN", help="folder of a trained run")
     add("-o", "--out", type=Path, required=True, metavar="NEW.yaml", help="the config to write")
     add(
         "--target",
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
     found = prune(
         PruneOptions(
-            run=args.run,
+            run=args.folder,
             out=args.out,
             target=args.target,
             by=args.by,

@@ -63,7 +63,7 @@ def random_plan(
         ratios = {name: 1 - max(0.1, share**strength) for name, share in shares.items()}
         return widths_at(groups, ratios)
 
-    return _reach(groups, plan, costs, target=target, most=50.0)
+    return _reach(groups, plan, costs, target=target, most=1e4)
 
 
 def _ratio(curve: np.ndarray, loss: float) -> float:
