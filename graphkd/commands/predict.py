@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import getpass
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from graphkd.errors import UserError
@@ -100,8 +100,9 @@ def run(args: argparse.Namespace) -> int:
     from graphkd.io import held
     from graphkd.predict.detector import parse_by_class
     from graphkd.predict.documents import parse_ranges
+    from graphkd.predict.folder import check_folder, clear_folder
     from graphkd.predict.model import check_weights, load_model
-    from graphkd.predict.output import Output, check_folder, choose_formats, clear_folder
+    from graphkd.predict.output import KIND, Output, choose_formats
     from graphkd.predict.sources import check_pages, find_files
 
     # All that is quick comes before the model is loaded.
@@ -114,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
     files = find_files(inputs, recursive=args.recursive, outside=args.out)
     if wanted is not None:
         check_pages(files, wanted)
-    check_folder(args.out, overwrite=args.overwrite)
+    check_folder(args.out, KIND, overwrite=args.overwrite)
     if weights is not None:
         check_weights(weights, config=args.config)
     decoding = {name: getattr(args, name) for name in DECODING if getattr(args, name) is not None}
@@ -136,8 +137,8 @@ def run(args: argparse.Namespace) -> int:
     }
     with held(args.out):
         # Another run may have begun there while the model was loaded.
-        check_folder(args.out, overwrite=args.overwrite)
-        clear_folder(args.out, keep=files)
+        check_folder(args.out, KIND, overwrite=args.overwrite)
+        clear_folder(args.out, KIND, keep=files)
         output = Output(
             args.out,
             formats=formats,
@@ -183,14 +184,7 @@ def _work(model, files, output, *, shown, wanted, password, args) -> None:
 
     from graphkd.predict.sources import Failure, RawPage, read_file
 
-    def ask(source: str) -> str | None:
-        if password is not None or not sys.stdin.isatty():
-            return password
-        # An empty answer, or the end of input, leaves this file out.
-        with tqdm.external_write_mode(), contextlib.suppress(EOFError):
-            return getpass.getpass(f"password of {source}: ") or None
-        return None
-
+    ask = asking(password)
     with tqdm(total=len(files), desc="pages", unit=" pages", disable=None) as bar:
 
         def readable() -> Iterator[RawPage]:
@@ -209,6 +203,22 @@ def _work(model, files, output, *, shown, wanted, password, args) -> None:
         for raw, page in model.detect(readable(), shown=shown, batch=args.batch):
             output.add(raw, page)
             bar.update(1)
+
+
+def asking(password: str | None) -> Callable[[str], str | None]:
+    """A function that gives the password of a PDF, from the terminal if none was named."""
+
+    def ask(source: str) -> str | None:
+        if password is not None or not sys.stdin.isatty():
+            return password
+        from tqdm import tqdm
+
+        # An empty answer, or the end of input, leaves this file out.
+        with tqdm.external_write_mode(), contextlib.suppress(EOFError):
+            return getpass.getpass(f"password of {source}: ") or None
+        return None
+
+    return ask
 
 
 def password_in(path: Path | None) -> str | None:

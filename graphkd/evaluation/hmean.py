@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 import shapely
-from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from graphkd.evaluation.matching import pair
 
@@ -277,6 +275,10 @@ def _greedy(fits: np.ndarray) -> int:
 
 
 def _best(fits: np.ndarray) -> int:
+    # Here, because pages are scored where SciPy is not installed.
+    from scipy.sparse import csr_matrix
+    from scipy.sparse.csgraph import maximum_bipartite_matching
+
     return int((maximum_bipartite_matching(csr_matrix(fits)) >= 0).sum())
 
 

@@ -4,7 +4,6 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import bootstrap
 
 from graphkd.errors import UserError
 
@@ -70,6 +69,9 @@ def paired_difference(
     mean = float(differences.mean())
     if differences.size < _FEWEST_PAIRS:
         return Difference(mean=mean, low=None, high=None)
+    # Here, because pages are scored where SciPy is not installed.
+    from scipy.stats import bootstrap
+
     interval = bootstrap(
         (first, second),
         lambda x, y, axis: np.mean(x - y, axis=axis),

@@ -1,6 +1,7 @@
 """Reads pages of PDFs and TIFFs one at a time, and parses page numbers such as 1-3,7."""
 
 import contextlib
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -29,12 +30,16 @@ class RawPage:
         number: number of the page in the file, from 1.
         pages: number of pages that are read from the file.
         pixels: (H, W, 3) uint8, RGB, upright.
+        dpi: at which a PDF page was drawn; None for pictures.
+        pdf: the open PDF that the page is in, until the next page is asked for; None for pictures.
     """
 
     source: str
     number: int
     pages: int
     pixels: np.ndarray
+    dpi: float | None = None
+    pdf: pypdfium2.PdfDocument | None = None
 
 
 @dataclass(frozen=True)
@@ -55,38 +60,38 @@ class Failure:
 
 @dataclass(frozen=True)
 class PageRanges:
-    """A set of page numbers, counted from 1.
+    """A set of page numbers, counted from 1, or from the end where they are negative.
 
     Attributes:
         text: the user's text.
-        spans: first and last number of each part; the last is None for "to the end".
+        spans: first and last number of each part; -1 is the last page.
     """
 
     text: str
-    spans: tuple[tuple[int, int | None], ...]
+    spans: tuple[tuple[int, int], ...]
 
-    def __contains__(self, number: int) -> bool:
-        """Whether the set contains a page number."""
-        return any(
-            first <= number and (last is None or number <= last) for first, last in self.spans
-        )
+    def has(self, number: int, *, count: int) -> bool:
+        """Whether a document with `count` pages has this one in the set."""
+        spans = ([end + (count + 1) * (end < 0) for end in span] for span in self.spans)
+        return any(first <= number <= last for first, last in spans)
 
 
 def parse_ranges(text: str) -> PageRanges:
-    """Reads `1-3,7` or `5-` (to the end).
+    """Reads `1-3,7`, `5-` (to the end) or `-1` (the last page).
 
     Raises:
         UserError: another text, page 0, or a range that ends before it begins.
     """
     spans = []
     for part in text.split(","):
-        found = re.fullmatch(r"\s*([0-9]+)\s*(?:(-)\s*([0-9]+)?)?\s*", part)
+        found = re.fullmatch(r"\s*(-?[0-9]+)\s*(?:(-)\s*(-?[0-9]+)?)?\s*", part)
         first = int(found[1]) if found else 0
-        last = first
-        if found and found[2]:
-            last = int(found[3]) if found[3] else None
-        if first < 1 or (last is not None and last < first):
-            raise UserError(f"--pages {text!r}: write page numbers from 1 on, such as 1-3,7 or 5-")
+        last = int(found[3] or -1) if found and found[2] else first
+        if not first or not last or (first > 0) == (last > 0) and last < first:
+            raise UserError(
+                f"--pages {text!r}: write page numbers from 1 on, such as 1-3,7 or 5-; -1 is the "
+                "last page"
+            )
         spans.append((first, last))
     return PageRanges(text.strip(), tuple(spans))
 
@@ -97,7 +102,7 @@ def choose(count: int, wanted: PageRanges | None) -> tuple[list[int], str | None
     """
     if not count:
         return [], "it has no pages"
-    chosen = [n for n in range(1, count + 1) if wanted is None or n in wanted]
+    chosen = [n for n in range(1, count + 1) if wanted is None or wanted.has(n, count=count)]
     if chosen:
         return chosen, None
     return [], f"it has {'1 page' if count == 1 else f'{count} pages'}, none of {wanted.text}"
@@ -114,10 +119,16 @@ def count_pdf(path: Path) -> int | None:
 
 
 def read_pdf(
-    path: Path, source: str, *, dpi: int, wanted: PageRanges | None, ask: AskPassword
+    path: Path,
+    source: str,
+    *,
+    dpi: int,
+    wanted: PageRanges | None,
+    ask: AskPassword,
+    max_pixels: int | None = None,
 ) -> Iterator[RawPage | Failure]:
-    """The pages of a PDF; each is rendered when it is needed."""
-    document = _open_pdf(path, source, ask)
+    """The pages of a PDF; each is rendered when it is needed. `max_pixels` as in `draw_page`."""
+    document = open_pdf(path, source, ask)
     if isinstance(document, Failure):
         yield document
         return
@@ -129,14 +140,16 @@ def read_pdf(
             yield Failure(source, None, reason)
         for number in numbers:
             try:
-                yield RawPage(source, number, len(numbers), _draw(document, number, dpi))
+                pixels, drawn = draw_page(document, number, dpi=dpi, max_pixels=max_pixels)
+                yield RawPage(source, number, len(numbers), pixels, drawn, document)
             except ImageProblem as problem:
                 yield Failure(source, number, str(problem), len(numbers))
             except Exception as error:  # errors of pdfium, or too little memory
                 yield Failure(source, number, f"cannot be drawn ({short(error)})", len(numbers))
 
 
-def _open_pdf(path: Path, source: str, ask: AskPassword) -> pypdfium2.PdfDocument | Failure:
+def open_pdf(path: Path, source: str, ask: AskPassword) -> pypdfium2.PdfDocument | Failure:
+    """An open PDF, or why it cannot be opened; `ask` is called if it is encrypted."""
     password, reason = None, "it is encrypted and needs a password (--password-file)"
     for _ in range(2):
         try:
@@ -152,14 +165,33 @@ def _open_pdf(path: Path, source: str, ask: AskPassword) -> pypdfium2.PdfDocumen
     return Failure(source, None, reason)
 
 
-def _draw(document: pypdfium2.PdfDocument, number: int, dpi: int) -> np.ndarray:
+def draw_page(
+    document: pypdfium2.PdfDocument, number: int, *, dpi: float, max_pixels: int | None = None
+) -> tuple[np.ndarray, float]:
+    """A page of a PDF as uint8 RGB (H, W, 3), and the dpi at which it was drawn.
+
+    Args:
+        document: an open PDF.
+        number: of the page, from 1.
+        dpi: wanted.
+        max_pixels: a page with more is drawn at a lower dpi; None: it is refused above the limit of
+            pictures.
+
+    Raises:
+        ImageProblem: the page has no size, or is too large.
+    """
     page = document[number - 1]
     try:
-        width, height = page.get_size()
-        if not (width > 0 and height > 0):
+        size = page.get_size()
+        if not min(size) > 0:
             raise ImageProblem("image_unreadable", "the page has no size")
-        pixels = width * height * (dpi / _POINTS) ** 2
-        if pixels > MAX_PIXELS:
+        pixels = math.prod(size) * (dpi / _POINTS) ** 2
+        if max_pixels is not None and pixels > max_pixels:
+            dpi *= (max_pixels / pixels) ** 0.5
+            # pdfium rounds sides up, which counts on small pages.
+            while dpi > 1 and math.prod(math.ceil(s * dpi / _POINTS) for s in size) > max_pixels:
+                dpi *= 0.995
+        elif pixels > MAX_PIXELS:
             raise ImageProblem(
                 "image_too_large",
                 f"{pixels / 1e6:.0f} million pixels at {dpi} dpi, the limit is "
@@ -167,7 +199,8 @@ def _draw(document: pypdfium2.PdfDocument, number: int, dpi: int) -> np.ndarray:
             )
         bitmap = page.render(scale=dpi / _POINTS, rev_byteorder=True)
         try:
-            return bitmap.to_numpy()[:, :, :3].copy()  # the array shares the bitmap's memory
+            # The array shares the bitmap's memory.
+            return bitmap.to_numpy()[:, :, :3].copy(), dpi
         finally:
             bitmap.close()
     finally:

@@ -134,7 +134,10 @@ def _open(path: Path, device: str, threads: int) -> Any:
 def _threads() -> int:
     """OMP_NUM_THREADS, else the number of usable cores."""
     said = os.environ.get("OMP_NUM_THREADS", "")
-    if said.isdecimal() and int(said) > 0:
-        return int(said)
+    return int(said) if said.isdecimal() and int(said) > 0 else usable_cores()
+
+
+def usable_cores() -> int:
+    """The number of cores that this process may use."""
     usable = getattr(os, "sched_getaffinity", None)
     return len(usable(0)) if usable else os.cpu_count() or 1

@@ -1,8 +1,10 @@
 """Reads images, folders, PDFs and images in memory as single pages, one at a time."""
 
+import contextlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from graphkd.predict.documents import (
     RawPage,
     choose,
     count_pdf,
+    open_pdf,
     parse_ranges,
     read_frames,
     read_pdf,
@@ -128,6 +131,7 @@ def read_file(
     dpi: int = 150,
     wanted: PageRanges | None = None,
     ask: AskPassword = no_password,
+    max_pixels: int | None = None,
 ) -> Iterator[RawPage | Failure]:
     """The pages of a file; each is read when it is needed.
 
@@ -137,33 +141,111 @@ def read_file(
         dpi: resolution at which PDF pages are rendered, in dots per inch.
         wanted: the pages of a PDF or TIFF; by default all. Other files have one page.
         ask: called with the file name if a PDF is encrypted.
+        max_pixels: PDF pages with more are rendered smaller, pictures refused; None: the limit of
+            pictures for both.
     """
     source = _name_of(path)
-    # Reading a pipe would wait for data.
-    if os.path.exists(path) and not os.path.isfile(path):
-        yield Failure(source, None, _CLOSED if os.path.isdir(path) else _NOT_REGULAR)
-        return
-    try:
-        with open(path, "rb") as stream:
-            is_pdf = _is_pdf(stream.read(1024), path)
-    except OSError as error:
-        reason = _NO_TARGET if _leads_nowhere(path) else f"cannot be opened ({error.strerror})"
-        yield Failure(source, None, reason)
-        return
-    if is_pdf:
-        yield from read_pdf(path, source, dpi=dpi, wanted=wanted, ask=ask)
-        return
-    try:
-        frames = tiff_frames(path)
-        single = frames is None or (frames == [0] and (wanted is None or 1 in wanted))
-        pixels = read_page(path) if single else None
-    except ImageProblem as problem:
-        yield Failure(source, None, str(problem))
-        return
-    if single:
+    frames = _frames_of(path, source)
+    if isinstance(frames, Failure):
+        yield frames
+    elif frames == _PDF:
+        yield from read_pdf(path, source, dpi=dpi, wanted=wanted, ask=ask, max_pixels=max_pixels)
+    elif frames is None or (frames == [0] and (wanted is None or wanted.has(1, count=1))):
+        try:
+            pixels = read_page(path, max_pixels=max_pixels or MAX_PIXELS)
+        except ImageProblem as problem:
+            yield Failure(source, None, str(problem))
+            return
         yield RawPage(source, 1, 1, pixels)
     else:
         yield from read_frames(path, source, frames, wanted)
+
+
+@dataclass(frozen=True)
+class PageRef:
+    """One page of a file that has been counted but not read.
+
+    Attributes:
+        path: the file.
+        source: its name as a text.
+        number: of the page, from 1.
+        pages: number of pages that are read from the file.
+        password: of an encrypted PDF.
+    """
+
+    path: Path
+    source: str
+    number: int = 1
+    pages: int = 1
+    password: str | None = None
+
+
+def list_pages(
+    path: Path, *, wanted: PageRanges | None = None, ask: AskPassword = no_password
+) -> list[PageRef] | Failure:
+    """The pages of a file without reading them, or why there are none; see `read_file`."""
+    source = _name_of(path)
+    frames = _frames_of(path, source)
+    if isinstance(frames, Failure):
+        return frames
+    if frames is None:
+        return [PageRef(path, source)]
+    given: list[str | None] = [None]
+    if frames == _PDF:
+
+        def noted(source: str) -> str | None:
+            given.append(ask(source))
+            return given[-1]
+
+        document = open_pdf(path, source, noted)
+        if isinstance(document, Failure):
+            return document
+        with contextlib.closing(document):
+            count = len(document)
+    else:
+        count = len(frames)
+    numbers, reason = choose(count, wanted)
+    if reason is not None:
+        return Failure(source, None, reason)
+    return [PageRef(path, source, number, len(numbers), given[-1]) for number in numbers]
+
+
+@contextlib.contextmanager
+def opened(ref: PageRef, *, dpi: int, max_pixels: int | None = None) -> Iterator[RawPage | Failure]:
+    """A page that `list_pages` has found; a PDF stays open during the block."""
+    pages = read_file(
+        ref.path,
+        dpi=dpi,
+        wanted=PageRanges(str(ref.number), ((ref.number, ref.number),)),
+        ask=lambda _: ref.password,
+        max_pixels=max_pixels,
+    )
+    with contextlib.closing(pages):
+        yield replace(next(pages), pages=ref.pages)
+
+
+_PDF = "pdf"
+
+
+def _frames_of(path: Path, source: str) -> Failure | str | list[int] | None:
+    """`_PDF`, the frames of a TIFF that are pages, None for other files, or why it is unreadable.
+
+    Of other files it is not known yet whether they can be decoded.
+    """
+    # Reading a pipe would wait for data.
+    if os.path.exists(path) and not os.path.isfile(path):
+        return Failure(source, None, _CLOSED if os.path.isdir(path) else _NOT_REGULAR)
+    try:
+        with open(path, "rb") as stream:
+            if _is_pdf(stream.read(1024), path):
+                return _PDF
+    except OSError as error:
+        reason = _NO_TARGET if _leads_nowhere(path) else f"cannot be opened ({error.strerror})"
+        return Failure(source, None, reason)
+    try:
+        return tiff_frames(path)
+    except ImageProblem as problem:
+        return Failure(source, None, str(problem))
 
 
 def natural_key(path: Path) -> tuple:

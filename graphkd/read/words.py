@@ -46,8 +46,9 @@ def characters_of(
     *,
     frames: float,
     temperature: float = 1.0,
+    steps: bool = False,
 ) -> Characters:
-    """The characters in the frames of a CTC reader, with their places.
+    """The characters in the frames of a reader, with their places.
 
     A character's place is the centre of its frames; borders lie half-way between neighbours. The
     outer borders are the ends of the line.
@@ -59,7 +60,13 @@ def characters_of(
         frames: the number of frames, with its fraction, that the line's length takes.
         temperature: of the logits, fitted on validation lines; applied to the probability of the
             best class against all others.
+        steps: each frame is a character of an attention decoder, whose place is not known; they
+            share the line equally.
     """
+    if steps and len(best):
+        texts = [charset.decode([index]) for index in best.tolist()]
+        borders = np.linspace(0, 1, len(best) + 1)
+        return Characters(texts, borders, calibrated(scores.astype(np.float64), temperature))
     starts = np.flatnonzero(np.append(True, best[1:] != best[:-1]))[: len(best)]
     ends = np.append(starts[1:], len(best))
     written = best[starts] != BLANK if len(best) else np.zeros(0, bool)

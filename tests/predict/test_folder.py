@@ -1,6 +1,6 @@
 import pytest
 
-from graphkd.predict.output import Names, safe_stem
+from graphkd.predict.folder import Names, safe_stem
 
 
 def test_no_name_is_given_twice():
