@@ -125,7 +125,7 @@ import graphkd.predict.model, graphkd.predict.onnx_detector, graphkd.predict.out
 import graphkd.shipped, graphkd.tasks.base
 for name in ("scipy", "matplotlib", "pycocotools", "reportlab", "yaml"):
     sys.modules[name] = None
-import graphkd.read.assign, graphkd.read.order, graphkd.read.words, graphkd.evaluation.order
+import graphkd.read.log, graphkd.evaluation.page_text
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 

@@ -302,6 +302,7 @@ class Reader:
         """What is read on pictures of lines, in batches of one width."""
         model = self.models.text
         temperature = model.header.calibration.get("temperature", 1.0)
+        classes = model.charset.size + (model.decoder == "attention")  # with the end of a text
         prepared = [model.prepare(picture) for picture in pictures]
         read: list[Characters] = [Characters((), np.array([0.0, 1.0]), np.zeros(0))] * len(pictures)
         for bucket in sorted({each.shape for each in prepared}):
@@ -310,14 +311,14 @@ class Reader:
             for start in range(0, len(places), size):
                 group = places[start : start + size]
                 out = model.frames([prepared[i] for i in group])
-                classes = model.charset.size + (model.decoder == "attention")
-                if not 0 <= out["best"].min() <= out["best"].max() < classes:
-                    raise UserError(f"{model.name}: it gives a class that it has no name for")
                 stride = bucket / out["best"].shape[1]
                 for row, place in enumerate(group):
                     length = int(out["lengths"][row])
+                    best = out["best"][row, :length]
+                    if not ((best >= 0) & (best < classes)).all():
+                        raise UserError(f"{model.name}: it gives a class that it has no name for")
                     read[place] = characters_of(
-                        out["best"][row, :length],
+                        best,
                         out["best_score"][row, :length],
                         model.charset,
                         frames=prepared[place].content[1] / stride,

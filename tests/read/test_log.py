@@ -189,6 +189,7 @@ def test_a_missing_model_is_named(scans, tmp_path, capsys, monkeypatch):
 
 
 def test_scores_against_page_files(read, scans, tmp_path, capsys):
+    pytest.importorskip("graphkd.formats.page_reader")
     assert read(scans, "--format", "page", out=tmp_path / "truth") == 0
     truth = tmp_path / "truth" / "page_xml"
     file = truth / "p1.xml"
