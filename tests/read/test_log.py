@@ -15,6 +15,7 @@ from tests.predict.files import picture
 from tests.read.models import page_of, save, write_models
 
 TEXTS = ("ab", "b a", "abab")
+JSON = ("--format", "json")
 
 
 @pytest.fixture(scope="module")
@@ -75,11 +76,11 @@ def test_a_folder_of_pictures(read, scans, tmp_path, capsys):
 
 
 def test_one_and_two_jobs_give_equal_bytes(read, scans, tmp_path):
-    formats = ("--format", "page,json")
+    formats = ("--format", "json")
     assert read(scans, *formats) == 0
     assert read(scans, *formats, "--jobs", "2", out=tmp_path / "two") == 0
     one, two = contents(tmp_path / "out"), contents(tmp_path / "two")
-    assert one == two and len(one) == 6
+    assert one == two and len(one) == 3
     assert [row["source"] for row in rows(tmp_path / "two")] == [
         str(scans / f"p{n}.png") for n in (1, 2, 3)
     ]
@@ -87,26 +88,26 @@ def test_one_and_two_jobs_give_equal_bytes(read, scans, tmp_path):
 
 def test_going_on_reads_what_is_missing_or_changed(read, scans, tmp_path):
     out = tmp_path / "out"
-    assert read(scans) == 0
+    assert read(scans, *JSON) == 0
     whole = contents(out)
     log = (out / "read.jsonl").read_text().splitlines()
     # As a kill leaves it: half of a row, a page that is gone.
     (out / "read.jsonl").write_text("\n".join([*log[:2], log[2][:50]]))
-    (out / "page_xml" / "p1.xml").unlink()
+    (out / "pages" / "p1.json").unlink()
     assert read(scans) == 2  # not without --resume or --overwrite
-    assert read(scans, "--resume") == 0
+    assert read(scans, *JSON, "--resume") == 0
     assert [row["status"] for row in rows(out)] == ["ok", "skipped", "ok"]
     assert contents(out) == whole
-    assert read(scans, "--resume") == 0
+    assert read(scans, *JSON, "--resume") == 0
     assert [row["status"] for row in rows(out)] == ["skipped"] * 3
     save(scans / "p2.png", page_of((20, 100, "aba")))
-    assert read(scans, "--resume") == 0
+    assert read(scans, *JSON, "--resume") == 0
     assert [row["status"] for row in rows(out)] == ["skipped", "ok", "skipped"]
-    assert read(scans, "--resume", "--no-words") == 0
+    assert read(scans, *JSON, "--resume", "--no-words") == 0
     assert [row["status"] for row in rows(out)] == ["ok"] * 3
     # A later run with --overwrite knows all of its files.
-    assert read(scans / "p1.png", "--overwrite") == 0
-    assert sorted(contents(out)) == ["page_xml/p1.xml"]
+    assert read(scans / "p1.png", *JSON, "--overwrite") == 0
+    assert sorted(contents(out)) == ["pages/p1.json"]
 
 
 def jobs_of(scans):
