@@ -19,6 +19,9 @@ from graphkd.document import Page
 from graphkd.errors import UserError, one_line
 from graphkd.evaluation.page_text import scaled, score_page
 from graphkd.formats import PAGE_FORMATS
+from graphkd.formats.alto import read_alto_file
+from graphkd.formats.page_reader import read_page_file
+from graphkd.formats.xml import BadFile
 from graphkd.io import write_text
 from graphkd.predict.documents import Failure
 from graphkd.predict.sources import PageRef, opened
@@ -124,11 +127,6 @@ def _scores(
     """The counts of a page against its PAGE or ALTO file; None without one."""
     if place is None:
         return None
-    # Here, because only --eval reads XML.
-    from graphkd.formats.alto import read_alto_file
-    from graphkd.formats.page_reader import read_page_file
-    from graphkd.formats.xml import BadFile
-
     file = place if place.is_file() else place / f"{job.name}.xml"
     if not file.is_file():
         return None

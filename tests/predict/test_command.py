@@ -112,7 +112,7 @@ def test_nothing_but_damaged_pages(predict, tmp_path):
         (["{page}", "--score", "2"], "a score is a number in 0..1"),
         (["{page}", "--score-class", "titel=0.3"], "no class named 'titel'; the model knows"),
         (["{page}", "--pages", "x"], "--pages 'x'"),
-        (["{page}", "--format", "json,xml"], "--format 'xml': choose from json, coco, tsv"),
+        (["{page}", "--format", "json,xml"], "--format 'xml': choose from json, coco, page"),
         (["{page}", "--batch", "0"], "--batch is at least 1"),
         (["{page}", "--dpi", "0"], "--dpi is at least 1"),
         (["{page}", "--weights", "m.pth"], "two weights files are named"),

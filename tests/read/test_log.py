@@ -15,7 +15,7 @@ from tests.predict.files import picture
 from tests.read.models import page_of, save, write_models
 
 TEXTS = ("ab", "b a", "abab")
-JSON = ("--format", "json")
+JSON = ("--format", "json,page")
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +76,11 @@ def test_a_folder_of_pictures(read, scans, tmp_path, capsys):
 
 
 def test_one_and_two_jobs_give_equal_bytes(read, scans, tmp_path):
-    formats = ("--format", "json")
+    formats = ("--format", "page,json,alto,md,jsonl")
     assert read(scans, *formats) == 0
     assert read(scans, *formats, "--jobs", "2", out=tmp_path / "two") == 0
     one, two = contents(tmp_path / "out"), contents(tmp_path / "two")
-    assert one == two and len(one) == 3
+    assert one == two and len(one) == 15
     assert [row["source"] for row in rows(tmp_path / "two")] == [
         str(scans / f"p{n}.png") for n in (1, 2, 3)
     ]
@@ -107,7 +107,7 @@ def test_going_on_reads_what_is_missing_or_changed(read, scans, tmp_path):
     assert [row["status"] for row in rows(out)] == ["ok"] * 3
     # A later run with --overwrite knows all of its files.
     assert read(scans / "p1.png", *JSON, "--overwrite") == 0
-    assert sorted(contents(out)) == ["pages/p1.json"]
+    assert sorted(contents(out)) == ["page_xml/p1.xml", "pages/p1.json"]
 
 
 def jobs_of(scans):
@@ -190,7 +190,6 @@ def test_a_missing_model_is_named(scans, tmp_path, capsys, monkeypatch):
 
 
 def test_scores_against_page_files(read, scans, tmp_path, capsys):
-    pytest.importorskip("graphkd.formats.page_reader")
     assert read(scans, "--format", "page", out=tmp_path / "truth") == 0
     truth = tmp_path / "truth" / "page_xml"
     file = truth / "p1.xml"
