@@ -26,6 +26,7 @@ METRICS = [
     "graphkd.evaluation.coco",
     "graphkd.evaluation.hmean",
     "graphkd.evaluation.matching",
+    "graphkd.evaluation.reading",
 ]
 LOSSES = [
     f"graphkd.distill.losses.{path.stem}"

@@ -117,8 +117,8 @@ class BucketBatches:
     """Batches of lines of one bucket, in an order that follows from seed and step.
 
     Every epoch has each line once. A bucket with fewer lines than fill a batch goes into the next
-    wider one, so that no batch but perhaps one is small; the last batches of a bucket have about
-    equal sizes.
+    wider one, and the widest one is filled up from the next narrower one, so that no batch is
+    small; the batches of a bucket have about equal sizes.
     """
 
     def __init__(self, lines: Sequence[dict[str, Any]], cfg: CfgNode, *, seed: int):
@@ -127,18 +127,23 @@ class BucketBatches:
         by_bucket: dict[int, list[int]] = {}
         for index, line in enumerate(lines):
             by_bucket.setdefault(bucket_for(line, height=keys.HEIGHT), []).append(index)
-        # (indices, number of batches) of each bucket
-        self.groups: list[tuple[np.ndarray, int]] = []
+        groups: list[tuple[int, int, list[int]]] = []  # bucket, lines in a batch, indices
         waiting: list[int] = []
         for bucket in sorted(by_bucket):
             waiting += by_bucket[bucket]
             size = batch_size(bucket, lines=cfg.SOLVER.IMS_PER_BATCH, width=keys.BATCH_WIDTH)
-            if len(waiting) < size and bucket != max(by_bucket):
-                continue
-            for index in waiting:
+            if len(waiting) >= size or bucket == max(by_bucket):
+                groups.append((bucket, size, waiting))
+                waiting = []
+        if len(groups) > 1:
+            (*_, narrower), (_, size, widest) = groups[-2:]
+            while len(widest) < size:
+                widest.append(narrower.pop())
+        for bucket, _, indices in groups:
+            for index in indices:
                 lines[index]["bucket"] = bucket
-            self.groups.append((np.array(waiting), -(-len(waiting) // size)))
-            waiting = []
+        # (indices, number of batches)
+        self.groups = [(np.array(found), -(-len(found) // size)) for _, size, found in groups]
         self.per_epoch = sum(count for _, count in self.groups)
         self.largest = max(-(-len(indices) // count) for indices, count in self.groups)
         self._epoch, self._batches = -1, []

@@ -1,1 +1,3 @@
-"""From maps to polygons of text lines, with numpy, OpenCV and shapely alone."""
+"""What detecting and reading text share, without torch: from maps to polygons, cutting lines out of
+pages, the preparation of line pictures, charsets, and decoding of CTC frames.
+"""

@@ -117,6 +117,11 @@ def test_rare_widths_go_with_the_next_wider_ones():
     _, drawn = stream(lines, 14)
     assert {each["bucket"] for each in lines} == {160, 1216}
     assert sorted({len(batch) for batch in drawn}) == [1, 7, 8]
+    few = [sized(60) for _ in range(50)] + [sized(600)]
+    batches, drawn = stream(few, 5, BATCH_WIDTH=608)
+    # Three lines of the narrow bucket fill the batch of the one long line.
+    assert sorted(Counter(each["bucket"] for each in few).items()) == [(64, 47), (608, 4)]
+    assert batches.per_epoch == 3 and sorted(map(len, drawn[:3])) == [4, 23, 24]
     eight = [dict(sized(width)) for width in (30, 60, 90, 100, 200, 220, 250, 256)]
     batches, drawn = stream(eight, 3, BATCH_WIDTH=512)
     assert batches.per_epoch == 1 and len(drawn[0]) == 8
