@@ -142,7 +142,7 @@ class _Setting:
         self.tracking = between(rng, 0.04, 0.3) * EM if chance(rng, 0.06) else 0.0
         self.tracking += rng.normal(0, 0.006) * EM
         # Lines that are set to full width have wide or narrow gaps.
-        self.gap = between(rng, 0.55, 1.7) if self.old or chance(rng, 0.3) else 1.0
+        self.gap = between(rng, 0.68, 1.7) if self.old or chance(rng, 0.3) else 1.0
         self.shake = between(rng, 0, 1.0) if typed else between(rng, 0, 0.8) * self.old
         self.strike = between(rng, 0, 0.55) if typed or chance(rng, 0.1) else 0.0
         self.wave = between(rng, 0, 0.05) * EM if self.old else 0.0, between(rng, 4, 20) * EM
@@ -304,7 +304,7 @@ def _photograph(rng: np.random.Generator, line: _Setting) -> MadeCrop:
         image = 1 - image
     grey = np.clip(image, 0, 1)
     if chance(rng, 0.15):
-        grey = _tinted(rng, grey)
+        grey = wear.tinted(rng, grey)
     ends = np.array([(_SIDE, _BASE), (_SIDE + line.width, _BASE)])
     boxes = [_moved(matrix, box) for box in line.boxes]
     return MadeCrop(
@@ -323,14 +323,3 @@ def _moved(matrix: np.ndarray, box: Box) -> Box:
     x0, y0, x1, y1 = box
     points = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)]) @ matrix[:, :2].T + matrix[:, 2]
     return tuple(np.concatenate([points.min(axis=0), points.max(axis=0)]).round(1).tolist())
-
-
-def _tinted(rng: np.random.Generator, grey: np.ndarray) -> np.ndarray:
-    """Grey values as colours: yellowed or coloured paper, and ink of a colour now and then."""
-    bright = np.array([1.0, between(rng, 0.9, 1.0), between(rng, 0.72, 1.0)], np.float32)
-    if chance(rng, 0.25):
-        bright = (0.85 + 0.15 * rng.random(3)).astype(np.float32)
-    dark = np.zeros(3, np.float32)
-    if chance(rng, 0.35):
-        dark = pick(rng, (0.0, 0.0, 0.45), (0.5, 0.0, 0.0), (0.0, 0.3, 0.1), (0.2, 0.1, 0.0))
-    return np.clip(np.asarray(dark) + (bright - dark) * grey[..., None], 0, 1)

@@ -114,3 +114,14 @@ def scan(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
         grain = rng.standard_normal(image.shape, dtype=np.float32)
         image = image + (0.004 + rng.random() ** 2 * 0.04) * grain
     return image
+
+
+def tinted(rng: np.random.Generator, grey: np.ndarray) -> np.ndarray:
+    """Grey values as colours: yellowed or coloured paper, and ink of a colour now and then."""
+    bright = np.array([1.0, between(rng, 0.9, 1.0), between(rng, 0.72, 1.0)], np.float32)
+    if chance(rng, 0.25):
+        bright = (0.85 + 0.15 * rng.random(3)).astype(np.float32)
+    dark = np.zeros(3, np.float32)
+    if chance(rng, 0.35):
+        dark = pick(rng, (0.0, 0.0, 0.45), (0.5, 0.0, 0.0), (0.0, 0.3, 0.1), (0.2, 0.1, 0.0))
+    return np.clip(np.asarray(dark) + (bright - dark) * grey[..., None], 0, 1)
