@@ -29,7 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("inputs", nargs="+", metavar="INPUT", help="pictures, folders, PDFs")
     add("-o", "--out", type=Path, required=True, help="folder for the results, new or empty")
-    add("--format", default="page", help="any of page,json with commas (default page)")
+    add(
+        "--format",
+        default="page",
+        help="page (default), alto, hocr, md, txt, json, jsonl, pdf, overlay, with commas",
+    )
     add("--weights", type=Path, metavar="FOLDER", help="folder with the ONNX files of the models")
     add("--recursive", action="store_true", help="include subfolders")
     add("--pages", metavar="1-3,7,-1", help="pages of PDFs and TIFFs; -1 is the last (default all)")
@@ -44,9 +48,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--order", default="xycut", help="of regions: xycut or none (default xycut)")
     add("--direction", default="ltr", help="of the script: ltr, rtl or ttb (default ltr)")
     add("--no-words", action="store_true", help="lines only, without words")
-    add("--chars", action="store_true", help="also the place of every character (json)")
+    add("--chars", action="store_true", help="also the place of every character (page, json)")
     add("--min-conf", type=float, default=0.0, help="lines of lower confidence stay without text")
     add("--max-pixels", type=int, help="of a page; larger PDF pages are drawn smaller")
+    add(
+        "--text",
+        default="auto",
+        help="of PDFs: auto where it can be trusted, pdf also invisible text, ocr never (auto)",
+    )
+    add(
+        "--pdf-text",
+        default="keep",
+        choices=("keep", "replace"),
+        help="invisible text of a PDF in --format pdf: keep it, or replace it (default keep)",
+    )
+    add(
+        "--decrypt",
+        action="store_true",
+        help="allow that --format pdf makes PDFs without encryption from encrypted ones",
+    )
     run = parser.add_argument_group("the run")
     run.add_argument("--jobs", type=int, default=1, help="processes (default 1)")
     run.add_argument("--threads", type=int, help="of each process (default: cores / jobs)")
@@ -102,7 +122,8 @@ def _work(args: argparse.Namespace, setup, jobs, failures) -> int:
     from graphkd.predict.sources import Failure
     from graphkd.read.log import Run, profile
 
-    run = Run(setup, jobs, resume=args.resume)
+    pdf = {"decrypt": args.decrypt, "replace": args.pdf_text == "replace"}
+    run = Run(setup, jobs, resume=args.resume, pdf=pdf)
     finished = False
     try:
         with tqdm(total=len(jobs), desc="pages", unit=" pages", disable=None) as bar:
@@ -152,6 +173,7 @@ def _options(args: argparse.Namespace):
         direction=args.direction,
         words=not args.no_words,
         chars=args.chars,
+        text=args.text,
         min_conf=args.min_conf,
         max_pixels=MAX_PIXELS if args.max_pixels is None else args.max_pixels,
     )

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pypdfium2
-from PIL import Image
+from PIL import Image, ImageOps
 from pypdfium2 import raw as pdfium
 
 from graphkd.document import Line, Page, Point, Word, box_polygon
@@ -275,9 +275,10 @@ def _as_jpeg(picture: Path | Image.Image) -> tuple[bytes, tuple[int, int], float
             if plain and image.getexif().get(0x0112, 1) == 1:
                 return Path(picture).read_bytes(), image.size, _resolution(image)
         content = io.BytesIO()
-        upright = image if image.mode in ("L", "RGB") else image.convert("RGB")
+        upright = ImageOps.exif_transpose(image)
+        upright = upright if upright.mode in ("L", "RGB") else upright.convert("RGB")
         upright.save(content, "JPEG", quality=_QUALITY, subsampling=0)
-        return content.getvalue(), image.size, _resolution(image)
+        return content.getvalue(), upright.size, _resolution(image)
 
 
 def _resolution(image: Image.Image) -> float | None:

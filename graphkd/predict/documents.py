@@ -108,10 +108,10 @@ def choose(count: int, wanted: PageRanges | None) -> tuple[list[int], str | None
     return [], f"it has {'1 page' if count == 1 else f'{count} pages'}, none of {wanted.text}"
 
 
-def count_pdf(path: Path) -> int | None:
-    """Number of pages of a PDF; None if it is damaged or encrypted."""
+def count_pdf(path: Path, password: str | None = None) -> int | None:
+    """Number of pages of a PDF; None if it is no PDF, damaged, or encrypted otherwise."""
     try:
-        document = pypdfium2.PdfDocument(path)
+        document = pypdfium2.PdfDocument(path, password=password)
     except pypdfium2.PdfiumError:
         return None
     with contextlib.closing(document):

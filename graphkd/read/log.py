@@ -1,39 +1,48 @@
 """A run of `graphkd read`: its pages and files, the log, going on with a run, time and scores."""
 
+import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from graphkd import __version__
+from graphkd.document import Document
 from graphkd.errors import UserError
 from graphkd.evaluation.page_text import by_document, table, totals
 from graphkd.formats import PAGE_FORMATS
+from graphkd.formats.searchable_pdf import SearchablePdf
 from graphkd.io import file_digest, replacing, write_json, write_text
-from graphkd.predict.documents import Failure, PageRanges
+from graphkd.predict.documents import Failure, PageRanges, count_pdf
 from graphkd.predict.folder import WRITTEN, Kind, Names, Results
-from graphkd.predict.sources import list_pages
-from graphkd.read.workers import Job, Setup, read_all
+from graphkd.predict.sources import PageRef, list_pages, opened
+from graphkd.read.reader import DPI
+from graphkd.read.workers import OVERLAY, Job, Setup, read_all
 
 LOG, SCORES = "read.jsonl", "eval.json"
+PDF = "pdf"  # a format with one file a document
 KIND = Kind(
     "read.json",
     files=(LOG, SCORES),
-    folders={form.folder: form.ending for form in PAGE_FORMATS.values()},
+    folders={form.folder: form.ending for form in PAGE_FORMATS.values()}
+    | {OVERLAY: ".jpg", PDF: ".pdf"},
 )
 
 
 def formats_in(text: str) -> tuple[str, ...]:
-    """The formats of a list with commas.
+    """The formats of a list with commas; PDFs are made from `jsonl`, which comes with them.
 
     Raises:
         UserError: an unknown name.
     """
     formats = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
-    unknown = [part for part in formats if part not in PAGE_FORMATS]
+    known = (*PAGE_FORMATS, PDF, OVERLAY)
+    unknown = [part for part in formats if part not in known]
     if unknown:
-        raise UserError(f"--format {unknown[0]!r}: choose from {', '.join(PAGE_FORMATS)}")
-    return formats
+        raise UserError(f"--format {unknown[0]!r}: choose from {', '.join(known)}")
+    return tuple(dict.fromkeys([*formats, "jsonl"])) if PDF in formats else formats
 
 
 def list_jobs(
@@ -61,14 +70,25 @@ class Run:
         setup: what the processes need.
         jobs: all pages.
         resume: keep the pages of an earlier run that are whole and would be the same.
+        pdf: options of `SearchablePdf` besides the source and its password.
 
     Attributes:
         results: the folder.
         log: `read.jsonl`.
     """
 
-    def __init__(self, setup: Setup, jobs: Sequence[Job], *, resume: bool = False):
-        self._setup, self._jobs = setup, jobs
+    def __init__(
+        self,
+        setup: Setup,
+        jobs: Sequence[Job],
+        *,
+        resume: bool = False,
+        pdf: Mapping[str, bool] | None = None,
+    ):
+        self._setup, self._jobs, self._pdf = setup, jobs, dict(pdf or {})
+        for _, own in self._pdfs():  # refused before pages are read
+            if count_pdf(own[0].ref.path, own[0].ref.password) is not None:
+                self._open(own[0].ref, own[0].ref.path).close()
         self.log = Log(setup.out, setup.said())
         self._done = self.log.finished(jobs, setup.out) if resume else {}
         written = setup.out / WRITTEN
@@ -77,7 +97,7 @@ class Run:
             setup.out, KIND, files=KIND.files, record=setup.said(), again="--resume"
         )
         files = [file for job in jobs for file in setup.files(job.name).values()]
-        files += [file for file, _ in self._joined()]
+        files += [file for file, _ in (*self._joined(), *self._pdfs())]
         with self.results.explained():
             self.results.announce(dict.fromkeys([*earlier, *files]))
 
@@ -102,6 +122,8 @@ class Run:
                 self.log.close()
                 for file, parts in self._joined():
                     self._join(file, parts)
+                for file, own in self._pdfs():
+                    self._write_pdf(file, own)
         self.results.close(finished=finished)
 
     def evaluation(self) -> str:
@@ -123,28 +145,63 @@ class Run:
         )
         return f"{len(rows)} pages with truth\n{table(total)}"
 
-    def _joined(self) -> Iterator[tuple[str, list[str]]]:
-        """The files of whole documents, with those of their pages."""
+    def _documents(self) -> list[list[Job]]:
+        """The pages of each document."""
         sources: dict[str, list[Job]] = {}
         for job in self._jobs:
             sources.setdefault(job.ref.source, []).append(job)
+        return list(sources.values())
+
+    def _joined(self) -> Iterator[tuple[str, list[str]]]:
+        """The files of documents of several pages, with those of their pages."""
         names = Names()
         for job in self._jobs:  # no document gets the name of a page
             names.take(job.name, 1, 1)
-        for jobs in sources.values():
-            if len(jobs) > 1:
-                name = names.take(jobs[0].ref.source, 1, 1)
-                for each in self._setup.formats:
-                    form = PAGE_FORMATS[each]
-                    if getattr(form, "joins", False):
-                        parts = [self._setup.files(job.name)[each] for job in jobs]
-                        yield f"{form.folder}/{name}{form.ending}", parts
+        for jobs in self._documents():
+            name = names.take(jobs[0].ref.source, 1, 1) if len(jobs) > 1 else ""
+            for each in self._setup.formats if name else ():
+                form = PAGE_FORMATS.get(each)
+                if form is not None and form.joins:
+                    parts = [self._setup.files(job.name)[each] for job in jobs]
+                    yield f"{form.folder}/{name}{form.ending}", parts
+
+    def _pdfs(self) -> Iterator[tuple[str, list[Job]]]:
+        """The searchable PDFs, with their pages."""
+        names = Names()
+        if PDF in self._setup.formats:
+            for jobs in self._documents():
+                yield f"{PDF}/{names.take(jobs[0].ref.source, 1, 1)}.pdf", jobs
 
     def _join(self, file: str, parts: Iterable[str]) -> None:
         with replacing(self._setup.out / file) as stream:
             for part in (self._setup.out / part for part in parts):
                 if part.is_file():
                     stream.write(part.read_bytes())
+
+    def _open(self, ref: PageRef, source: Path | None) -> SearchablePdf:
+        return SearchablePdf(source, password=ref.password, **self._pdf)
+
+    def _write_pdf(self, file: str, jobs: Sequence[Job]) -> None:
+        """Writes a document's pages with their text; pages of a PDF that failed stay without."""
+        first = jobs[0].ref
+        is_pdf = count_pdf(first.path, first.password) is not None
+        with contextlib.closing(self._open(first, first.path if is_pdf else None)) as pdf:
+            for job in jobs:
+                text = self._setup.out / self._setup.files(job.name)["jsonl"]
+                if text.is_file():
+                    (page,) = Document.from_dict(json.loads(text.read_text(encoding="utf-8")))
+                    pdf.add(page, None if is_pdf else _picture(job.ref))
+            path = self._setup.out / file
+            path.parent.mkdir(exist_ok=True)
+            pdf.save(path)
+
+
+def _picture(ref: PageRef) -> Path | Image.Image:
+    """A page for a PDF: the file itself where it is a JPEG, else its pixels."""
+    if ref.path.suffix.lower() in (".jpg", ".jpeg"):
+        return ref.path
+    with opened(ref, dpi=DPI) as raw:
+        return Image.fromarray(raw.pixels)
 
 
 class Log:

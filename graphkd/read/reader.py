@@ -1,9 +1,9 @@
 """The flow of a page: layout, lines, text, words and order, with three ONNX models."""
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from graphkd.predict.lines import LineDetector
 from graphkd.predict.onnx_detector import load_onnx
 from graphkd.read.assign import assign, split_across, without_duplicates
 from graphkd.read.order import DIRECTIONS, ORDERS, line_height, line_order, region_order
+from graphkd.read.text_layer import MOST_APART, SOURCES, disagreement, with_pdf_text
 from graphkd.read.words import Characters, baseline_of, characters_of, with_text
 from graphkd.text.cut import cut_line, line_corners
 
@@ -60,6 +61,8 @@ class Options:
         direction: of the script, one of `DIRECTIONS`.
         words: split lines into words.
         chars: give words their characters with places.
+        text: "auto": the text of a PDF where it can be trusted; "pdf": also invisible text; "ocr":
+            everything is read.
         min_conf: lines of lower confidence stay without text.
         max_pixels: of a page; PDF pages are drawn smaller.
 
@@ -73,6 +76,7 @@ class Options:
     direction: str = "ltr"
     words: bool = True
     chars: bool = False
+    text: str = "auto"
     min_conf: float = 0.0
     max_pixels: int = MAX_PIXELS
 
@@ -81,6 +85,7 @@ class Options:
             ("rotate", ROTATIONS),
             ("order", ORDERS),
             ("direction", DIRECTIONS),
+            ("text", SOURCES),
         ):
             if getattr(self, name) not in values:
                 raise UserError(f"--{name} {getattr(self, name)}: choose from {', '.join(values)}")
@@ -103,7 +108,7 @@ class Facts:
     ms: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    @contextmanager
+    @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Adds the time of a block to a stage."""
         start = time.perf_counter()
@@ -196,9 +201,10 @@ class Reader:
         with facts.stage("assign"):
             lines = split_across(without_duplicates(lines), regions, pixels)
             regions = assign(facts.limit(lines, MOST_LINES, "lines"), regions)
-        lines = self._with_text(
-            [line for region in regions for line in region.lines], pixels, facts
-        )
+        lines = [line for region in regions for line in region.lines]
+        with facts.stage("pdf text"):
+            lines = self._from_pdf(lines, raw, pixels, rotation, facts)
+        lines = self._with_text(lines, pixels, facts)
         texts = iter(lines)
         regions = [
             replace(region, lines=tuple(next(texts) for _ in region.lines)) for region in regions
@@ -220,7 +226,8 @@ class Reader:
 
     def read_lines(self, lines: Sequence[Line], pixels: np.ndarray) -> list[Line]:
         """Lines of known outlines with their texts, for measuring the recogniser alone."""
-        return self._with_text(lines, pixels, Facts())
+        unread = [replace(line, text="", words=(), origin="ocr") for line in lines]
+        return self._with_text(unread, pixels, Facts())
 
     def _lines(self, pixels: np.ndarray, facts: Facts) -> list[Line]:
         """The lines of a page, polygons inside it."""
@@ -260,8 +267,33 @@ class Reader:
             scores.append(float(np.mean(means)) if means else 0.0)
         return around if scores[1] > scores[0] + _BETTER else as_cut
 
+    def _from_pdf(
+        self, lines: list[Line], raw: RawPage, pixels: np.ndarray, rotation: int, facts: Facts
+    ) -> list[Line]:
+        """The lines, those with text in the PDF with that text, unless reading finds another."""
+        if raw.pdf is None or self.options.text == "ocr":
+            return lines
+        with contextlib.closing(raw.pdf[raw.number - 1]) as sheet:
+            found = with_pdf_text(
+                lines,
+                sheet,
+                pixels,
+                rotation=rotation,
+                source=self.options.text,
+                chars=self.options.chars,
+            )
+        if self.options.text == "auto":
+            apart = disagreement(found, lambda probes: self.read_lines(probes, pixels))
+            if apart is not None and apart > MOST_APART:
+                facts.notes.append(
+                    f"the PDF's text is not what is seen: {apart:.0%} of its characters on lines "
+                    "that were read to check it; all lines were read"
+                )
+                return lines
+        return found if self.options.words else [replace(line, words=()) for line in found]
+
     def _with_text(self, lines: Sequence[Line], pixels: np.ndarray, facts: Facts) -> list[Line]:
-        """The lines with baseline, text, words and confidence."""
+        """The lines with baseline, text, words and confidence; text of a PDF stays."""
         with facts.stage("cut"):
             outlines = [np.asarray(line.polygon) for line in lines]
             pictures = [cut_line(pixels, outline) for outline in outlines]
@@ -273,7 +305,11 @@ class Reader:
                 for line, picture, own in zip(lines, pictures, corners, strict=True)
             ]
         with facts.stage("read"):
-            places = [i for i, picture in enumerate(pictures) if picture is not None]
+            places = [
+                i
+                for i, picture in enumerate(pictures)
+                if picture is not None and lines[i].origin != "pdf"
+            ]
             found = self._characters([pictures[i] for i in places])
         read, left, full = list(lines), MOST_CHARACTERS, False
         with facts.stage("words"):

@@ -1,12 +1,13 @@
 """Reading pages in one process or several; processes that end or take too long are replaced."""
 
 import contextlib
+import io
 import multiprocessing
 import resource
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -22,10 +23,14 @@ from graphkd.formats import PAGE_FORMATS
 from graphkd.formats.alto import read_alto_file
 from graphkd.formats.page_reader import read_page_file
 from graphkd.formats.xml import BadFile
-from graphkd.io import write_text
+from graphkd.io import replacing
 from graphkd.predict.documents import Failure
 from graphkd.predict.sources import PageRef, opened
 from graphkd.read.reader import DPI, Options, Reader, load_models, summary
+from graphkd.report.pictures import draw_reading
+
+# A format with one picture a page; the others are in `PAGE_FORMATS`.
+OVERLAY = "overlay"
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ class Setup:
 
     Attributes:
         out: the folder of the results.
-        formats: names in `PAGE_FORMATS`.
+        formats: names in `PAGE_FORMATS`, "overlay", "pdf".
         options: see `Options`.
         weights: see `load_models`.
         threads: of each model.
@@ -76,8 +81,11 @@ class Setup:
 
     def files(self, name: str) -> dict[str, str]:
         """Format -> path in `out` of the file of a page."""
-        forms = {each: PAGE_FORMATS[each] for each in self.formats}
-        return {each: f"{form.folder}/{name}{form.ending}" for each, form in forms.items()}
+        forms = {each: PAGE_FORMATS[each] for each in self.formats if each in PAGE_FORMATS}
+        files = {each: f"{form.folder}/{name}{form.ending}" for each, form in forms.items()}
+        if OVERLAY in self.formats:
+            files[OVERLAY] = f"{OVERLAY}/{name}.jpg"
+        return files
 
 
 def read_job(reader: Reader, job: Job, setup: Setup) -> dict[str, Any]:
@@ -99,26 +107,38 @@ def read_job(reader: Reader, job: Job, setup: Setup) -> dict[str, Any]:
         facts.ms["draw"] = facts.ms.get("draw", 0.0) + drawn
         scores = _scores(reader, page, pixels, job, setup.truth)
         with facts.stage("write"):
-            texts = {
-                file: PAGE_FORMATS[each].text(page) for each, file in setup.files(job.name).items()
+            contents = {
+                file: PAGE_FORMATS[each].text(page).encode()
+                if each in PAGE_FORMATS
+                else _overlay(pixels, page, reader.models.layout.classes)
+                for each, file in setup.files(job.name).items()
             }
     except Exception as error:  # a page that breaks the reader does not end the run
         return {**row, "status": "failed", "reason": one_line(error)[:200]}
     with facts.stage("write"):
         try:
-            for file, text in texts.items():
-                write_text(setup.out / file, text)
+            for file, content in contents.items():
+                (setup.out / file).parent.mkdir(parents=True, exist_ok=True)
+                with replacing(setup.out / file) as stream:
+                    stream.write(content)
         except OSError as error:
             raise UserError(f"{setup.out}: cannot be written ({one_line(error)})") from error
     return {
         **row,
         **summary(page),
         "notes": facts.notes,
-        "files": {file: len(text.encode()) for file, text in texts.items()},
+        "files": {file: len(content) for file, content in contents.items()},
         **({"scores": scores} if scores else {}),
         "ms": {stage: round(value, 1) for stage, value in facts.ms.items()},
         "peak_mb": round(peak_mb(), 1),
     }
+
+
+def _overlay(pixels: np.ndarray, page: Page, classes: Sequence[str]) -> bytes:
+    content = io.BytesIO()
+    picture = draw_reading(pixels, page, classes=classes)
+    picture.save(content, "JPEG", quality=88, subsampling=0)  # thin lines keep their colour
+    return content.getvalue()
 
 
 def _scores(
