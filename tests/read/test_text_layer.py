@@ -74,6 +74,12 @@ def test_pieces_in_another_order_and_gaps(tmp_path):
     assert found[0].text == "A line of text, printed"
 
 
+def test_hyphens_of_divided_words_stay(tmp_path):
+    texts = ["a word that is divided-", "ly printed", "well-known"]
+    found, _ = read(made(tmp_path / "a.pdf", texts=texts), outlines())
+    assert [line.text for line in found] == texts  # pdfium gives the first one as U+0002
+
+
 def test_half_a_page(tmp_path):
     source = made(tmp_path / "a.pdf", texts=[TEXTS[0], "", TEXTS[2]], bars=[1])
     found, _ = read(source, outlines())
