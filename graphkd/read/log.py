@@ -174,26 +174,29 @@ class Run:
 
     def _join(self, file: str, parts: Iterable[str]) -> None:
         with replacing(self._setup.out / file) as stream:
-            for part in (self._setup.out / part for part in parts):
-                if part.is_file():
-                    stream.write(part.read_bytes())
+            for part in filter(self._is_there, parts):
+                stream.write((self._setup.out / part).read_bytes())
 
     def _open(self, ref: PageRef, source: Path | None) -> SearchablePdf:
         return SearchablePdf(source, password=ref.password, **self._pdf)
 
     def _write_pdf(self, file: str, jobs: Sequence[Job]) -> None:
         """Writes a document's pages with their text; pages of a PDF that failed stay without."""
-        first = jobs[0].ref
+        first, files = jobs[0].ref, [self._setup.files(job.name)["jsonl"] for job in jobs]
+        done = [(job, text) for job, text in zip(jobs, files, strict=True) if self._is_there(text)]
         is_pdf = count_pdf(first.path, first.password) is not None
+        if not done:
+            return
         with contextlib.closing(self._open(first, first.path if is_pdf else None)) as pdf:
-            for job in jobs:
-                text = self._setup.out / self._setup.files(job.name)["jsonl"]
-                if text.is_file():
-                    (page,) = Document.from_dict(json.loads(text.read_text(encoding="utf-8")))
-                    pdf.add(page, None if is_pdf else _picture(job.ref))
-            path = self._setup.out / file
-            path.parent.mkdir(exist_ok=True)
-            pdf.save(path)
+            for job, text in done:
+                said = json.loads((self._setup.out / text).read_text(encoding="utf-8"))
+                (page,) = Document.from_dict(said)
+                pdf.add(page, None if is_pdf else _picture(job.ref))
+            (self._setup.out / file).parent.mkdir(exist_ok=True)
+            pdf.save(self._setup.out / file)
+
+    def _is_there(self, file: str) -> bool:
+        return (self._setup.out / file).is_file()
 
 
 def _picture(ref: PageRef) -> Path | Image.Image:

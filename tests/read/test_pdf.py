@@ -93,7 +93,9 @@ def test_searchable_pdf_and_overlay_of_a_scan(read, tmp_path):
 def test_searchable_pdf_of_pictures(read, tmp_path):
     save(tmp_path / "in" / "a.png", page_of(*LINES))
     save(tmp_path / "in" / "b.png", page_of(*LINES[:1]))
-    assert read(tmp_path / "in", "--format", "pdf") == 0
+    (tmp_path / "in" / "c.png").write_text("no picture")
+    assert read(tmp_path / "in", "--format", "pdf") == 1
+    assert len(list((tmp_path / "out" / "pdf").iterdir())) == 2
     assert texts(tmp_path / "out" / "pdf" / "a.pdf") == ["ab", "bab"]
     assert texts(tmp_path / "out" / "pdf" / "b.pdf") == ["ab"]
 
