@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from graphkd.config import find_file
-from graphkd.data import crops
+from graphkd.data import catalog, crops
 from graphkd.data.crop_augment import augment_crop
 from graphkd.data.crop_mapper import (
     BucketBatches,
@@ -36,6 +36,7 @@ from graphkd.modeling.line import add_reader_config
 from graphkd.modeling.line.recognizer import charset_of_cfg
 from graphkd.modeling.network import build_network
 from graphkd.predict.detector import Predictor
+from graphkd.synthesis.texts import LATIN
 from graphkd.tasks.base import Metric, Task
 from graphkd.text.charset import Charset, charset_of, normalise, read_charset
 from graphkd.weight_files import read_weights
@@ -192,20 +193,24 @@ def data_charset(cfg: CfgNode) -> Charset:
     Raises:
         UserError: no set is named, or one is missing or has no lines.
     """
-    rules, found = label_rules(cfg), {}
+    found: dict[str, None] = {}
     for name in cfg.DATASETS.TRAIN:
-        crops.require_crops(name)
-        file = MetadataCatalog.get(name).get("charset_file")
-        if file:
-            own = read_charset(file)
-        else:
-            texts = crops.published_texts(name)
-            norm, half = rules.norm, rules.half_width
-            own = charset_of(normalise(text, norm=norm, half_width=half) for text in texts)
-        found.update(dict.fromkeys(own.entries))
+        found.update(dict.fromkeys(_entries(name, cfg)))
     if not found:
         raise UserError("MODEL.READER.CHARSET and DATASETS.TRAIN are empty; name one of them")
     return _published_head(Charset(tuple(found)), cfg)
+
+
+def _entries(name: str, cfg: CfgNode) -> tuple[str, ...]:
+    crops.require_crops(name)
+    entry, file = catalog.entry_of(name), MetadataCatalog.get(name).get("charset_file")
+    if file:
+        return read_charset(file).entries
+    if entry is not None and entry.source is not None:
+        return LATIN  # known before the lines are made
+    norm, half = cfg.INPUT.CROPS.NORM, cfg.INPUT.CROPS.HALF_WIDTH
+    texts = crops.published_texts(name)
+    return charset_of(normalise(text, norm=norm, half_width=half) for text in texts).entries
 
 
 def _published_head(charset: Charset, cfg: CfgNode) -> Charset:

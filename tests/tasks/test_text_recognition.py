@@ -7,11 +7,13 @@ import torch
 
 from graphkd.cli import main
 from graphkd.config import load_cfg
+from graphkd.data import crops
 from graphkd.engine import run
 from graphkd.engine.build import build_student
 from graphkd.engine.jobs import load_run, train_teacher
 from graphkd.errors import UserError
 from graphkd.modelfile import build_detector, read_model
+from graphkd.synthesis.texts import LATIN
 from graphkd.tasks.base import task_of
 from graphkd.tasks.text_recognition import TASK, carried, data_charset
 from graphkd.text.charset import Charset, write_charset
@@ -144,7 +146,11 @@ def test_scores_are_those_of_the_texts(crops_data, reader_pair, tmp_path):
     assert json.loads((tmp_path / "items.json").read_text())[1]["text"] == "t wo"
 
 
-def test_the_charset_is_a_file_or_that_of_the_data(crops_data, reader_pair, tmp_path):
+def check_made(entry):
+    assert entry.source is None
+
+
+def test_the_charset_is_a_file_or_that_of_the_data(crops_data, reader_pair, tmp_path, monkeypatch):
     write_charset(tmp_path / "chars.txt", Charset(tuple("zyx ")))
     cfg = load_cfg(reader_pair, ["MODEL.READER.CHARSET", str(tmp_path / "chars.txt")])
     assert cfg.MODEL.READER.CHARACTERS == list("zyx ") and cfg.MODEL.READER.CHARSET == ""
@@ -157,6 +163,10 @@ def test_the_charset_is_a_file_or_that_of_the_data(crops_data, reader_pair, tmp_
     cfg = load_cfg(reader_pair)
     assert data_charset(cfg).names == tuple(cfg.MODEL.READER.CHARACTERS)
     assert task_of(cfg) is TASK
+    both = str(("lines_train", crops_data["train"]))
+    monkeypatch.setattr(crops, "require_data", check_made)
+    cfg = load_cfg(reader_pair, ["DATASETS.TRAIN", both])
+    assert cfg.MODEL.READER.CHARACTERS == list(LATIN)  # known without making the lines
 
 
 def test_sets_of_pages_and_missing_charsets_are_refused(reader_pair, lines_data):

@@ -88,6 +88,7 @@ class LineRecognizer(nn.Module):
         encoder: `neck` -> (N, T, 2 * hidden).
         decoder: frames -> logits, a `CTCHead` or an `AttentionHead`.
         charset: what it can write.
+        height: pixels of the lines that it reads.
     """
 
     # What the kinds of readers accept: with and without a rectifier.
@@ -104,6 +105,7 @@ class LineRecognizer(nn.Module):
         encoder: nn.Module,
         decoder: nn.Module,
         charset: Charset,
+        height: int,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
         padded_lengths: bool,
@@ -113,7 +115,7 @@ class LineRecognizer(nn.Module):
         super().__init__()
         self.rectifier, self.body, self.neck = rectifier, body, neck
         self.encoder, self.decoder, self.charset = encoder, decoder, charset
-        self.padded_lengths, self.by_symbol = padded_lengths, by_symbol
+        self.height, self.padded_lengths, self.by_symbol = height, padded_lengths, by_symbol
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
         for part in (rectifier, body, neck):
@@ -167,6 +169,7 @@ class LineRecognizer(nn.Module):
             "encoder": encoder,
             "decoder": decoder,
             "charset": charset,
+            "height": cfg.INPUT.CROPS.HEIGHT,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "padded_lengths": node.LENGTHS == "padded",
@@ -179,8 +182,18 @@ class LineRecognizer(nn.Module):
         return self.pixel_mean.device
 
     def pixels(self, batch: Sequence[Mapping[str, Any]]) -> tuple[Tensor, Tensor]:
-        """The images of a batch of one width as one tensor, and their valid columns."""
+        """The images of a batch of one width as one tensor, and their valid columns.
+
+        Raises:
+            UserError: the lines have another height, as those of a student may have for its
+                teacher.
+        """
         images = torch.stack([item["image"] for item in batch]).to(self.device)
+        if images.shape[-2] != self.height:
+            raise UserError(
+                f"lines are {images.shape[-2]} pixels high, but the reader was trained on "
+                f"{self.height}; use the same INPUT.CROPS.HEIGHT"
+            )
         widths = [item["line_width"] for item in batch]
         return images, torch.tensor(widths, device=self.device)
 

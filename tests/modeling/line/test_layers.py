@@ -7,6 +7,7 @@ from graphkd.modeling.line.bodies import BodyOptions, line_body
 from graphkd.modeling.line.layers import (
     BlurPool,
     CoordinateAttention,
+    DepthwiseConv,
     FinalPool,
     MetaACON,
     SqueezeExcitation,
@@ -117,6 +118,17 @@ def test_a_rectifier_moves_the_line_to_its_points():
     found = module(images)
     # A quarter of half the width: what was 12 pixels further right.
     torch.testing.assert_close(found[..., :80], images[..., 12:92], atol=2e-3, rtol=0)
+
+
+def test_depthwise_convolutions_are_in_float32_on_cpus():
+    conv, inputs = DepthwiseConv(8, 8, 3, padding=1, groups=8), torch.randn(1, 8, 4, 4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = conv(inputs.bfloat16())
+    assert found.dtype == torch.float32
+    assert torch.equal(found, torch.nn.Conv2d.forward(conv, inputs.bfloat16().float()))
+    body = line_body("mobilenet_v3_small", BodyOptions())
+    grouped = [m for m in body.modules() if isinstance(m, torch.nn.Conv2d) and m.groups > 1]
+    assert len(grouped) == 11 and all(isinstance(each, DepthwiseConv) for each in grouped)
 
 
 def test_the_first_shortcut_can_be_left_out():

@@ -84,6 +84,9 @@ def test_lines_of_every_size_become_one_row_of_frames(body, height, width):
     with torch.no_grad():
         logits, lengths = model.frames(torch.zeros(1, 3, height, width), torch.tensor([1]))
     assert logits.shape == (1, width // 4, 38) and lengths.tolist() == [1]
+    tall = reader("CRNN", "MODEL.READER.BODY", body, "MODEL.READER.NECK", "D", *SMALL).eval()
+    with torch.no_grad():
+        assert tall.neck(tall.body(torch.zeros(1, 3, height, width)))["neck"].shape[2] == 1
     padded = reader("CRNN", "MODEL.READER.LENGTHS", "padded", *SMALL)
     assert padded.lengths(torch.tensor([1]), 16).tolist() == [16]
 
@@ -120,6 +123,11 @@ def test_the_loss_of_a_line_is_a_sum_over_frames_or_a_mean_over_characters():
     for item, part in zip(batch, parts, strict=True):
         found = model([item, item])["loss_ctc"].item()
         assert found == pytest.approx(part / len(item["text"]), rel=1e-5)
+
+
+def test_lines_of_another_height_are_refused():
+    with pytest.raises(UserError, match="48 pixels high"):
+        reader("CRNN", *SMALL)(line_batch(("one", "two"), height=48))
 
 
 def test_what_is_right_of_a_line_has_no_influence():
