@@ -35,12 +35,15 @@ def is_untrained(state: Mapping[str, Tensor]) -> bool:
     """Whether the heads of a model still hold the values that they were built with.
 
     Detectors are built with equal biases in every layer of their heads, which no training step
-    leaves equal. The backbone is left out: it may hold weights of ImageNet.
+    leaves equal. The backbone is left out: it may hold weights of ImageNet. So is the rectifier of
+    readers, whose points start in two rows.
     """
     biases = [
         value
         for name, value in state.items()
-        if name.endswith(".bias") and not name.startswith("backbone.") and value.numel() > 1
+        if name.endswith(".bias")
+        and not name.startswith(("backbone.", "rectifier."))
+        and value.numel() > 1
     ]
     return bool(biases) and all(bool((each == each.flatten()[0]).all()) for each in biases)
 
@@ -79,13 +82,14 @@ def require_device(device: str) -> None:
 
 
 def compile_body(model: nn.Module) -> nn.Module:
-    """Compiles, at its first call, the body of a detector, which is the backbone below its FPN.
-    Weights and their names stay.
+    """Compiles, at its first call, the body of a reader, or that of a detector, which is the
+    backbone below its FPN. Weights and their names stay.
 
     Raises:
         UserError: a backbone without such a part, or no compiler for a CPU.
     """
-    body = getattr(model.backbone, "bottom_up", None)
+    reader = hasattr(model, "body")
+    body = model.body if reader else getattr(model.backbone, "bottom_up", None)
     if body is None:
         raise UserError(
             f"DISTILL.TEACHER.COMPILE: {type(model.backbone).__name__} has no part below an FPN; "

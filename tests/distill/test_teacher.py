@@ -8,6 +8,7 @@ from graphkd.distill.teacher import FrozenTeacher
 from graphkd.errors import UserError
 from graphkd.modeling.network import compile_body
 from graphkd.views import view_of
+from tests.reader import reader
 from tests.small import CLASSES, page, small_model
 
 NEEDS = frozenset({"region_features", "region_predictions"})
@@ -60,5 +61,6 @@ def test_only_the_body_is_compiled_and_names_stay(monkeypatch):
     names = list(model.state_dict())
     assert compile_body(model).backbone.bottom_up._compiled_call_impl is not None
     assert model._compiled_call_impl is None and list(model.state_dict()) == names
+    assert compile_body(reader()).body._compiled_call_impl is not None
     with pytest.raises(UserError, match="COMPILE"):
         compile_body(SimpleNamespace(backbone=torch.nn.Identity()))

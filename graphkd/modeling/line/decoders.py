@@ -33,6 +33,7 @@ class CTCHead(nn.Module):
     def __init__(self, channels: int, classes: int):
         super().__init__()
         self.linear = nn.Linear(channels, classes)
+        nn.init.zeros_(self.linear.bias)  # so that `is_untrained` knows a new head
 
     def forward(self, frames: Tensor) -> Tensor:
         """(N, T, 2 * hidden) to logits (N, T, C), float32."""
@@ -62,6 +63,8 @@ class AttentionHead(nn.Module):
         self.score = nn.Linear(hidden, 1, bias=False)
         self.cell = nn.GRUCell(channels + classes, hidden)
         self.linear = nn.Linear(hidden, classes)
+        for layer in (self.query, self.linear):
+            nn.init.zeros_(layer.bias)  # so that `is_untrained` knows a new head
         self.classes, self.max_steps = classes, max_steps
 
     @property

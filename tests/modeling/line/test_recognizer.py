@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from graphkd.errors import UserError
+from graphkd.modeling.network import is_untrained
 from tests.reader import (
     SMALL,
     TEXTS,
@@ -99,6 +100,9 @@ def test_a_step_reaches_every_parameter(kind, options):
     assert not others and name == ("loss_attention" if kind == "RARE" else "loss_ctc")
     assert loss.dtype == torch.float32 and 0 < loss < 1000
     loss.backward()
+    assert is_untrained(model.state_dict())
+    torch.optim.SGD(model.parameters(), 0.01).step()
+    assert not is_untrained(model.state_dict())
     # A rectifier starts with a last layer of zeros, behind which there is no gradient yet.
     for key, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), key
