@@ -234,3 +234,14 @@ def test_lines_longer_than_the_limit_are_not_trained_on(reader_pair):
     cfg = load_cfg(reader_pair, ["INPUT.CROPS.MAX_WIDTH", "64"])
     names = {line["text"] for line in TASK.training_dicts(cfg)}
     assert "one" in names and "three 3" not in names
+
+
+def test_compare_has_columns_for_exact_matches_and_errors(trained, reader_pair, tmp_path, capsys):
+    words = ["compare", str(reader_pair), "--seeds", "2", "--out", str(tmp_path / "out")]
+    assert main([*words, "SOLVER.MAX_ITER", "2", "TEST.EVAL_PERIOD", "0"]) == 0
+    said = capsys.readouterr().out
+    assert "exact (%)" in said and "CER (%)" in said
+    rows = json.loads((tmp_path / "out" / "compare.json").read_text())["rows"]
+    assert [row["name"] for row in rows] == ["teacher", "plain", "pkd+fitnets+ctc_mean"]
+    assert [row["values"]["CER"]["n"] for row in rows] == [1, 2, 2]
+    assert rows[2]["difference"]["mean"] is not None
