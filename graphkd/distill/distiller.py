@@ -121,7 +121,10 @@ class Distiller(nn.Module):
         return losses
 
     def _observe(self, batch: list[dict], boxes: list[Tensor] | None) -> Outputs | None:
-        return None if self.teacher is None else self.teacher.observe(batch, boxes, self.needs)
+        if self.teacher is None:
+            return None
+        # An ONNX teacher answers on the CPU, where the batch is.
+        return self.teacher.observe(batch, boxes, self.needs).to(self.device)
 
     def _steps(self, batch: list[dict]) -> list[tuple[dict[str, Tensor], Outputs, Targets]]:
         """Runs the training step of every student.

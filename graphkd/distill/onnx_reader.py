@@ -254,9 +254,8 @@ class OnnxReader(Teacher):
         for number, (found, lost) in enumerate(rows):
             logits[number, : len(lost)] = np.log(np.maximum(found, LEAST_PROBABILITY))
             trusted[number, : len(lost)] = lost <= MOST_LOST
-        device = batch[0]["image"].device
         values = (torch.from_numpy(logits), torch.tensor(lengths), torch.from_numpy(trusted))
-        return Outputs(frames=FrameLogits(*(each.to(device) for each in values)))
+        return Outputs(frames=FrameLogits(*values))
 
     def _frames_of(self, item: dict) -> np.ndarray:
         if item.get(ANSWER) is not None:

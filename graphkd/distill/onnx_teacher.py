@@ -144,7 +144,6 @@ class OnnxTeacher(Teacher):
         self, batch: list[dict], boxes: Sequence[Tensor] | None, needs: frozenset[str]
     ) -> Outputs:
         """Returns the answers that the mapper has put into the batch, or else runs the model."""
-        device = batch[0]["image"].device
         answers = [item.get(ANSWER) for item in batch]
         found: dict[str, Tensor] = {}
         if None in answers:
@@ -153,8 +152,6 @@ class OnnxTeacher(Teacher):
             values = self._probability(found).numpy()
             answers = [self._cut(item, own[0]) for item, own in zip(batch, values, strict=True)]
         maps = padded(answers) if self.about.get("maps") else {}
-        found = {name: each.to(device) for name, each in found.items()}
-        maps = {name: each.to(device) for name, each in maps.items()}
         return Outputs(dense=self._dense(found), maps=maps)
 
     def _cut(self, item: dict, probability: np.ndarray) -> dict[str, Tensor]:

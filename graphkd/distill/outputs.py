@@ -5,6 +5,7 @@ ground truth of the batch (`Targets`).
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 
+import torch
 from torch import Tensor
 
 # What losses say they need of `Outputs.regions`.
@@ -98,6 +99,10 @@ class Outputs:
     def detached(self) -> "Outputs":
         """The same outputs without gradient."""
         return _map_tensors(self, Tensor.detach)
+
+    def to(self, device: torch.device) -> "Outputs":
+        """The same outputs on a device."""
+        return _map_tensors(self, lambda tensor: tensor.to(device))
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from detectron2.utils.events import EventStorage
 
 from graphkd.distill.distiller import Distiller
 from graphkd.distill.losses.build import build_losses
+from graphkd.distill.outputs import Outputs, Sequence
 from graphkd.distill.teacher import FrozenTeacher
 from graphkd.engine.build import loss_context
 from graphkd.engine.state import preserved_rng
@@ -134,3 +135,12 @@ def test_wrong_loss_options_are_a_users_mistake(options, problem):
         distiller({"graphkd": options})
     with pytest.raises(UserError, match="DISTILL.RAMP is -5"):
         distiller({"graphkd": {}}, ramp=-5)
+
+
+def test_outputs_move_to_a_device():
+    frames = Sequence(torch.zeros(1, 2, 3), torch.tensor([2]))
+    moved = Outputs({"p2": torch.zeros(1)}, frames=frames).to(torch.device("meta"))
+    assert {each.device.type for each in (*moved.features.values(), moved.frames.lengths)} == {
+        "meta"
+    }
+    assert moved.frames.trusted is None and moved.dense is None
