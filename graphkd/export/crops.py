@@ -1,13 +1,10 @@
 """How text recognisers are exported: signature, header, lines and limits of the comparison."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from graphkd.export.boxes import card_of
 from graphkd.export.crop_parity import CropLimits, compare_crops
@@ -21,7 +18,6 @@ from graphkd.predict.torch_reader import FrameNetwork, torch_reader
 
 BUDGET = 10 * 2**20  # the contest that the published models were made for
 _PARITY_SEED, _PARITY_LINES = 108, 200
-_CALIBRATION_SEED, _CALIBRATION_LINES = 109, 64
 
 LIMITS = {
     "exact": CropLimits(exact=0.1, cer=0.02, texts=0.001, score=0.001),
@@ -50,6 +46,7 @@ class CropExporter:
             inputs=dict(zip(INPUTS, ({0: "N", 2: "W"}, {0: "N"}), strict=True)),
             outputs={**dict(zip(OUTPUTS, (frames, frames, {0: "N"}), strict=True)), FRAMES: frames},
             example=(lines, torch.tensor([96, 61])),
+            weights_only=True,
         )
 
     def header(self, options: ExportOptions) -> Header:
@@ -61,17 +58,16 @@ class CropExporter:
         model = build_detector(self._stored)
         return FrameNetwork(model, flip=self._stored.cfg.INPUT.FORMAT == "BGR").eval()
 
-    def calibration(self, options: ExportOptions, *, progress: bool) -> Iterator[tuple]:
-        """Prepared lines one by one, with their widths."""
-        count = _CALIBRATION_LINES
-        lines = self._lines(options.calibrate, count=count, most=count, seed=_CALIBRATION_SEED)
-        for pixels in tqdm(lines, "calibrating", unit="line", disable=not progress):
-            line, width, _ = self._trained.prepare(pixels).content
-            yield line[None], np.array([width])
+    def calibration(self, options: ExportOptions, *, progress: bool) -> tuple:
+        """Nothing: only weights become eight-bit."""
+        return ()
 
     def samples(self, options: ExportOptions) -> Pages:
         """The lines to compare on."""
-        return self._lines(options.pages, count=_PARITY_LINES, most=options.most, seed=_PARITY_SEED)
+        if options.pages is not None:
+            return named_pages(options.pages, classes=None, most=options.most)
+        characters = self._trained.charset.entries
+        return generated_crops(characters=characters, count=_PARITY_LINES, seed=_PARITY_SEED)
 
     def compare(
         self, path: Path, samples: Pages, options: ExportOptions, *, progress: bool
@@ -90,8 +86,3 @@ class CropExporter:
         rounded = options.to == "safetensors" and options.half is not False
         limits = LIMITS["half" if rounded else options.precision]
         return parity.against(limits, tolerance=options.tolerance)
-
-    def _lines(self, name: str | None, *, count: int, most: int, seed: int) -> Pages:
-        if name is not None:
-            return named_pages(name, classes=None, most=most)
-        return generated_crops(characters=self._trained.charset.entries, count=count, seed=seed)

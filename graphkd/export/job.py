@@ -21,6 +21,7 @@ from graphkd.errors import UserError
 from graphkd.export.files import (
     Signature,
     write_int8,
+    write_int8_weights,
     write_onnx,
     write_openvino,
     write_torchscript,
@@ -176,6 +177,8 @@ def export(options: ExportOptions, *, progress: bool = True) -> Result:
     check_options(options)
     stored = read_model(options.weights, config=options.config, trust=options.trust)
     exporter: Exporter = task_named(stored.header.task).export(stored)
+    if options.calibrate is not None and exporter.signature.weights_only:
+        raise UserError("--calibrate is for detectors; of this model only weights are rounded")
     precision = "int8" if options.int8 else "float32"
     header = replace(exporter.header(options), config="", precision=precision)
     samples = exporter.samples(options)
@@ -280,7 +283,8 @@ def _write(
         write_safetensors(path, stored, header=header, half=options.half is not False)
         return
     for_openvino, signature = options.to == "openvino", exporter.signature
-    inputs = exporter.calibration(options, progress=progress) if options.int8 else ()
+    calibrated = options.int8 and not signature.weights_only
+    inputs = exporter.calibration(options, progress=progress) if calibrated else ()
     network = exporter.network(for_openvino=for_openvino)
     if options.to == "torchscript":
         write_torchscript(path, network, signature, header)
@@ -290,7 +294,10 @@ def _write(
         write_onnx(plain, network, signature, header)
         if options.int8:
             quantised = Path(scratch) / "int8.onnx"
-            write_int8(quantised, plain, signature, header, inputs=inputs)
+            if calibrated:
+                write_int8(quantised, plain, signature, header, inputs=inputs)
+            else:
+                write_int8_weights(quantised, plain, header)
             plain = quantised
         if for_openvino:
             write_openvino(path, plain, header, half=options.half is True)

@@ -100,10 +100,13 @@ def load_onnx(path: Path, *, device: str | None, threads: int | None = None) -> 
         raise UserError(
             f"{path}: a model for {header.task}; this version runs {', '.join(PREDICTORS)}"
         )
+    if header.task == "text_recognition" and header.precision == "int8":
+        # Its weights are rounded, its activations are not: made float32 once, not in every call.
+        session = _open(path, device or "cpu", threads or _threads(), float_weights=True)
     return PREDICTORS[header.task](path.name, header, session)
 
 
-def _open(path: Path, device: str, threads: int) -> Any:
+def _open(path: Path, device: str, threads: int, *, float_weights: bool = False) -> Any:
     try:
         import onnxruntime
     except ModuleNotFoundError as error:
@@ -121,6 +124,8 @@ def _open(path: Path, device: str, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # only errors; warnings about shapes do not help a user
+    if float_weights:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     settings = {"device_id": number or "0"} if kind == "cuda" else {}
     try:
         session = onnxruntime.InferenceSession(str(path), options, [(provider, settings)])
