@@ -247,8 +247,13 @@ def _rectangle(node: Element) -> Polygon | None:
 def _read_line(node: Element, sheet: Sheet) -> Line | None:
     """A line with its polygon, else with a band around its baseline, else with its rectangle."""
     try:
-        base, height = numbers(node.get("BASELINE")), number(node.get("HEIGHT"))
-        polygon = _polygon(node)
+        polygon, height = _polygon(node), number(node.get("HEIGHT"))
+        try:
+            base = numbers(node.get("BASELINE"))
+        except BadFile:
+            if polygon is None:
+                raise
+            base = []  # the outline is enough
         if polygon is None and len(base) >= 4 and height is not None and height > 0:
             polygon = band(polyline(base), height)
             sheet.repaired["lines got an outline from their baseline"] += 1

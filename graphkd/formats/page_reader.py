@@ -163,8 +163,13 @@ def _region(node: Element, sheet: Sheet) -> dict[str, Any]:
 def _line(node: Element, sheet: Sheet) -> Line | None:
     try:
         points = page_points(node)
-        base = page_points(node, "Baseline")
         outlined = len(points) >= 6 and len(points) % 2 == 0
+        try:
+            base = page_points(node, "Baseline")
+        except BadFile:
+            if not outlined:
+                raise
+            base = []  # the outline is enough
         polygon = pairs(points) if outlined else ()
         baseline = pairs(base) if outlined and len(base) >= 4 else polyline(base) if base else ()
         if not (polygon or baseline):

@@ -167,6 +167,21 @@ def test_lines_are_cut_from_page_and_alto(tmp_path, content):
         }
 
 
+@pytest.mark.parametrize(
+    ("content", "good", "bad"),
+    [
+        (PAGE, "45,52 115,52", "45,nan 115,52"),
+        (ALTO, "90,104 230,104", "90,104 230,--"),
+    ],
+    ids=["page", "alto"],
+)
+def test_a_damaged_baseline_costs_no_line_that_has_an_outline(tmp_path, content, good, bad):
+    sheet(tmp_path / "in/a.png")
+    (tmp_path / "in/a.xml").write_text(content.replace(good, bad))
+    done = cut_lines(tmp_path / "in", tmp_path / "out")
+    assert "first line" in texts_of(tmp_path / "out", "lines") and not done.left_out
+
+
 def test_a_turned_page_gives_the_same_lines(tmp_path):
     import cv2
 
