@@ -23,13 +23,14 @@ usage: $0 COMMAND [ARGUMENTS]
   train CONFIG            train a teacher, a plain student or a distilled student
   eval [RUN]              scores of a trained model (default: the newest run under output/)
   debugtrain CONFIG       a few iterations with batch 1
+  read INPUT -o OUT       text of images, folders and PDFs, with layout and reading order
   predict INPUT -o OUT    regions of images, folders and PDFs
   ...                     every other command of \`graphkd\`; $0 COMMAND --help tells more
 
 Files are named from the folder you stand in. Runs lie in the project's output/ unless you say where; configs/...
 and output/... that are not in your folder are the project's.
 
-The first call makes a Python environment in .venv (about 5 GB; for \`predict\` on ONNX models 400 MB, which a
+The first call makes a Python environment in .venv (about 5 GB; for \`read\`, and \`predict\` on ONNX models, 400 MB, which a
 later command completes); GRAPHKD_VENV names another place. An active environment that has what the
 command needs is used as it is.
 
@@ -118,9 +119,9 @@ case ${1:-} in
     ;;
 esac
 
-# Which part of the installation the command needs: `predict` on ONNX models needs no PyTorch.
+# Which part of the installation the command needs: ONNX models need no PyTorch.
 part=full
-if [ "$1" = predict ]; then
+if [ "$1" = predict ] || [ "$1" = read ]; then
   part=light
   for argument in "$@"; do
     case $argument in *.pth | *.safetensors) part=full ;; esac

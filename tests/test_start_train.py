@@ -183,8 +183,9 @@ def fresh(tmp_path):
     return call
 
 
-def test_predict_makes_the_light_environment_and_training_completes_it(fresh):
-    words = ["predict", "a.png", "-o", "x"]
+@pytest.mark.parametrize("command", ["predict", "read"])
+def test_the_light_environment_is_made_and_training_completes_it(fresh, command):
+    words = [command, "a.png", "-o", "x"]
     assert fresh(*words) == ["requirements-light.lock"]
     assert fresh(*words) == []
     assert fresh("train", "a.yaml") == ["requirements.lock", "install-detectron2"]
