@@ -13,7 +13,7 @@ from graphkd.errors import UserError
 from graphkd.modelfile import Header
 from graphkd.predict.detector import PageError, Predictor, Prepared
 from graphkd.text.charset import Charset
-from graphkd.text.ctc import read_frames
+from graphkd.text.ctc import read_frames, read_steps
 from graphkd.text.prepare import PREPARATION, prepare_line
 
 # Lines (N, h, W, 3) uint8 RGB and their valid widths (N,) int64 -> arrays by name, see `OUTPUTS`.
@@ -143,23 +143,6 @@ class CropReader(Predictor):
             kept = found.score >= shown["text"]
             pages.append((text_region([line], score=found.score),) if kept else ())
         return pages
-
-
-def read_steps(
-    best: np.ndarray, scores: np.ndarray, lengths: np.ndarray, charset: Charset
-) -> list[tuple[str, float]]:
-    """Texts and scores of the steps of an attention decoder; see `text.ctc.read_frames`.
-
-    `lengths` are the steps before the end of each text. A text that ends at once has the
-    probability of its end.
-    """
-    return [
-        (
-            charset.decode(row[:length].tolist()),
-            float(np.exp(np.log(np.maximum(values[: max(1, length)], 1e-30)).mean())),
-        )
-        for row, values, length in zip(best, scores, lengths, strict=True)
-    ]
 
 
 def crop_settings(*, height: int, decoder: str) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""Greedy decoding of CTC frames to text with a score, and how many frames a label needs."""
+"""Greedy decoding of CTC frames and attention steps to text with a score, and how many frames a
+label needs.
+"""
 
 from collections.abc import Sequence
 
@@ -31,6 +33,25 @@ def read_frames(
     """
     return [
         _read(row[:length], values[:length], charset)
+        for row, values, length in zip(best, scores, lengths, strict=True)
+    ]
+
+
+def read_steps(
+    best: np.ndarray, scores: np.ndarray, lengths: np.ndarray, charset: Charset
+) -> list[tuple[str, float]]:
+    """Texts and scores of the steps of an attention decoder; see `read_frames`.
+
+    `lengths` are the steps before the end of each text. A text that ends at once has the
+    probability of its end.
+    """
+    return [
+        (
+            charset.decode(row[:length].tolist()),
+            float(
+                np.exp(np.log(np.maximum(values[: max(1, length)], 1e-30)).mean(dtype=np.float64))
+            ),
+        )
         for row, values, length in zip(best, scores, lengths, strict=True)
     ]
 

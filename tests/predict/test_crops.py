@@ -13,9 +13,10 @@ from graphkd.cli import main
 from graphkd.errors import UserError
 from graphkd.export.job import ExportOptions, export
 from graphkd.modelfile import Header
-from graphkd.predict.crops import CropReader, crop_settings, read_steps
+from graphkd.predict.crops import CropReader, crop_settings
 from graphkd.predict.detector import PageError
 from graphkd.text.charset import Charset
+from graphkd.text.ctc import read_steps
 from tests.crop_models import CHARACTERS, drawn_line, store_reader, write_crops
 
 

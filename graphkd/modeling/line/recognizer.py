@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
@@ -23,7 +22,7 @@ from graphkd.modeling.line.layers import SIGMOID_SLOPE
 from graphkd.modeling.line.necks import line_neck
 from graphkd.modeling.line.rectifier import ThinPlateSpline
 from graphkd.text.charset import Charset
-from graphkd.text.ctc import read_frames
+from graphkd.text.ctc import read_frames, read_steps
 from graphkd.text.prepare import STRIDE
 
 
@@ -270,14 +269,8 @@ class LineRecognizer(nn.Module):
         logits, lengths = self.frames(*self.pixels(batch))
         scores, best = (each.cpu().numpy() for each in logits.detach().softmax(2).max(2))
         if self.attention:
-            ended = (best == self.decoder.end).cumsum(1) > 0
-            lines = []
-            for row, values, over in zip(best, scores, ended, strict=True):
-                written = row[~over]
-                # A text that ends at once has the probability of its end.
-                values = values[: max(1, len(written))].astype(np.float64)
-                score = float(np.exp(np.log(values.clip(1e-30)).mean()))
-                lines.append((self.charset.decode(written.tolist()), score))
+            written = ((best == self.decoder.end).cumsum(1) == 0).sum(1)
+            lines = read_steps(best, scores, written, self.charset)
         else:
             lines = read_frames(best, scores, lengths.cpu().numpy(), self.charset)
         return [{"text": text, "score": score} for text, score in lines]
