@@ -10,13 +10,14 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
+    from graphkd.document import Document
     from graphkd.predict.model import Model
 
 # Detectron2 and fvcore use torch.jit.script while they are imported; torch 2.14 warns each time.
 warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated")
 
 __version__ = "0.2.0"
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "load", "read_document"]
 
 
 def load(
@@ -44,3 +45,36 @@ def load(
     from graphkd.predict.model import load_model
 
     return load_model(weights, config=config, trust=trust, device=device, decoding=decoding)
+
+
+def read_document(
+    pages: Any,
+    *,
+    weights: Path | str | None = None,
+    page_numbers: str | None = None,
+    password: str | None = None,
+    **options: Any,
+) -> Document:
+    """Reads whole pages: `graphkd.read_document("book.pdf").text`.
+
+    Args:
+        pages: path of an image, PDF or folder; uint8 array (H, W, 3) in RGB or (H, W); PIL image;
+            or a list of these.
+        weights: folder with the ONNX files of the models; None means those that come with graphkd.
+        page_numbers: pages of PDFs and TIFFs, such as "1-3,-1"; by default all.
+        password: of encrypted PDFs.
+        **options: fields of `graphkd.read.reader.Options`.
+
+    Raises:
+        UserError: a page cannot be read, an option is unknown or wrong, or a model is missing.
+    """
+    from graphkd.document import Document
+    from graphkd.errors import UserError
+    from graphkd.read.reader import Options, Reader, load_models
+
+    try:
+        reader = Reader(load_models(weights), Options(**options))
+    except TypeError as error:
+        raise UserError(f"read_document: {error}") from error
+    found = tuple(reader.pages(pages, page_numbers=page_numbers, password=password))
+    return Document(found[0].source if found else "", found)

@@ -13,11 +13,13 @@ import numpy as np
 from graphkd import shipped
 from graphkd.document import Line, Page, Region, numbered, page_polygon
 from graphkd.errors import UserError
+from graphkd.formats.pdf_page import pixel_matrix
 from graphkd.predict.crops import CropReader
 from graphkd.predict.detector import Predictor
-from graphkd.predict.documents import RawPage, draw_page
+from graphkd.predict.documents import Failure, RawPage, draw_page
 from graphkd.predict.lines import LineDetector
 from graphkd.predict.onnx_detector import load_onnx
+from graphkd.predict.sources import read_pages
 from graphkd.read.assign import assign, split_across, without_duplicates
 from graphkd.read.order import DIRECTIONS, ORDERS, line_height, line_order, region_order
 from graphkd.read.text_layer import MOST_APART, SOURCES, disagreement, with_pdf_text
@@ -172,6 +174,20 @@ class Reader:
         self.models, self.options = models, options
         self._shown = models.layout.shown_scores(), models.lines.shown_scores()
 
+    def pages(
+        self, pages: Any, *, page_numbers: str | None = None, password: str | None = None
+    ) -> Iterator[Page]:
+        """The pages of an argument of `graphkd.read_document`, one by one.
+
+        Raises:
+            UserError: a page cannot be read.
+        """
+        dpi = self.options.dpi or DPI
+        for raw in read_pages(pages, dpi=dpi, page_numbers=page_numbers, password=password):
+            if isinstance(raw, Failure):
+                raise UserError(str(raw))
+            yield self.read(raw)[0]
+
     def read(self, raw: RawPage) -> tuple[Page, np.ndarray, Facts]:
         """One page, its pixels as they were read (H, W, 3), and what the log says about it.
 
@@ -220,6 +236,7 @@ class Reader:
             order_by="score" if self.options.order == "none" else self.options.order,
             dpi=dpi,
             rotation=rotation,
+            to_source=_to_source(raw, pixels, rotation),
             **confidence(lines),
         )
         return numbered(page), pixels, facts
@@ -379,6 +396,16 @@ class Reader:
             )
             for i in order
         ]
+
+
+def _to_source(raw: RawPage, pixels: np.ndarray, rotation: int) -> tuple | None:
+    """The matrix from pixels to the points of a PDF page; None for pictures."""
+    if raw.pdf is None:
+        return None
+    height, width = pixels.shape[:2]
+    with contextlib.closing(raw.pdf[raw.number - 1]) as sheet:
+        a, b, c, d, e, f = pixel_matrix(sheet, width=width, height=height, rotation=rotation)
+    return (a, c, e), (b, d, f)
 
 
 def turned(pixels: np.ndarray, degrees: int) -> np.ndarray:

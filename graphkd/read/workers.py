@@ -31,6 +31,7 @@ from graphkd.report.pictures import draw_reading
 
 # A format with one picture a page; the others are in `PAGE_FORMATS`.
 OVERLAY = "overlay"
+_LOADING = 300  # seconds after which a process that loads its models counts as stuck
 
 
 @dataclass(frozen=True)
@@ -199,7 +200,7 @@ class _Worker:
         other.close()
         self.job: Job | None = None
         self.place = 0
-        self.ready, self.since = False, 0.0
+        self.ready, self.since = False, time.monotonic()
 
     def give(self, place: int, job: Job) -> None:
         self.place, self.job, self.since = place, job, time.monotonic()
@@ -254,6 +255,8 @@ class _Pool:
             except (EOFError, OSError):
                 yield from self._replace(index, "failed", "the process that read it ended")
                 continue
+            if not worker.ready and time.monotonic() - worker.since > _LOADING:
+                raise UserError(f"the models were not loaded within {_LOADING} s")
             if self._timeout is not None and worker.job is not None:
                 if time.monotonic() - worker.since > self._timeout:
                     yield from self._replace(index, "timeout", f"longer than {self._timeout:g} s")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import graphkd
 import graphkd.read.reader
 from graphkd.errors import UserError
 from graphkd.predict.sources import list_pages, opened
@@ -158,3 +159,50 @@ def test_options_and_folders_are_checked(tmp_path):
     write_onnx(tmp_path / "two.onnx")
     with pytest.raises(UserError, match="a second model for layout"):
         load_models(tmp_path)
+
+
+def text_pdf(path):
+    """A bar that the toy models read as "a", with the word "hidden" in the bar's colour."""
+    from reportlab.pdfgen.canvas import Canvas
+
+    canvas = Canvas(str(path), pagesize=(200, 200))
+    canvas.setFillColorRGB(0, 0.47, 0.47)
+    canvas.rect(20, 100, 100, 24, stroke=0, fill=1)
+    canvas.setFont("Helvetica", 20)
+    canvas.drawString(24, 105, "hidden")
+    canvas.save()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("ocr", ("a", "ocr")), ("pdf", ("hidden", "pdf")), ("auto", ("a", "ocr"))]
+)
+def test_the_text_of_a_pdf(models, tmp_path, text, said):
+    (ref,) = list_pages(text_pdf(tmp_path / "a.pdf"))
+    with opened(ref, dpi=200) as raw:
+        page, _, _ = Reader(models, Options(text=text)).read(raw)
+    (line,) = page.lines
+    assert (line.text, line.origin) == said and len(line.baseline) > 1
+    # Of the PDF's own points, y upwards: the upper left corner of the page.
+    assert [row[2] for row in page.to_source] == pytest.approx([0, 200])
+
+
+def test_text_that_is_not_what_is_seen_is_read_anew(models, tmp_path, monkeypatch):
+    known = graphkd.read.reader.with_pdf_text
+    monkeypatch.setattr(
+        graphkd.read.reader,
+        "with_pdf_text",
+        lambda *args, **options: known(*args, **{**options, "source": "pdf"}),
+    )
+    (ref,) = list_pages(text_pdf(tmp_path / "a.pdf"))
+    with opened(ref, dpi=200) as raw:
+        page, _, facts = Reader(models).read(raw)
+    assert [line.text for line in page.lines] == ["a"] and "not what is seen" in facts.notes[0]
+
+
+def test_reading_from_python(tmp_path):
+    folder = write_models(tmp_path / "models")
+    document = graphkd.read_document([COLUMNS, COLUMNS], weights=folder, words=False)
+    assert len(document) == 2 and document.pages[0].text.endswith("ab a\nba\n\nab\naba")
+    with pytest.raises(UserError, match="colour"):
+        graphkd.read_document(COLUMNS, weights=folder, colour=True)
