@@ -282,6 +282,8 @@ class Reader:
             read = self._characters([np.ascontiguousarray(p[::step, ::step]) for p in pictures])
             means = [found.scores.mean() for found in read if len(found.scores)]
             scores.append(float(np.mean(means)) if means else 0.0)
+            if scores[0] >= 1 - _BETTER:  # nothing can be read that much better
+                return as_cut
         return around if scores[1] > scores[0] + _BETTER else as_cut
 
     def _from_pdf(
