@@ -34,7 +34,7 @@ from graphkd.demo_plan import (
     student_overrides,
     teacher_overrides,
 )
-from graphkd.distill.teacher import load_teacher_cfg
+from graphkd.distill.run_teacher import load_teacher_cfg
 from graphkd.engine.build import check_pair
 from graphkd.engine.jobs import load_run, method_name, result_row
 from graphkd.engine.run_dir import provenance

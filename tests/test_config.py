@@ -6,7 +6,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 
 from graphkd.config import find_config, is_config, load_cfg
-from graphkd.distill.teacher import load_teacher_cfg
+from graphkd.distill.run_teacher import load_teacher_cfg
 from graphkd.errors import UserError
 from tests.own_data import write_coco
 from tests.small import small_cfg

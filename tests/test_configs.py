@@ -15,7 +15,7 @@ from graphkd.config import load_cfg
 from graphkd.data.catalog import dataset_classes, text_classes
 from graphkd.distill.losses.base import LossContext
 from graphkd.distill.losses.build import build_losses
-from graphkd.distill.teacher import load_teacher_cfg
+from graphkd.distill.run_teacher import load_teacher_cfg
 from graphkd.engine.run_dir import difference_of
 from graphkd.tasks.base import task_of
 

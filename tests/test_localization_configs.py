@@ -11,7 +11,7 @@ from detectron2.utils.events import EventStorage
 
 from graphkd.config import load_cfg
 from graphkd.data.catalog import dataset_classes
-from graphkd.distill.teacher import load_teacher_cfg
+from graphkd.distill.run_teacher import load_teacher_cfg
 from graphkd.engine.build import build_distiller, build_student
 from graphkd.tasks.base import task_of
 from tests.small import page

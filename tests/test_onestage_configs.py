@@ -14,7 +14,7 @@ from detectron2.utils.events import EventStorage
 
 from graphkd.compare.plan import contest_of
 from graphkd.config import load_cfg
-from graphkd.distill.teacher import load_teacher_cfg
+from graphkd.distill.run_teacher import load_teacher_cfg
 from graphkd.engine.build import build_distiller, build_student
 from graphkd.errors import UserError
 from graphkd.evaluation.hmean import measure, score_pages

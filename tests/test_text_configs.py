@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from graphkd.config import load_cfg
-from graphkd.distill.teacher import load_teacher_cfg
+from graphkd.distill.run_teacher import load_teacher_cfg
 from graphkd.engine.build import build_distiller, build_student
 from graphkd.engine.solver import build_optimizer, check_settings
 from graphkd.tasks.base import task_of

@@ -19,7 +19,8 @@ from graphkd.compare.plan import contest_of
 from graphkd.config import find_config, load_cfg
 from graphkd.data.catalog import register_all
 from graphkd.distill.distiller import Distiller
-from graphkd.distill.teacher import Teacher, build_teacher, load_teacher_cfg, teacher_weights
+from graphkd.distill.run_teacher import build_teacher, load_teacher_cfg, teacher_weights
+from graphkd.distill.teacher import Teacher
 from graphkd.engine.build import build_distiller, build_student
 from graphkd.engine.solver import autocast_format, build_optimizer, check_settings
 from graphkd.engine.trainer import Trainer

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from graphkd.bench import parts
 from graphkd.bench.machine import describe_machine, machine_line, milliseconds, set_threads
 from graphkd.distill.outputs import REGION_PARTS
-from graphkd.distill.teacher import load_teacher_cfg, teacher_weights
+from graphkd.distill.run_teacher import load_teacher_cfg, teacher_weights
 from graphkd.evaluation.timing import Times, alternate, waiter
 from graphkd.report.tables import DASH, plain_table
 

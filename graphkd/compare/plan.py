@@ -13,7 +13,7 @@ from graphkd.compare.parts import Part
 from graphkd.compare.rows import NOT_METHODS, PLAIN, PLAIN_LONGER, TEACHER
 from graphkd.config import as_plain, find_config, load_cfg
 from graphkd.distill.losses.build import DEFAULT_WEIGHT, needs_teacher
-from graphkd.distill.teacher import (
+from graphkd.distill.run_teacher import (
     drop_unread_teacher,
     load_teacher_cfg,
     teacher_file,

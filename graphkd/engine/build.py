@@ -13,7 +13,8 @@ from graphkd.config import find_config, load_cfg
 from graphkd.distill.distiller import Distiller
 from graphkd.distill.losses.base import DistillLoss, LossContext
 from graphkd.distill.losses.build import ScheduledLoss, build_losses
-from graphkd.distill.teacher import Teacher, build_teacher
+from graphkd.distill.run_teacher import build_teacher
+from graphkd.distill.teacher import Teacher
 from graphkd.engine.state import preserved_rng
 from graphkd.errors import UserError
 from graphkd.tasks.base import task_of

@@ -20,7 +20,7 @@ from graphkd.config import (
     project_path,
 )
 from graphkd.data.catalog import register_all
-from graphkd.distill.teacher import drop_unread_teacher, load_teacher_cfg, teacher_weights
+from graphkd.distill.run_teacher import drop_unread_teacher, load_teacher_cfg, teacher_weights
 from graphkd.engine import run
 from graphkd.engine.build import build_models, check_pair
 from graphkd.engine.run_dir import RunDir

@@ -23,7 +23,7 @@ from graphkd.data.catalog import register_all
 from graphkd.data.loader import build_train_loader
 from graphkd.distill.average import RunningAverage
 from graphkd.distill.distiller import Distiller
-from graphkd.distill.teacher import teacher_file
+from graphkd.distill.run_teacher import teacher_file
 from graphkd.engine.build import build_models, build_trained
 from graphkd.engine.hooks import (
     Checkpoints,

@@ -23,7 +23,7 @@ from graphkd.distill.graph.nodes import (
     plan_nodes,
     pool_edges,
 )
-from graphkd.distill.teacher import load_teacher_cfg, teacher_weights
+from graphkd.distill.run_teacher import load_teacher_cfg, teacher_weights
 from graphkd.engine.build import build_models
 from graphkd.errors import UserError
 from graphkd.io import file_digest

@@ -95,10 +95,10 @@ def run(args: argparse.Namespace) -> int:
         )
     lost = [f"left out: {line}" for line in done.left_out]
     found = [f"{each.level}: {each.line()}" for each in done.problems if each.level != "note"]
-    print_first(lost, done.out)
+    _print_first(lost, done.out)
     for line in (*done.remarks, *done.renamed):
         print(line)
-    print_first(found, done.out)
+    _print_first(found, done.out)
     if lost or found:
         write_text(done.out / _LIST, "".join(f"{line}\n" for line in lost + found))
     for kind, count in count_by_kind(done.problems).items():
@@ -128,7 +128,7 @@ def _convert_lines(args: argparse.Namespace) -> int:
         seed=args.seed,
         copy=args.copy,
     )
-    print_first([f"left out: {line}" for line in done.left_out], done.out)
+    _print_first([f"left out: {line}" for line in done.left_out], done.out)
     if done.left_out:
         write_text(done.out / _LIST, "".join(f"{line}\n" for line in done.left_out))
     for what, count in done.repaired.items():
@@ -144,7 +144,6 @@ def _convert_lines(args: argparse.Namespace) -> int:
 
 
 def _convert_crops(args: argparse.Namespace) -> int:
-    from graphkd.commands.data.crops import print_sets
     from graphkd.data.convert.crops import convert_crops
     from graphkd.data.convert.split import parse_shares
     from graphkd.errors import UserError
@@ -165,7 +164,23 @@ def _convert_crops(args: argparse.Namespace) -> int:
     return print_sets(done)
 
 
-def print_first(lines: list[str], out: Path) -> None:
+def print_sets(done) -> int:
+    """Prints what was written and left out; the exit code."""
+    from graphkd.io import write_text
+
+    lost = [f"left out: {line}" for line in done.left_out]
+    _print_first(lost, done.out)
+    if lost:
+        write_text(done.out / "left_out.txt", "".join(f"{line}\n" for line in lost))
+    for what, count in sorted(done.counts.items()):
+        print(f"left out: {count} {what}")
+    for split, count in done.splits.items():
+        print(f"{split}: {count} lines")
+    print(f"written to {done.out}")
+    return 1 if done.left_out else 0
+
+
+def _print_first(lines: list[str], out: Path) -> None:
     """Prints the first of some lines; OUT/left_out.txt has all of them."""
     for line in lines[:_SHOWN]:
         print(line)

@@ -41,6 +41,7 @@ def add_cut_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def cut(args: argparse.Namespace) -> int:
+    from graphkd.commands.data.convert import print_sets
     from graphkd.data.convert import LINE_KINDS
     from graphkd.data.convert.cut import cut_lines
     from graphkd.data.convert.split import parse_shares
@@ -77,23 +78,6 @@ def _hub_of(name: str) -> Path:
         raise UserError(f"data set {name} was not registered from a hub file: give the file")
     require_data(entry)
     return Path(entry.json_file)
-
-
-def print_sets(done) -> int:
-    """Prints what was written and left out; the exit code."""
-    from graphkd.commands.data.convert import print_first
-    from graphkd.io import write_text
-
-    lost = [f"left out: {line}" for line in done.left_out]
-    print_first(lost, done.out)
-    if lost:
-        write_text(done.out / "left_out.txt", "".join(f"{line}\n" for line in lost))
-    for what, count in sorted(done.counts.items()):
-        print(f"left out: {count} {what}")
-    for split, count in done.splits.items():
-        print(f"{split}: {count} lines")
-    print(f"written to {done.out}")
-    return 1 if done.left_out else 0
 
 
 def add_charset_arguments(parser: argparse.ArgumentParser) -> None:
