@@ -13,7 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
-from tests.crops_data import crops_data  # noqa: F401
+from tests.crops_data import crops_data, crops_files  # noqa: F401
 from tests.lines_data import lines_data  # noqa: F401
 from tests.own_data import data_root, own_data  # noqa: F401
 from tests.pair import pair  # noqa: F401

@@ -9,17 +9,25 @@ from tests.reader import READERS, TEXTS, write_crops
 
 
 @pytest.fixture(scope="session")
-def crops_data(tmp_path_factory):
-    """Names of two registered sets of lines: train (32 lines) and test (8)."""
+def crops_files(tmp_path_factory):
+    """The label files of a set of lines: train (32 lines) and test (8)."""
+    folder = tmp_path_factory.mktemp("crops")
+    return {
+        split: write_crops(folder / split, TEXTS * times, name=split)
+        for split, times in {"train": 4, "test": 1}.items()
+    }
+
+
+@pytest.fixture(scope="module")  # tests of other files empty the catalogs
+def crops_data(crops_files):
+    """The names under which `crops_files` are registered."""
     from graphkd.data import catalog
     from graphkd.data.crops import register_crops
 
-    folder = tmp_path_factory.mktemp("crops")
     catalog.ensure_registered()
-    names = {}
-    for split, times in {"train": 4, "test": 1}.items():
-        names[split] = f"graphkd_{folder.name}_{split}"
-        register_crops(names[split], write_crops(folder / split, TEXTS * times, name=split))
+    names = {split: f"graphkd_crops_{split}" for split in crops_files}
+    for split, name in names.items():
+        register_crops(name, crops_files[split])
     yield names
     for name in names.values():
         catalog.forget(name)

@@ -24,7 +24,7 @@ CARD = """# {title}
 | | |
 |---|---|
 | model | {what}, {parameters:.2f} M parameters |
-| to run, without PyTorch | `{onnx.name}`, {onnx_size:.1f} MB, float32 |
+| to run, without PyTorch | `{onnx.name}`, {onnx_size:.1f} MB, {precision} |
 | to train on | `{weights.name}`, {size:.1f} MB, float16 |
 | trained on | {train}; {steps} steps of {batch}, seed {seed} |
 | method | {method} |
@@ -49,6 +49,7 @@ def main() -> None:
     add("--test", default="pages_tiny_test", help="sets that are scored, with commas between")
     add("--what", required=True, help="architecture, for the card")
     add("--about", default="Trained by `graphkd train`.", help="first sentence of the card")
+    add("--int8", action="store_true", help="the ONNX file with eight-bit weights")
     add("--method", help="of the card (default: the losses of the run)")
     add("--licence", default="Apache-2.0", help="of the weights, and why it may be given")
     add("--use", required=True, help="what the student is for, and what it is not")
@@ -73,7 +74,7 @@ def main() -> None:
         card={"method": method, "seed": str(run["SEED"])},
     )
     write_safetensors(weights, half, header=header)
-    result = export(ExportOptions(weights, out=files["onnx"]))
+    result = export(ExportOptions(weights, out=files["onnx"], int8=args.int8))
     if result.comparison.faults:
         sys.exit(f"the ONNX file differs from the model: {'; '.join(result.comparison.faults)}")
     card = CARD.format(
@@ -85,6 +86,7 @@ def main() -> None:
         size=weights.stat().st_size / 1e6,
         onnx=files["onnx"],
         onnx_size=files["onnx"].stat().st_size / 1e6,
+        precision="int8" if args.int8 else "float32",
         train=", ".join(run["DATASETS"]["TRAIN"]),
         steps=run["SOLVER"]["MAX_ITER"],
         batch=run["SOLVER"]["IMS_PER_BATCH"],
@@ -96,7 +98,8 @@ def main() -> None:
         date=date.today().isoformat(),
         licence=args.licence,
         use=args.use,
-        arguments=f"RUN --name {args.name} --val {args.val} --test {args.test}",
+        arguments=f"RUN --name {args.name} --val {args.val} --test {args.test}"
+        + " --int8" * args.int8,
     )
     weights.with_suffix(".md").write_text(card)
     source = Path(shipped.__file__)
