@@ -17,6 +17,22 @@ SHIPPED = {
         "student.safetensors",
         "d731a7c07980826c9ab3145412ce481c51152e36d3d0cd436a975e5020fcc3d3",
     ),
+    ("lines", "onnx"): (
+        "lines.onnx",
+        "18934fc8b5724225e0b1913de58e1b87ec7a1fcd8abd6a29107d99e946a7856f",
+    ),
+    ("lines", "safetensors"): (
+        "lines.safetensors",
+        "729c5dda5cebd46557cac8ba830b2c14276741f5a70ee3fb319e3d4929f8f042",
+    ),
+    ("text", "onnx"): (
+        "text.onnx",
+        "fec32fc6a897abc1e0267692ca9df6d78e011fb6be20801d885adc0de365dc37",
+    ),
+    ("text", "safetensors"): (
+        "text.safetensors",
+        "f25c4bc0ecd7e3a087fd42a645d8510d5d321aa7c08dca0730645d6b06d31eb6",
+    ),
 }
 NAMES = tuple(dict.fromkeys(name for name, _ in SHIPPED))
 

@@ -29,8 +29,7 @@ CARD = """# {title}
 | trained on | {train}; {steps} steps of {batch}, seed {seed} |
 | method | {method} |
 {scores}
-| fitted on {val} | {calibration} |
-| date | {date} |
+{calibration}| date | {date} |
 | licence | {licence} |
 
 {use}
@@ -93,8 +92,7 @@ def main() -> None:
         seed=run["SEED"],
         method=method,
         scores="\n".join(_score_row(task, name, numbers) for name, numbers in scores.items()),
-        val=args.val,
-        calibration=_numbers(calibration),
+        calibration=f"| fitted on {args.val} | {_numbers(calibration)} |\n" * bool(calibration),
         date=date.today().isoformat(),
         licence=args.licence,
         use=args.use,

@@ -134,7 +134,7 @@ def load_models(weights: Path | str | None = None, *, threads: int | None = None
         threads: of each model.
 
     Raises:
-        UserError: no such folder, a file of another task or two of one, or a model is missing.
+        UserError: no such folder, or a file of another task or two of one.
     """
     found: dict[str, Predictor] = {}
     if weights is not None:
@@ -149,12 +149,9 @@ def load_models(weights: Path | str | None = None, *, threads: int | None = None
                 raise UserError(f"{path}: {what} for {task}; a reader has one each: {_kinds()}")
             found[task] = model
     for task, name in TASKS.items():
-        if task not in found and name in shipped.NAMES:
+        if task not in found:
             path = shipped.default_weights("onnx", name=name)
             found[task] = load_onnx(path, device="cpu", threads=threads)
-        if task not in found:
-            place = "graphkd does not come with one yet" if weights is None else f"not in {weights}"
-            raise UserError(f"no model for {task} ({place}); --weights FOLDER holds {_kinds()}")
     return Models(*(found[task] for task in TASKS))
 
 

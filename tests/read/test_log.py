@@ -225,9 +225,9 @@ def test_mistakes_in_one_line(read, scans, tmp_path, capsys, words, message):
 
 
 def test_a_missing_model_is_named(scans, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(graphkd.read.reader.shipped, "NAMES", ("layout",))
+    monkeypatch.setattr(graphkd.read.reader.shipped, "FOLDER", tmp_path / "nowhere")
     assert main(["read", str(scans), "-o", str(tmp_path / "out")]) == 2
-    assert "no model for text_detection" in capsys.readouterr().err
+    assert "the shipped student is missing" in capsys.readouterr().err
 
 
 def test_scores_against_page_files(read, scans, tmp_path, capsys):

@@ -153,8 +153,9 @@ def test_options_and_folders_are_checked(tmp_path):
     with pytest.raises(UserError, match="give a folder"):
         load_models(tmp_path / "gone")
     write_reader(tmp_path / "text.onnx")
-    with pytest.raises(UserError, match="no model for text_detection"):
-        load_models(tmp_path)
+    models = load_models(tmp_path)  # what is not there comes from the package
+    assert [model.name for model in models] == ["student.onnx", "lines.onnx", "text.onnx"]
+    assert models.text.classes != load_models().text.classes
     write_onnx(tmp_path / "one.onnx")
     write_onnx(tmp_path / "two.onnx")
     with pytest.raises(UserError, match="a second model for layout"):
