@@ -52,6 +52,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="new folder to write")
     parser.add_argument("--images", metavar="DIR", help="folder of the images (default: INPUT)")
     parser.add_argument("--copy", action="store_true", help="copy images instead of linking them")
+    add_split_arguments(parser)
+    parser.add_argument(
+        "--gt-txt", action="store_true", help="line pictures: also write NAME.gt.txt files"
+    )
+    parser.add_argument("--keep-labels", action="store_true", help="alto: classes as tagged")
+
+
+def add_split_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares how pages are divided into splits, which `split_options` reads."""
     parser.add_argument("--split", metavar="A,B[,C]", help="shares of train, val and test")
     parser.add_argument(
         "--group",
@@ -60,10 +69,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="keep pages together in a split: page, folder, or a regular expression on the name",
     )
     parser.add_argument("--seed", type=int, default=0, help="another division into splits")
-    parser.add_argument(
-        "--gt-txt", action="store_true", help="line pictures: also write NAME.gt.txt files"
-    )
-    parser.add_argument("--keep-labels", action="store_true", help="alto: classes as tagged")
+
+
+def split_options(args: argparse.Namespace) -> dict:
+    """What the converters of lines and crops take of `add_split_arguments`, and the images."""
+    from graphkd.data.convert.split import parse_shares
+
+    shares = parse_shares(args.split) if args.split else None
+    return {"images": args.images, "shares": shares, "group": args.group, "seed": args.seed}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -112,7 +125,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _convert_lines(args: argparse.Namespace) -> int:
     from graphkd.data.convert import convert_lines
-    from graphkd.data.convert.split import parse_shares
     from graphkd.errors import UserError
     from graphkd.io import write_text
 
@@ -122,10 +134,7 @@ def _convert_lines(args: argparse.Namespace) -> int:
         args.kind,
         args.input,
         args.out,
-        images=args.images,
-        shares=parse_shares(args.split) if args.split else None,
-        group=args.group,
-        seed=args.seed,
+        **split_options(args),
         copy=args.copy,
     )
     _print_first([f"left out: {line}" for line in done.left_out], done.out)
@@ -145,7 +154,6 @@ def _convert_lines(args: argparse.Namespace) -> int:
 
 def _convert_crops(args: argparse.Namespace) -> int:
     from graphkd.data.convert.crops import convert_crops
-    from graphkd.data.convert.split import parse_shares
     from graphkd.errors import UserError
 
     if args.keep_labels:
@@ -154,10 +162,7 @@ def _convert_crops(args: argparse.Namespace) -> int:
         args.kind,
         args.input,
         args.out,
-        images=args.images,
-        shares=parse_shares(args.split) if args.split else None,
-        group=args.group,
-        seed=args.seed,
+        **split_options(args),
         copy=args.copy,
         gt_txt=args.gt_txt,
     )

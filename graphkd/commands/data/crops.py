@@ -22,18 +22,13 @@ CHARSET_EPILOG = """examples:
 
 
 def add_cut_arguments(parser: argparse.ArgumentParser) -> None:
+    from graphkd.commands.data.convert import add_split_arguments
+
     parser.add_argument("source", metavar="SOURCE", help="file or folder of labels, or a name")
     parser.add_argument("--out", required=True, metavar="DIR", help="new folder to write")
     parser.add_argument("--images", metavar="DIR", help="folder of the images (default: SOURCE)")
     parser.add_argument("--kind", metavar="KIND", help="format of the labels, as in data convert")
-    parser.add_argument("--split", metavar="A,B[,C]", help="shares of train, val and test")
-    parser.add_argument(
-        "--group",
-        default="page",
-        metavar="RULE",
-        help="keep pages together in a split: page, folder, or a regular expression on the name",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="another division into splits")
+    add_split_arguments(parser)
     parser.add_argument(
         "--format", choices=("jpg", "png"), default="jpg", help="image files (default jpg)"
     )
@@ -41,10 +36,9 @@ def add_cut_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def cut(args: argparse.Namespace) -> int:
-    from graphkd.commands.data.convert import print_sets
+    from graphkd.commands.data.convert import print_sets, split_options
     from graphkd.data.convert import LINE_KINDS
     from graphkd.data.convert.cut import cut_lines
-    from graphkd.data.convert.split import parse_shares
     from graphkd.errors import UserError
 
     if args.kind is not None and args.kind not in LINE_KINDS:
@@ -56,10 +50,7 @@ def cut(args: argparse.Namespace) -> int:
         source,
         args.out,
         kind=args.kind or "",
-        images=args.images,
-        shares=parse_shares(args.split) if args.split else None,
-        group=args.group,
-        seed=args.seed,
+        **split_options(args),
         picture=args.format,
         gt_txt=args.gt_txt,
     )
